@@ -1,0 +1,145 @@
+"""_meta.yaml, the file that makes a folder one of ours: written last, with the hashes of the files it names.
+
+A folder being written holds `_unfinished`; a reader refuses it until the manifest is there. Names, types and
+`extension` are the classic designer's; hashes stand under `extension.designer_vision`, which a classic reader ignores.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from designer_vision.errors import DesignerError, FailedToWriteOutputsError
+
+MANIFEST = "_meta.yaml"
+UNFINISHED = "_unfinished"
+OURS = "designer_vision"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One `_meta.yaml`: the format's name, its other entries (mostly files by role), and our additions."""
+
+    type: str
+    files: Mapping[str, str]
+    ours: Mapping[str, Any] = field(default_factory=dict)
+
+    def hash_of(self, file_name: str) -> str | None:
+        """The recorded hash of a file, or None where the writer (a classic module) recorded none."""
+        return dict(self.ours.get("hashes", {})).get(file_name)
+
+
+def hash_of_bytes(content: bytes) -> str:
+    """BLAKE2b-128 of some bytes, in 32 hexadecimal digits: what tells two contents apart everywhere here."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def hash_of_file(path: Path) -> str:
+    """BLAKE2b-128 of a file's bytes, in 32 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+@contextmanager
+def publishing(folder: Path) -> Iterator[None]:
+    """Mark `folder` unfinished while its files are written.
+
+    What an earlier, unfinished attempt left there is removed first. The mark goes away only when the block ends
+    without an exception, so that whoever reads the folder meanwhile, or after a crash, is told.
+
+    Raises:
+        FailedToWriteOutputsError: the folder cannot be written or holds something that is not an unfinished output.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if (folder / UNFINISHED).exists():
+            for entry in folder.iterdir():
+                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+        elif any(folder.iterdir()):
+            raise FailedToWriteOutputsError(
+                f"the output folder {folder} is not empty; give an empty or new folder, nothing in it is overwritten"
+            )
+        (folder / UNFINISHED).write_text("This folder is being written, or its job was stopped.\n")
+    except OSError as error:
+        raise FailedToWriteOutputsError(f"the output folder {folder} cannot be written: {error}") from error
+    yield
+    (folder / UNFINISHED).unlink()
+
+
+def write_manifest(folder: Path, manifest: Manifest, hashed: Iterable[str]) -> None:
+    """Write `_meta.yaml` with the hashes of the files `hashed`. Call it last: it is what makes the folder complete."""
+    hashes = {name: hash_of_file(folder / name) for name in sorted(hashed)}
+    ours = {"version": FORMAT_VERSION, **manifest.ours, "hashes": hashes}
+    content = {"type": manifest.type, "extension": {OURS: ours}, **manifest.files}
+    (folder / MANIFEST).write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def read_manifest(folder: Path, expected_type: str, error: type[DesignerError]) -> Manifest:
+    """Read and check a folder's `_meta.yaml`.
+
+    Args:
+        folder: the folder that a port was connected to.
+        expected_type: `ImageDirectory`, `ModelDirectory`, `TransformationDirectory` or `DataFrameDirectory`.
+        error: raised, with the path and what to do, when the folder is not a finished one of that type.
+    """
+    refuse_unfinished(folder, error)
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise error(f"{folder} has no {MANIFEST}; expected a folder of type {expected_type}")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as cause:
+        raise error(f"{path} is not readable YAML: {' '.join(str(cause).split())[:200]}") from cause
+    if not isinstance(content, dict):
+        raise error(f"{path} holds {type(content).__name__}, expected a mapping with a type")
+    found = content.get("type")
+    if found != expected_type:
+        raise error(f"{path} has type {found!r}, expected {expected_type}; are two inputs connected the wrong way round?")
+    extension = content.get("extension") or {}
+    ours = extension.get(OURS, {}) if isinstance(extension, dict) else {}
+    if not isinstance(ours, dict) or not isinstance(ours.get("hashes", {}), dict):
+        raise error(f"{path}: extension.{OURS} is not a mapping as this package writes it")
+    if ours.get("version", FORMAT_VERSION) != FORMAT_VERSION:
+        raise error(f"{path} has format version {ours['version']}, this package reads version {FORMAT_VERSION}")
+    files = {key: value for key, value in content.items() if isinstance(value, str) and key != "type"}
+    return Manifest(expected_type, files, ours)
+
+
+def refuse_unfinished(folder: Path, error: type[DesignerError]) -> None:
+    """Raise `error` when the folder does not exist or its writer was stopped before the end."""
+    if not folder.is_dir():
+        raise error(f"{folder} is not a folder")
+    if (folder / UNFINISHED).exists() and not (folder / MANIFEST).exists():
+        raise error(f"{folder} is unfinished: the job that writes it was stopped; run that step again")
+
+
+def read_verified(folder: Path, file_name: str, manifest: Manifest, error: type[DesignerError]) -> bytes:
+    """The bytes of a file that the manifest names, their hash checked where one is recorded."""
+    path = contained(folder, file_name, error)
+    try:
+        content = path.read_bytes()
+    except OSError as cause:
+        raise error(f"{path} cannot be read: {cause.strerror}") from cause
+    recorded = manifest.hash_of(file_name)
+    if recorded is not None and recorded != hash_of_bytes(content):
+        raise error(f"{path} is not what was written: its hash differs from {MANIFEST}; copy the folder again")
+    return content
+
+
+def contained(folder: Path, name: str, error: type[DesignerError]) -> Path:
+    """The path of `name` inside `folder`; absolute names, `..` and links that lead out of it are refused."""
+    relative = Path(name)
+    if not name or "\0" in name or relative.is_absolute() or ".." in relative.parts:
+        raise error(f"{folder}: the file name {name!r} leads out of the folder")
+    path = folder / relative
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise error(f"{path} is a link that leads out of the folder")
+    return path

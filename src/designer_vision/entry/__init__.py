@@ -1,0 +1,1 @@
+"""The components' processes: one thin file each, `python -m designer_vision.entry.<component>`."""

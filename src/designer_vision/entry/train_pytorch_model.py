@@ -1,0 +1,226 @@
+"""Train PyTorch Model: train an untrained, pretrained or trained network on labelled images, on one or many processes."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from designer_vision import networks
+from designer_vision.directories.image_directory import ImageIndex, read_image_directory
+from designer_vision.directories.manifest import publishing
+from designer_vision.directories.model_directory import (
+    Model,
+    read_model_directory,
+    write_model_directory,
+    write_model_files,
+)
+from designer_vision.entry.command_line import INTEGER, NUMBER, parameter, port, run
+from designer_vision.errors import InvalidDatasetError, TrainingDivergedError
+from designer_vision.loader import ImageDataset, worker_count
+from designer_vision.machine import available_cpus
+from designer_vision.tracking import Tracker
+from designer_vision.training.parameters import Parameters
+from designer_vision.training.precision import choose_precision
+from designer_vision.training.preparation import Preparation, plan_preparation
+from designer_vision.training.progress import Progress
+from designer_vision.training.ranks import Ranks
+from designer_vision.training.trainer import Epoch, Hardware, Listener, Result, Trainer
+
+CHECKPOINT = "checkpoint"
+
+
+@click.command()
+@port("untrained_model")
+@port("training_dataset")
+@port("validation_dataset")
+@parameter("epochs", INTEGER)
+@parameter("batch_size", INTEGER)
+@parameter("warmup_step_number", INTEGER)
+@parameter("learning_rate", NUMBER)
+@parameter("random_seed", INTEGER)
+@parameter("patience", INTEGER)
+@parameter("print_frequency", INTEGER)
+@port("trained_model")
+def parse(untrained_model: Path, training_dataset: Path, validation_dataset: Path, trained_model: Path, **seven: float) -> None:
+    main(untrained_model, training_dataset, validation_dataset, Parameters(**seven), trained_model)  # type: ignore[arg-type]
+
+
+def main(
+    untrained_model: Path, training_dataset: Path, validation_dataset: Path, parameters: Parameters, trained_model: Path
+) -> None:
+    """Train, and write the best epoch's network to `trained_model`.
+
+    Every process of the job calls this with the same arguments; the main one writes.
+
+    Raises:
+        DesignerError: an input cannot be used, the processes do not fit the machine, or the loss is not finite.
+    """
+    ranks = Ranks.from_environment()
+    hardware = choose_hardware(ranks)
+    model = read_model_directory(untrained_model)
+    training = read_image_directory(training_dataset).labeled()
+    validation = with_training_labels(read_image_directory(validation_dataset).labeled(), training)
+    preparation = plan_preparation(training.folder, training.known_sizes(), training.transformation, training.random_operations)
+    seed = parameters.torch_seed
+    network = initial_network(model, training.classes, seed)
+    if ranks.is_main:
+        describe(model, training, validation, preparation, parameters, ranks, hardware)
+    output: AbstractContextManager[None] = publishing(trained_model) if ranks.is_main else nullcontext()
+    with output, Tracker(enabled=ranks.is_main) as tracker, Progress(parameters.epochs, ranks) as progress:
+
+        def as_model(epoch: Epoch, weights: Mapping[str, Tensor]) -> Model:
+            return Model(
+                model.architecture,
+                weights,
+                labels=training.classes,
+                mean=model.mean,
+                std=model.std,
+                operations=preparation.evaluation.operations,
+                size=preparation.size,
+                training=asdict(parameters) | {"processes": ranks.world_size, "epoch": epoch.number, **epoch.metrics()},
+            )
+
+        def keep(epoch: Epoch, weights: Mapping[str, Tensor]) -> None:
+            keep_best(trained_model / CHECKPOINT, as_model(epoch, weights), epoch, training_dataset)
+
+        def tell(epoch: Epoch) -> None:
+            progress.epoch(epoch)
+            tracker.log_metrics(epoch.metrics(), epoch.number)
+
+        listener = Listener(progress.iteration, tell, keep, progress.step) if ranks.is_main else Listener()
+        with ranks.connected(hardware.device):
+            trainer = Trainer(
+                network,
+                ImageDataset(training, preparation.prepare, preparation.size, preparation.random_operations, seed),
+                ImageDataset(validation, preparation.evaluation, preparation.size),
+                parameters,
+                ranks,
+                hardware,
+                model.mean,
+                model.std,
+                listener,
+            )
+            result = train(trainer, trained_model / CHECKPOINT)
+        if ranks.is_main:
+            from designer_vision.serving import write_mlflow_files
+
+            write_mlflow_files(trained_model, training.classes)
+            shutil.rmtree(trained_model / CHECKPOINT)
+            write_model_files(trained_model, as_model(result.best, result.weights), training_dataset)
+            progress.result(result, parameters, trained_model)
+
+
+def choose_hardware(ranks: Ranks) -> Hardware:
+    """This process's GPU, or its share of the CPUs.
+
+    Raises:
+        ProcessSetupError: there are more processes on the node than GPUs.
+    """
+    gpus = torch.cuda.device_count()
+    device = ranks.device(gpus)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        if ranks.rank == 0 and ranks.local_world_size < gpus:
+            print(
+                f"warning: {ranks.local_world_size} of the {gpus} GPUs of this node are used; "
+                f"set process_count_per_instance to {gpus}"
+            )
+    else:
+        torch.set_num_threads(max(1, available_cpus() // ranks.local_world_size))
+    return Hardware(device, choose_precision(device), worker_count(available_cpus(), ranks.local_world_size, device))
+
+
+def with_training_labels(validation: ImageIndex, training: ImageIndex) -> ImageIndex:
+    """The validation rows, their labels numbered as the training directory's; matched by name.
+
+    Raises:
+        InvalidDatasetError: a validation class does not occur in training, or training has only one class.
+    """
+    if len(training.classes) < 2:
+        raise InvalidDatasetError(f"{training.folder} has one class, {training.classes[0]!r}; at least two are needed to train")
+    numbers = {name: number for number, name in enumerate(training.classes)}
+    unknown = [name for name in validation.classes if name not in numbers]
+    if unknown:
+        raise InvalidDatasetError(
+            f"{validation.folder} has classes that {training.folder} does not have: {', '.join(unknown[:5])}; "
+            "both must come from the same set of classes"
+        )
+    renumbered = np.array([numbers[name] for name in validation.classes], dtype=np.int32)[validation.labels]
+    return validation.relabeled(training.classes, renumbered)
+
+
+def initial_network(model: Model, classes: tuple[str, ...], seed: int) -> nn.Module:
+    """The network to start from: the same on every rank.
+
+    An untrained one draws its weights from the seed; a pretrained or trained one keeps its own, with a new head unless
+    the classes are the same.
+    """
+    if not model.is_trained and not model.pretrained:
+        return networks.build(model.architecture, len(classes), seed)
+    network = model.network()
+    if model.labels != classes:
+        networks.replace_head(network, len(classes), seed)
+    return network
+
+
+def keep_best(folder: Path, model: Model, epoch: Epoch, dataset: Path) -> None:
+    """Write the best epoch so far as a ModelDirectory of its own, then remove the one it beats."""
+    beaten = list(folder.glob("epoch_*"))
+    write_model_directory(folder / f"epoch_{epoch.number}", model, dataset)
+    for former in beaten:
+        shutil.rmtree(former)
+
+
+def train(trainer: Trainer, checkpoint: Path) -> Result:
+    """Train; when the loss is not finite, the error also says where the best earlier epoch is kept."""
+    try:
+        return trainer.train()
+    except TrainingDivergedError as error:
+        kept = [folder.name for folder in checkpoint.glob("epoch_*")]
+        if not kept:
+            raise
+        raise TrainingDivergedError(f"{error.message}; the best epoch before that is kept in {checkpoint / kept[0]}") from error
+
+
+def describe(
+    model: Model,
+    training: ImageIndex,
+    validation: ImageIndex,
+    preparation: Preparation,
+    parameters: Parameters,
+    ranks: Ranks,
+    hardware: Hardware,
+) -> None:
+    """Say in a few lines what is about to happen."""
+    origin = "a trained model" if model.is_trained else "ImageNet" if model.pretrained else f"seed {parameters.random_seed}"
+    height, width = preparation.size
+    precision = str(hardware.precision).removeprefix("torch.")
+    print(f"network: {model.architecture.model_name}, weights from {origin}, {len(training.classes)} classes")
+    print(f"images: {len(training)} to train, {len(validation)} to validate, {height} x {width} pixels")
+    if preparation.operations:
+        print(f"the images have different sizes and no transformation: {preparation.operations} is applied to each")
+    if preparation.random_operations:
+        print(f"drawn anew in every epoch: {preparation.random_operations}")
+    print(
+        f"hardware: {ranks.world_size} process{'es' if ranks.world_size > 1 else ''} on {hardware.device.type}, {precision}, "
+        f"{hardware.workers} data workers each"
+    )
+    missing = sorted(set(training.classes) - {validation.classes[label] for label in np.unique(validation.labels)})
+    if missing:
+        print(f"warning: no validation image has the classes {', '.join(missing[:5])}")
+    if parameters.warmup_step_number >= parameters.epochs:
+        print("warning: warmup_step_number is not below epochs, so the learning rate only rises")
+    if parameters.learning_rate > 10:
+        print(f"warning: learning_rate is {parameters.learning_rate}, unusually high")
+
+
+if __name__ == "__main__":
+    run(parse)

@@ -1,0 +1,96 @@
+"""The designer's error names and codes: what a person sees when an input is wrong.
+
+Source of names and codes: "Exceptions and error codes in designer", Microsoft's component reference.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class DesignerError(Exception):
+    """A mistake that the user can put right; its message says where, what was found and what to do."""
+
+    code: ClassVar[str] = ""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+    def line(self) -> str:
+        """The one line that ends a log: ``Error 0018: InvalidDatasetError: ...``."""
+        return f"Error {self.code}".rstrip() + f": {type(self).__name__}: {self.message}"
+
+
+class ParameterParsingError(DesignerError):
+    """A parameter's text is not a value of its type."""
+
+    code = "0002"
+
+
+class GreaterThanError(DesignerError):
+    """A parameter must be greater than a limit."""
+
+    code = "0004"
+
+
+class GreaterThanOrEqualToError(DesignerError):
+    """A parameter must not be below a limit."""
+
+    code = "0005"
+
+
+class NotInRangeValueError(DesignerError):
+    """A parameter is outside its range or its list of choices."""
+
+    code = "0008"
+
+
+class InvalidDatasetError(DesignerError):
+    """A dataset folder, or an image in it, cannot be used."""
+
+    code = "0018"
+
+
+class NotLabeledDatasetError(DesignerError):
+    """A dataset has no labels where labels are needed."""
+
+    code = "0024"
+
+
+class InvalidZipFileError(DesignerError):
+    """An archive cannot be unpacked."""
+
+    code = "0102"
+
+
+class InvalidModelDirectoryError(DesignerError):
+    """A model folder cannot be used."""
+
+    code = "0159"
+
+
+class FailedToWriteOutputsError(DesignerError):
+    """An output folder cannot be written."""
+
+    code = "0160"
+
+
+class InvalidTransformationDirectoryError(DesignerError):
+    """A transformation folder is not one of image operations that we know."""
+
+
+class ProcessSetupError(DesignerError):
+    """The variables, devices or peers of a distributed job do not fit together."""
+
+
+class TrainingDivergedError(DesignerError):
+    """The training loss is not finite any more."""
+
+
+class PretrainedWeightsError(DesignerError):
+    """Pretrained weights could not be fetched."""
+
+
+class PipelineError(DesignerError):
+    """A pipeline YAML cannot be run here, or one of its steps failed."""

@@ -1,0 +1,187 @@
+"""From rows to batches: which image goes where in an epoch, and the workers that decode them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from designer_vision import images
+from designer_vision.errors import DesignerError, InvalidDatasetError
+from designer_vision.transforms import Operation, Size, check_size, compose
+
+Indices = npt.NDArray[np.int64]
+
+
+# The order of an epoch: pure functions
+
+
+def epoch_order(images: int, seed: int, epoch: int) -> Indices:
+    """The images of an epoch in random order, the same on every rank: a permutation of range(images)."""
+    return np.random.default_rng((seed, epoch)).permutation(images)
+
+
+def shard(order: Indices, rank: int, world_size: int) -> Indices:
+    """This rank's part of an epoch: every world_size-th image, padded from the start so that ranks get equally many."""
+    padding = -len(order) % world_size
+    return np.concatenate([order, np.resize(order, padding)])[rank::world_size]
+
+
+def batches(indices: Indices, batch_size: int) -> list[Indices]:
+    """ceil(n / batch_size) batches of nearly equal size, so that none is left with a single image."""
+    return np.array_split(indices, -(-len(indices) // batch_size)) if len(indices) else []
+
+
+# The data
+
+
+class ImageSource(Protocol):
+    """What a dataset needs to know of a list of images; directories.ImageIndex is one."""
+
+    @property
+    def labels(self) -> npt.NDArray[np.int32]: ...
+
+    def __len__(self) -> int: ...
+
+    def path(self, index: int) -> Path: ...
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some images as the workers hand them over.
+
+    Attributes:
+        images: uint8 [n, 3, height, width], channels last in memory.
+        labels: int64 [n].
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def pin_memory(self) -> Batch:
+        """For DataLoader: copies to the GPU can then run beside its work."""
+        return Batch(self.images.pin_memory(), self.labels.pin_memory())
+
+
+class ImageDataset(Dataset[Tensor]):
+    """Decodes images, prepares them for the network and applies the random operations.
+
+    Items are asked for as (epoch, index) in lists, a batch at a time. Random operations are drawn from (seed, epoch,
+    index), so that an image looks the same whichever worker or rank reads it.
+
+    Args:
+        source: the images and their labels.
+        prepare: what every image goes through, uint8 [3, height, width] to the same.
+        size: height and width that each image must have in the end.
+        random_operations: drawn anew for each epoch.
+        seed: of the random operations.
+    """
+
+    def __init__(
+        self,
+        source: ImageSource,
+        prepare: Callable[[Tensor], Tensor],
+        size: Size,
+        random_operations: Sequence[Operation] = (),
+        seed: int = 0,
+    ) -> None:
+        self._source = source
+        self._prepare = prepare
+        self._size = size
+        self._randomly = compose(random_operations) if random_operations else None
+        self._seed = seed
+        self._labels = torch.from_numpy(source.labels.astype(np.int64))
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, item: tuple[int, int]) -> Tensor:
+        """One image, uint8 [3, height, width]."""
+        epoch, index = item
+        path = self._source.path(index)
+        image = torch.from_numpy(images.decode(images.read(path), path)).permute(2, 0, 1)
+        try:
+            image = self._prepare(image)
+            if self._randomly is not None:
+                with torch.random.fork_rng(devices=[]):
+                    torch.manual_seed(_seed_of(self._seed, epoch, index))
+                    image = self._randomly(image)
+            check_size(image, self._size)
+        except ValueError as error:
+            raise InvalidDatasetError(
+                f"{path} does not fit: {error}; give all images one size with Init and Apply Image Transformation"
+            ) from error
+        return image
+
+    def __getitems__(self, items: list[tuple[int, int]]) -> Batch | DesignerError:
+        """One batch. A user's error is returned, not raised: raising across processes would lose its type."""
+        try:
+            pixels = [self[item].permute(1, 2, 0) for item in items]
+        except DesignerError as error:
+            return error
+        return Batch(torch.stack(pixels).permute(0, 3, 1, 2), self._labels[[index for _, index in items]])
+
+
+def _seed_of(seed: int, epoch: int, index: int) -> int:
+    return int(np.random.SeedSequence((seed, epoch, index)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def worker_count(cpus: int, local_world_size: int, device: torch.device) -> int:
+    """Data workers of one process: its share of the CPUs; one where the CPUs also train."""
+    share = max(1, cpus // local_world_size)
+    return 1 if device.type == "cpu" else min(share, 16)
+
+
+class Loader:
+    """Batches of a dataset, decoded ahead by workers that live as long as the loader.
+
+    Iterate `epoch(number, batches)`, where the batches are lists of indices.
+    """
+
+    def __init__(self, dataset: ImageDataset, workers: int, device: torch.device) -> None:
+        self._sampler = _Batches()
+        self._loader: DataLoader[Any] = DataLoader(
+            dataset,
+            batch_sampler=self._sampler,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            prefetch_factor=2 if workers else None,
+            collate_fn=_as_it_is,
+            pin_memory=device.type == "cuda",
+        )
+
+    def epoch(self, number: int, batches: Sequence[Indices]) -> Iterator[Batch]:
+        """The batches in order.
+
+        Raises:
+            DesignerError: what a worker found wrong with an image.
+        """
+        self._sampler.items = [[(number, int(index)) for index in batch] for batch in batches]
+        for batch in self._loader:
+            if isinstance(batch, DesignerError):
+                raise batch
+            yield batch
+
+
+class _Batches:
+    """The batches of the epoch to come; DataLoader asks again at each epoch's start."""
+
+    def __init__(self) -> None:
+        self.items: list[list[tuple[int, int]]] = []
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch

@@ -1,0 +1,124 @@
+"""torchvision's networks by name, and the heads that fit them to a number of classes."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pickle import UnpicklingError
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from designer_vision.errors import PretrainedWeightsError
+
+RESNETS = (
+    "resnet18", "resnet34", "resnet50", "resnet101", "resnet152",
+    "resnext50_32x4d", "resnext101_32x8d", "wide_resnet50_2", "wide_resnet101_2",
+)  # fmt: skip
+DENSENETS = ("densenet121", "densenet161", "densenet169", "densenet201")
+IMAGENET_CLASSES = 1000
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+PLAIN_MEAN, PLAIN_STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+WEIGHTS = "IMAGENET1K_V1"
+"""The weights that the classic module fetched; V2 of some networks scores higher but wants another resize."""
+
+SECONDS_WITHOUT_AN_ANSWER = 20
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Which network, without its weights.
+
+    Attributes:
+        model_name: one of RESNETS or DENSENETS.
+        zero_init_residual: start each residual branch at zero (ResNet only).
+        memory_efficient: recompute activations to save memory (DenseNet only).
+    """
+
+    model_name: str
+    zero_init_residual: bool = False
+    memory_efficient: bool = False
+
+    @property
+    def is_resnet(self) -> bool:
+        return self.model_name in RESNETS
+
+
+def build(architecture: Architecture, num_classes: int, seed: int | None = None) -> nn.Module:
+    """A torchvision network with a head for `num_classes`, its initial weights drawn from `seed`.
+
+    The global random state is left as it was. Without a seed the weights are arbitrary, for loading over them.
+    """
+    own: dict[str, bool] = (
+        {"zero_init_residual": architecture.zero_init_residual}
+        if architecture.is_resnet
+        else {"memory_efficient": architecture.memory_efficient}
+    )
+    with torch.random.fork_rng(devices=[]):
+        if seed is not None:
+            torch.manual_seed(seed)
+        network: nn.Module = torchvision.models.get_model(architecture.model_name, weights=None, num_classes=num_classes, **own)
+    return network
+
+
+def head(network: nn.Module) -> nn.Linear:
+    """The last layer of a network that `build` made."""
+    layer = network.fc if hasattr(network, "fc") else network.classifier
+    assert isinstance(layer, nn.Linear)
+    return layer
+
+
+def replace_head(network: nn.Module, num_classes: int, seed: int) -> None:
+    """Put a new last layer for `num_classes` in place, its weights drawn from `seed`."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        layer = nn.Linear(head(network).in_features, num_classes)
+    if hasattr(network, "fc"):
+        network.fc = layer
+    else:
+        network.classifier = layer
+
+
+def fold_heads(weights: Mapping[str, Tensor], second: str = "out_linear_model") -> dict[str, Tensor]:
+    """Make one head of a classic pretrained model's two.
+
+    The classic module put a second linear layer behind ImageNet's head, with nothing between them, so their product
+    computes the same: W = W2 W1, b = W2 b1 + b2.
+    """
+    folded = {name: tensor for name, tensor in weights.items() if not name.startswith(f"{second}.")}
+    if f"{second}.weight" not in weights:
+        return folded
+    first = "fc" if "fc.weight" in weights else "classifier"
+    outer = weights[f"{second}.weight"].double()
+    folded[f"{first}.weight"] = (outer @ weights[f"{first}.weight"].double()).float()
+    folded[f"{first}.bias"] = (outer @ weights[f"{first}.bias"].double() + weights[f"{second}.bias"]).float()
+    return folded
+
+
+def fetch_pretrained(model_name: str) -> dict[str, Tensor]:
+    """ImageNet weights by torchvision's own download, or from its cache below TORCH_HOME.
+
+    Raises:
+        PretrainedWeightsError: neither has them; the message says which file to put where.
+    """
+    weights = torchvision.models.get_model_weights(model_name)[WEIGHTS]
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(SECONDS_WITHOUT_AN_ANSWER)
+    try:
+        state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+        # torchvision's DenseNet files have the keys of an old version: norm.1 for norm1
+        state = {re.sub(r"\.(norm|relu|conv)\.([12])\.", r".\1\2.", name): tensor for name, tensor in state.items()}
+        build(Architecture(model_name), IMAGENET_CLASSES).load_state_dict(state)
+    except (OSError, RuntimeError, EOFError, KeyError, AttributeError, UnpicklingError) as error:
+        folder = f"{torch.hub.get_dir()}/checkpoints"
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise PretrainedWeightsError(
+            f"the pretrained weights of {model_name} could not be fetched ({reason}); download {weights.url} elsewhere "
+            f"and put it into {folder} (TORCH_HOME moves that folder), or set pretrained to False"
+        ) from error
+    finally:
+        socket.setdefaulttimeout(timeout)
+    return state

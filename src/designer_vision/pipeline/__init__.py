@@ -1,0 +1,1 @@
+"""A pipeline YAML, the same that Azure ML runs, on this machine."""

@@ -1,0 +1,220 @@
+"""A pipeline YAML, loaded and checked by azure-ai-ml, as steps with their values filled in."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from designer_vision.errors import PipelineError
+
+FOLDER_TYPES = ("uri_folder", "uri_file", "mltable", "mlflow_model", "custom_model")
+STEP_OUTPUT = re.compile(r"\$\{\{\s*parent\.jobs\.(\w+)\.outputs\.(\w+)\s*\}\}")
+PIPELINE_INPUT = re.compile(r"\$\{\{\s*parent\.inputs\.(\w+)\s*\}\}")
+
+
+@dataclass(frozen=True)
+class OutputOf:
+    """The folder that another step writes."""
+
+    step: str
+    output: str
+
+
+Value = str | Path | OutputOf
+"""What an input gets: a parameter's text, a path of this machine, or another step's folder."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One node of the graph, as Azure ML would start it.
+
+    Attributes:
+        name: its key under `jobs`.
+        command: the component's line, with `${{inputs.x}}`, `${{outputs.x}}` and `$[[optional parts]]`.
+        code: the folder that the command runs in.
+        inputs: values by name; an optional input that got none is not here.
+        outputs: names of the folders it writes.
+        instance_count, process_count: nodes, and processes on each.
+        distribution: `pytorch`, `mpi`, or empty for a single process.
+        environment_variables: set for its processes.
+    """
+
+    name: str
+    command: str
+    code: Path
+    inputs: Mapping[str, Value]
+    outputs: tuple[str, ...]
+    instance_count: int
+    process_count: int
+    distribution: str
+    environment_variables: Mapping[str, str]
+
+    @property
+    def needs(self) -> set[str]:
+        """The steps whose outputs it reads."""
+        return {value.step for value in self.inputs.values() if isinstance(value, OutputOf)}
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A pipeline: its steps in an order in which they can run."""
+
+    name: str
+    steps: tuple[Step, ...]
+
+
+def load_graph(path: Path, overrides: Mapping[str, str]) -> Graph:
+    """Load a pipeline YAML by azure-ai-ml, check what its client does not, and fill in the pipeline's inputs.
+
+    Args:
+        path: a `type: pipeline` YAML.
+        overrides: values for pipeline inputs, by name; paths are relative to the working directory.
+
+    Raises:
+        PipelineError: the YAML is not valid, or has parts that cannot run here.
+    """
+    raw = _read_yaml(path)
+    job = _load_by_azure(path)
+    values = _pipeline_inputs(job, path, overrides)
+    steps = {name: _step(name, node, raw["jobs"][name], values, path) for name, node in job.jobs.items()}
+    for step in steps.values():
+        for port, value in step.inputs.items():
+            if isinstance(value, OutputOf) and value.output not in getattr(steps.get(value.step), "outputs", ()):
+                raise PipelineError(
+                    f"{path}: input {port} of {step.name} comes from {value.step}.{value.output}, which does not exist"
+                )
+    try:
+        order = list(TopologicalSorter({name: sorted(step.needs) for name, step in steps.items()}).static_order())
+    except CycleError as error:
+        raise PipelineError(f"{path}: the steps wait for each other in a circle: {' -> '.join(error.args[1])}") from error
+    return Graph(str(job.experiment_name or path.stem), tuple(steps[name] for name in order))
+
+
+def _read_yaml(path: Path) -> Any:
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise PipelineError(f"{path} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise PipelineError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(raw, dict) or raw.get("type") != "pipeline" or not isinstance(raw.get("jobs"), dict):
+        raise PipelineError(f"{path} is not a pipeline; expected `type: pipeline` and `jobs`")
+    return raw
+
+
+def _load_by_azure(path: Path) -> Any:
+    try:
+        with _quiet():
+            from azure.ai.ml import load_job
+    except ImportError as error:
+        raise PipelineError(
+            'running a pipeline needs azure-ai-ml; install it with pip install "designer_vision[azure]"'
+        ) from error
+    try:
+        with _quiet():
+            job = load_job(path)
+            result = job._validate()
+    except Exception as error:  # the client raises many kinds, each with a text made for people
+        raise PipelineError(f"{path}: {' '.join(str(error).split())[:1000]}") from error
+    if not result.passed:
+        raise PipelineError(f"{path}: " + "; ".join(f"{place}: {text}" for place, text in result.error_messages.items()))
+    return job
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the client's notes on which of its own classes are experimental."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _pipeline_inputs(job: Any, path: Path, overrides: Mapping[str, str]) -> dict[str, Value]:
+    unknown = sorted(set(overrides) - set(job.inputs))
+    if unknown:
+        raise PipelineError(f"{path} has no input {unknown[0]!r}; it has {', '.join(job.inputs) or 'none'}")
+    values: dict[str, Value] = {}
+    for name, entry in job.inputs.items():
+        data = entry._data
+        if _is_data(data):
+            values[name] = Path(overrides[name]).absolute() if name in overrides else _local_path(data.path, path.parent, name)
+        else:
+            values[name] = overrides.get(name, as_text(data))
+    return values
+
+
+def _is_data(data: Any) -> bool:
+    return getattr(data, "type", None) in FOLDER_TYPES
+
+
+def _local_path(text: str | None, base: Path, name: str) -> Path:
+    if not text or re.match(r"[a-z0-9+]+:", text, re.IGNORECASE):
+        raise PipelineError(f"input {name} is {text!r}, which is not on this machine; give --input {name}=FOLDER")
+    return (base / text).absolute()
+
+
+def as_text(value: Any) -> str:
+    """A parameter's value as the text that Azure pastes into a command: True, 0.001, For training."""
+    return str(value)
+
+
+def _step(name: str, node: Any, raw: Mapping[str, Any], values: Mapping[str, Value], path: Path) -> Step:
+    component = node.component
+    if not hasattr(component, "command"):
+        raise PipelineError(f"{path}: step {name} is no local command component; only `component: some/file.yaml` can run here")
+    for kind in ("inputs", "outputs"):
+        unknown = sorted(set(raw.get(kind) or {}) - set(getattr(component, kind)))
+        if unknown:
+            known = ", ".join(getattr(component, kind))
+            raise PipelineError(f"{path}: step {name} has no {kind[:-1]} {unknown[0]!r}; {component.name} has {known}")
+    inputs: dict[str, Value] = {}
+    for port, declared in component.inputs.items():
+        value = _value(node.inputs[port]._data, values, path, f"{name}.{port}")
+        if value is None and declared.default is not None:
+            value = as_text(declared.default)
+        if value is not None:
+            inputs[port] = value
+    distribution = node.distribution
+    return Step(
+        name,
+        component.command,
+        (Path(component.base_path) / component.code).resolve() if component.code else path.parent.resolve(),
+        inputs,
+        tuple(component.outputs),
+        _count((node.resources or {}).get("instance_count", 1), values, f"{name}.resources.instance_count"),
+        _count(getattr(distribution, "process_count_per_instance", None) or 1, values, f"{name}.process_count_per_instance"),
+        str(distribution.type).lower() if distribution else "",
+        {key: as_text(value) for key, value in (node.environment_variables or {}).items()},
+    )
+
+
+def _value(data: Any, values: Mapping[str, Value], path: Path, place: str) -> Value | None:
+    if data is None:
+        return None
+    if _is_data(data):
+        return _local_path(data.path, path.parent, place)
+    text = as_text(data)
+    if match := STEP_OUTPUT.fullmatch(text):
+        return OutputOf(*match.groups())
+    if match := PIPELINE_INPUT.fullmatch(text):
+        if match[1] not in values:
+            raise PipelineError(f"{path}: {place} comes from the pipeline's input {match[1]!r}, which does not exist")
+        return values[match[1]]
+    return text
+
+
+def _count(value: Any, values: Mapping[str, Value], place: str) -> int:
+    resolved = _value(value, values, Path(), place)
+    if not isinstance(resolved, str) or not resolved.isdecimal() or int(resolved) < 1:
+        raise PipelineError(f"{place} is {resolved}, expected a whole number from 1")
+    return int(resolved)

@@ -1,0 +1,143 @@
+"""The processes of one step, started as Azure ML starts them, and none left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from designer_vision.pipeline.graph import Step
+
+GRACE_SECONDS = 10
+POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The first process that ended badly.
+
+    Attributes:
+        exit_code: its exit code; -n where signal n ended it.
+        log: its output.
+    """
+
+    exit_code: int
+    log: Path
+
+    @property
+    def cause(self) -> str:
+        """What the exit code says."""
+        if self.exit_code >= 0:
+            return f"exit code {self.exit_code}"
+        name = signal.Signals(-self.exit_code).name
+        return f"ended by {name}" + (", often for lack of memory" if name == "SIGKILL" else "")
+
+
+def rank_variables(step: Step, port: int) -> list[dict[str, str]]:
+    """The variables that tell each process its place: Azure's for `pytorch`, Open MPI's for `mpi`, none for one alone."""
+    size = step.instance_count * step.process_count
+    places = [(node, local) for node in range(step.instance_count) for local in range(step.process_count)]
+    if step.distribution == "pytorch":
+        return [
+            {
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port),
+                "WORLD_SIZE": str(size),
+                "NODE_RANK": str(node),
+                "RANK": str(node * step.process_count + local),
+                "LOCAL_RANK": str(local),
+            }
+            for node, local in places
+        ]
+    if step.distribution == "mpi":
+        return [
+            {
+                "AZ_BATCH_MASTER_NODE": f"127.0.0.1:{port}",
+                "OMPI_COMM_WORLD_SIZE": str(size),
+                "OMPI_COMM_WORLD_RANK": str(node * step.process_count + local),
+                "OMPI_COMM_WORLD_LOCAL_RANK": str(local),
+                "OMPI_COMM_WORLD_LOCAL_SIZE": str(step.process_count),
+            }
+            for node, local in places
+        ]
+    return [{} for _ in places]
+
+
+def log_names(count: int) -> list[str]:
+    """The logs' names, as Azure ML shows them under user_logs."""
+    return ["std_log.txt"] if count == 1 else [f"std_log_process_{number}.txt" for number in range(count)]
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody listens on at the moment."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+class Processes:
+    """The processes of one step. As a context manager it leaves none of them, nor of their children, alive."""
+
+    def __init__(
+        self, words: Sequence[str], environments: Sequence[Mapping[str, str]], logs: Sequence[Path], folder: Path
+    ) -> None:
+        self._logs = logs
+        self._running: list[subprocess.Popen[bytes]] = []
+        try:
+            for environment, log in zip(environments, logs, strict=True):
+                with log.open("wb") as output:
+                    self._running.append(
+                        subprocess.Popen(
+                            list(words),
+                            env=dict(environment),
+                            cwd=folder,
+                            stdin=subprocess.DEVNULL,
+                            stdout=output,
+                            stderr=subprocess.STDOUT,
+                            start_new_session=True,  # one process group each, so that data workers end with it
+                        )
+                    )
+        except BaseException:
+            self._end()
+            raise
+
+    def __enter__(self) -> Processes:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._end()
+
+    def wait(self, on_poll: Callable[[], None]) -> Failure | None:
+        """Wait until all have ended well, or one has not; `on_poll` is called several times a second meanwhile."""
+        while True:
+            codes = [process.poll() for process in self._running]
+            for code, log in zip(codes, self._logs, strict=True):
+                if code:
+                    return Failure(code, log)
+            if all(code == 0 for code in codes):
+                return None
+            on_poll()
+            time.sleep(POLL_SECONDS)
+
+    def _end(self) -> None:
+        """End what still runs: asked first, then, after GRACE_SECONDS, killed."""
+        self._signal(signal.SIGTERM, [process for process in self._running if process.poll() is None])
+        deadline = time.monotonic() + GRACE_SECONDS
+        while time.monotonic() < deadline and any(process.poll() is None for process in self._running):
+            time.sleep(POLL_SECONDS)
+        self._signal(signal.SIGKILL, self._running)
+        for process in self._running:
+            process.wait()
+
+    @staticmethod
+    def _signal(number: signal.Signals, processes: Sequence[subprocess.Popen[bytes]]) -> None:
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # the whole group has ended
+                os.killpg(process.pid, number)

@@ -1,0 +1,221 @@
+"""Runs a graph on this machine: its steps one after another, each in its own folder, finished ones only once.
+
+<output_dir>/
+  pipeline.json                 marks the folder as a run's; what it ran
+  mlflow.db, mlflow_artifacts/  metrics, unless MLFLOW_TRACKING_URI leads elsewhere
+  <step>/
+    step.json                   what it ran with, and whether it finished
+    outputs/<port>/             what it wrote
+    user_logs/                  one file a process
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from designer_vision.errors import PipelineError
+from designer_vision.pipeline.command import fill, split
+from designer_vision.pipeline.experiment import Experiment
+from designer_vision.pipeline.graph import Graph, OutputOf, Step
+from designer_vision.pipeline.processes import Failure, Processes, free_port, log_names, rank_variables
+
+MARK = "pipeline.json"
+RECORD = "step.json"
+IMAGES_PER_SECOND = re.compile(r"([0-9.]+) images/s")
+TAIL_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a step stands, for the table.
+
+    Attributes:
+        phase: waiting, running, finished, reused or failed.
+        seconds: how long it ran, this time or, when reused, then.
+        images_per_second: the last that its log named.
+        last_line: of its main process's log.
+    """
+
+    phase: str = "waiting"
+    seconds: float = 0.0
+    images_per_second: float | None = None
+    last_line: str = ""
+
+
+States = dict[str, State]
+
+
+class Runner:
+    """One run of a graph in an output folder; `show` is called with all states whenever one changes."""
+
+    def __init__(self, graph: Graph, folder: Path, experiment: Experiment, show: Callable[[States], None]) -> None:
+        self.graph, self.folder, self.experiment, self._show = graph, folder.absolute(), experiment, show
+        self.states: States = {step.name: State() for step in graph.steps}
+        self._fingerprints: dict[str, str] = {}
+
+    def run(self) -> None:
+        """Run what has not finished yet.
+
+        Raises:
+            PipelineError: a step failed; with the first error and its log's path.
+        """
+        try:
+            for step in self.graph.steps:
+                self._run_or_reuse(step)
+        finally:
+            self.experiment.close({name: state.phase in ("finished", "reused") for name, state in self.states.items()})
+
+    def output(self, step: str, port: str) -> Path:
+        """The folder that a step writes for an output."""
+        return self.folder / step / "outputs" / port
+
+    def _run_or_reuse(self, step: Step) -> None:
+        fingerprint = self._fingerprint(step)
+        self._fingerprints[step.name] = fingerprint
+        record = _read_record(self.folder / step.name / RECORD)
+        if record.get("fingerprint") == fingerprint and record.get("finished"):
+            self._tell(step, State("reused", record["seconds"], record["images_per_second"]))
+            return
+        if record.get("fingerprint") != fingerprint:  # an unfinished one of the same kind goes on where it was stopped
+            shutil.rmtree(self.folder / step.name, ignore_errors=True)
+        self._run(step, fingerprint)
+
+    def _run(self, step: Step, fingerprint: str) -> None:
+        folder = self.folder / step.name
+        logs = [folder / "user_logs" / name for name in log_names(step.instance_count * step.process_count)]
+        logs[0].parent.mkdir(parents=True, exist_ok=True)
+        for port in step.outputs:
+            self.output(step.name, port).mkdir(parents=True, exist_ok=True)
+        _write_record(folder / RECORD, {"fingerprint": fingerprint, "finished": False})
+        words = split(fill(step.command, self._texts(step), {port: str(self.output(step.name, port)) for port in step.outputs}))
+        shared = {**os.environ, **_python_path(), **self.experiment.variables(step.name), **step.environment_variables}
+        environments = [shared | own for own in rank_variables(step, free_port())]
+        start = time.monotonic()
+
+        def poll() -> None:
+            line, speed = _look_into(logs[0])
+            self._tell(step, State("running", time.monotonic() - start, speed, line))
+
+        self._tell(step, State("running"))
+        try:
+            with Processes(words, environments, logs, step.code) as processes:
+                failure = processes.wait(poll)
+        except FileNotFoundError as error:
+            raise PipelineError(f"step {step.name} cannot start: {error.filename} is not on this machine") from error
+        _, speed = _look_into(logs[0])
+        state = State("failed" if failure else "finished", time.monotonic() - start, speed)
+        self._tell(step, state)
+        if failure:
+            raise PipelineError(describe_failure(step, failure))
+        finished = {"seconds": state.seconds, "images_per_second": speed}
+        _write_record(folder / RECORD, {"fingerprint": fingerprint, "finished": True, **finished})
+
+    def _tell(self, step: Step, state: State) -> None:
+        self.states[step.name] = state
+        self._show(self.states)
+
+    def _texts(self, step: Step) -> dict[str, str]:
+        return {
+            name: str(self.output(value.step, value.output)) if isinstance(value, OutputOf) else str(value)
+            for name, value in step.inputs.items()
+        }
+
+    def _fingerprint(self, step: Step) -> str:
+        """A hash of all that decides a step's output: command, values, code, and the fingerprints of what it reads."""
+        inputs: dict[str, list[Any]] = {}
+        for name, value in sorted(step.inputs.items()):
+            if isinstance(value, OutputOf):
+                inputs[name] = [self._fingerprints[value.step], value.output]
+            elif isinstance(value, Path):
+                if not value.exists():
+                    raise PipelineError(f"input {name} of step {step.name}: {value} does not exist")
+                inputs[name] = [str(value), *_listing(value)]
+            else:
+                inputs[name] = [value]
+        content = asdict(replace(step, inputs={}, code=Path())) | {"inputs": inputs, "code": _code_hash(step.code)}
+        return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def prepare_folder(folder: Path, pipeline: Path) -> None:
+    """Make the output folder, or take one that an earlier run of the runner left.
+
+    Raises:
+        PipelineError: it holds something else, or cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()) and not (folder / MARK).exists():
+            raise PipelineError(f"{folder} is not empty and not the folder of an earlier run; give another --output_dir")
+        (folder / MARK).write_text(json.dumps({"pipeline": str(pipeline.absolute())}))
+    except OSError as error:
+        raise PipelineError(f"{folder} cannot be written: {error.strerror}") from error
+
+
+def describe_failure(step: Step, failure: Failure) -> str:
+    """The first error of a failed step in a few lines: its own error line if it has one, else the end of its log."""
+    lines = failure.log.read_text(errors="replace").splitlines()
+    errors = [line for line in lines if re.match(r"(rank \d+: )?Error\b", line)]
+    shown = errors[-1:] or [line for line in lines if line.strip()][-10:]
+    return "\n".join([f"step {step.name} failed ({failure.cause})", *(f"  {line}" for line in shown), f"its log: {failure.log}"])
+
+
+def _python_path() -> dict[str, str]:
+    """PATH with this Python first, so that a command's `python` is the one that has the packages."""
+    return {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])}
+
+
+def _read_record(path: Path) -> Mapping[str, Any]:
+    try:
+        record = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _write_record(path: Path, record: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(record))
+
+
+def _look_into(log: Path) -> tuple[str, float | None]:
+    """The last line of a log and the last images/s in its end."""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - TAIL_BYTES))
+        tail = file.read().decode(errors="replace")
+    lines = [line for line in tail.splitlines() if line.strip()]
+    speeds = IMAGES_PER_SECOND.findall(tail)
+    return (lines[-1] if lines else ""), (float(speeds[-1]) if speeds else None)
+
+
+def _listing(path: Path) -> Iterator[tuple[str, int, int]]:
+    """Name, size and time of change of every file, which tell whether data changed without reading it."""
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    for file in files:
+        status = file.stat()
+        yield str(file.relative_to(path)), status.st_size, status.st_mtime_ns
+
+
+def _code_hash(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for file in sorted(folder.rglob("*.py")):
+        digest.update(str(file.relative_to(folder)).encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+def result_line(steps: Sequence[Step], runner: Runner) -> str | None:
+    """`top-1 98.3 %` where a step left an evaluation's metrics.json."""
+    for step in reversed(steps):
+        for port in step.outputs:
+            path = runner.output(step.name, port) / "metrics.json"
+            if path.is_file():
+                return f"top-1 {100 * json.loads(path.read_text())['metrics']['Overall accuracy']:.1f} %"
+    return None

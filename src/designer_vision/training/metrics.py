@@ -1,0 +1,58 @@
+"""Counts of what a network got right: summed on the device, divided once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+LOSS, TOP1, TOP5, SEEN = range(4)
+
+
+def new_totals(device: torch.device) -> Tensor:
+    """Zero for the sums of loss, top-1 hits, top-5 hits, and images seen: float64 [4]."""
+    return torch.zeros(4, dtype=torch.float64, device=device)
+
+
+def add_to_totals(totals: Tensor, logits: Tensor, labels: Tensor, loss: Tensor) -> None:
+    """Add one batch, without reading anything back from the device.
+
+    Args:
+        totals: as `new_totals` gives them; changed in place.
+        logits: float [n, classes].
+        labels: int64 [n].
+        loss: mean cross-entropy of the batch, a scalar.
+    """
+    top = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]
+    seen = torch.tensor(float(len(labels)), dtype=torch.float64, device=totals.device)
+    totals += torch.stack([loss.double() * seen, top[:, 0].sum().double(), top.sum().double(), seen])
+
+
+@dataclass(frozen=True)
+class Averages:
+    """Means over the images of an epoch or a stretch of it.
+
+    Attributes:
+        loss: mean cross-entropy.
+        top1, top5: fraction of images whose label is the first, or among the first five.
+        seen: how many images.
+    """
+
+    loss: float
+    top1: float
+    top5: float
+    seen: int
+
+    @property
+    def error(self) -> float:
+        return 1 - self.top1
+
+
+def averages(totals: Tensor) -> Averages:
+    """Divide sums over all ranks by the number of images; this reads from the device."""
+    loss, top1, top5, seen = totals.tolist()
+    return Averages(loss / seen, top1 / seen, top5 / seen, round(seen))
+
+
+loss_function = nn.functional.cross_entropy

@@ -1,0 +1,73 @@
+"""What happens to an image between its file and the network, in training and in evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from designer_vision.errors import InvalidDatasetError
+from designer_vision.transforms import (
+    DEFAULT_OPERATIONS,
+    FitToNetwork,
+    Operation,
+    Size,
+    compose,
+    evaluation_operations,
+    size_after,
+)
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """The plan for a training set.
+
+    Attributes:
+        operations: done to every training image before the random ones; empty where Apply has done all.
+        random_operations: drawn anew for each epoch.
+        size: height and width of every training image in the end.
+        evaluation: what takes validation images, scored images and photos sent to an endpoint to that size.
+    """
+
+    operations: list[Operation]
+    random_operations: list[Operation]
+    size: Size
+    evaluation: FitToNetwork
+
+    def prepare(self, image: Tensor) -> Tensor:
+        """What every training image goes through first: uint8 [3, height, width] to the same."""
+        return compose(self.operations)(image)
+
+
+def plan_preparation(
+    folder: Path, sizes: Sequence[Size], transformation: list[Operation], random_operations: list[Operation]
+) -> Preparation:
+    """Decide from the sizes of the training images and what Apply Image Transformation recorded.
+
+    Args:
+        folder: what the error names.
+        sizes: the different sizes of the images, as they are now.
+        transformation: the deterministic operations they have been through.
+        random_operations: the operations that Apply left to the training.
+
+    Raises:
+        InvalidDatasetError: a transformation was applied, and it leaves the images at different sizes.
+    """
+    operations: list[Operation] = []
+    ends = {size: size_after(random_operations, size) for size in sizes}
+    if len(set(ends.values())) > 1:
+        if transformation or random_operations:
+            one, other = sorted(ends)[0], sorted(ends)[-1]
+            raise InvalidDatasetError(
+                f"the images of {folder} have different sizes after their transformation, such as {one[0]} x {one[1]} and "
+                f"{other[0]} x {other[1]}; add a resize and a centre crop in Init Image Transformation"
+            )
+        operations = DEFAULT_OPERATIONS
+        ends = {size: size_after(operations, size) for size in sizes}
+    size = next(iter(ends.values()))
+    before = {size_after(operations, size) for size in sizes}
+    deterministic = [*transformation, *operations]
+    evaluation = evaluation_operations(deterministic, before.pop() if len(before) == 1 else None, size)
+    return Preparation(operations, random_operations, size, FitToNetwork(evaluation, size))

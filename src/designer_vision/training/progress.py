@@ -1,0 +1,68 @@
+"""What a person sees of a training: log lines, a bar on a terminal, and the result."""
+
+from __future__ import annotations
+
+import sys
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import Progress as Bars
+from rich.progress import TaskID
+
+from designer_vision.training.parameters import Parameters
+from designer_vision.training.ranks import Ranks
+from designer_vision.training.trainer import Epoch, Iteration, Result
+
+
+class Progress:
+    """Prints on the main rank; its bar stands on a terminal's standard error only."""
+
+    def __init__(self, epochs: int, ranks: Ranks) -> None:
+        self._epochs = epochs
+        visible = ranks.is_main and sys.stderr.isatty()
+        self._bars = Bars(console=Console(stderr=True), disable=not visible, transient=True)
+        self._bar: TaskID | None = None
+
+    def __enter__(self) -> Progress:
+        self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bars.stop()
+
+    def step(self, images: int) -> None:
+        """Advance the bar."""
+        if not self._bars.disable:
+            if self._bar is None:
+                self._bar = self._bars.add_task("images of this process", total=None)
+            self._bars.advance(self._bar, images)
+
+    def iteration(self, at: Iteration) -> None:
+        """One line every print_frequency iterations."""
+        print(
+            f"epoch {at.epoch}/{self._epochs} iteration {at.iteration}/{at.iterations} | "
+            f"{at.images_per_second:.1f} images/s | loss {at.loss:.4f} | error {at.error:.4f} | "
+            f"learning rate {at.learning_rate:.3g} | {_clock(at.seconds_left)} left",
+            flush=True,
+        )
+
+    def epoch(self, epoch: Epoch) -> None:
+        """One line an epoch."""
+        print(
+            f"epoch {epoch.number}/{self._epochs} | {epoch.images_per_second:.1f} images/s | "
+            f"train loss {epoch.training.loss:.4f} | valid loss {epoch.validation.loss:.4f} | "
+            f"top-1 {epoch.validation.top1:.4f} | top-5 {epoch.validation.top5:.4f}",
+            flush=True,
+        )
+
+    def result(self, result: Result, parameters: Parameters, folder: Path) -> None:
+        """The last lines."""
+        if len(result.history) < parameters.epochs:
+            print(f"stopped after epoch {len(result.history)}: no lower validation loss in {parameters.patience} epochs")
+        print(f"kept epoch {result.best.number} with top-1 {result.best.validation.top1:.4f} in {folder}")
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))

@@ -1,0 +1,198 @@
+"""The classic designer's image operations by name, and torchvision's: which are random, and what they make of a size.
+
+An operation is `[name, argument]` as TransformationDirectory has it. Images are uint8 tensors [3, height, width].
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.transforms import v2
+
+from designer_vision.errors import InvalidTransformationDirectoryError
+
+Operation = list[Any]
+Size = tuple[int, int]
+"""Height and width in pixels."""
+
+IMAGE_TO_IMAGE: dict[str, type[nn.Module]] = {
+    "Resize": v2.Resize,
+    "CenterCrop": v2.CenterCrop,
+    "Pad": v2.Pad,
+    "ColorJitter": v2.ColorJitter,
+    "Grayscale": v2.Grayscale,
+    "RandomGrayscale": v2.RandomGrayscale,
+    "RandomResizedCrop": v2.RandomResizedCrop,
+    "RandomCrop": v2.RandomCrop,
+    "RandomHorizontalFlip": v2.RandomHorizontalFlip,
+    "RandomVerticalFlip": v2.RandomVerticalFlip,
+    "RandomRotation": v2.RandomRotation,
+    "RandomAffine": v2.RandomAffine,
+    "RandomPerspective": v2.RandomPerspective,
+}
+WITHOUT_EFFECT = frozenset({"ToTensor", "ToPILImage"})
+NOT_AN_IMAGE = frozenset({"Normalize", "RandomErasing", "FiveCrop", "TenCrop"})
+MAX_SIDE = 16_384
+DEFAULT_OPERATIONS: list[Operation] = [["Resize", 256], ["CenterCrop", 224]]
+"""What images of unequal size get when nobody asked for a transformation."""
+
+
+def is_random(operation: Operation) -> bool:
+    """Whether two calls of the operation can differ; ColorJitter counts, whatever its name."""
+    return str(operation[0]).startswith("Random") or operation[0] == "ColorJitter"
+
+
+def check(operations: Sequence[Operation], source: object) -> list[Operation]:
+    """The operations, less those without effect on an image.
+
+    Raises:
+        InvalidTransformationDirectoryError: a name is not in the closed list, its result is no image, or torchvision
+            refuses its argument. The message names `source`.
+    """
+    kept = [operation for operation in operations if operation[0] not in WITHOUT_EFFECT]
+    for operation in kept:
+        try:
+            _module(operation)
+        except (ValueError, TypeError, KeyError) as error:
+            raise InvalidTransformationDirectoryError(f"{source}: {error}") from error
+    return kept
+
+
+def for_inference(operations: Sequence[Operation]) -> list[Operation]:
+    """The operations that are not random."""
+    return [operation for operation in operations if not is_random(operation)]
+
+
+def split_at_first_random(operations: Sequence[Operation]) -> tuple[list[Operation], list[Operation]]:
+    """What can be done once for ever, and what must be drawn anew each time: all from the first random one on."""
+    first = next((place for place, operation in enumerate(operations) if is_random(operation)), len(operations))
+    return list(operations[:first]), list(operations[first:])
+
+
+def compose(operations: Sequence[Operation]) -> Callable[[Tensor], Tensor]:
+    """One function that applies checked operations in order; random ones draw from torch's global generator."""
+    modules = [_module(operation) for operation in operations]
+
+    def apply(image: Tensor) -> Tensor:
+        for module in modules:
+            image = module(image)
+        return image
+
+    return apply
+
+
+def _module(operation: Operation) -> nn.Module:
+    name, argument = operation
+    if name in NOT_AN_IMAGE:
+        raise ValueError(f"the result of {name} is not one image; leave it out")
+    if not isinstance(name, str) or name not in IMAGE_TO_IMAGE:
+        raise ValueError(f"{name!r} is not an operation we know; expected one of {', '.join(IMAGE_TO_IMAGE)}")
+    arguments = _arguments(name, argument)
+    if any(isinstance(side, (int, float)) and side > MAX_SIDE for side in _flat(arguments.values())):
+        raise ValueError(f"{name} {argument!r} makes images of more than {MAX_SIDE} pixels a side")
+    if name == "Grayscale":
+        arguments["num_output_channels"] = 3  # the networks take three channels
+    try:
+        return IMAGE_TO_IMAGE[name](**arguments)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{name} does not take {argument!r}: {error}") from error
+
+
+def _arguments(name: str, argument: Any) -> dict[str, Any]:
+    """The argument of a classic entry (a number, a list by position, or a dict by name) by parameter name."""
+    parameters = list(inspect.signature(IMAGE_TO_IMAGE[name].__init__).parameters)[1:]
+    if isinstance(argument, dict):
+        given = dict(argument)
+    else:
+        values = argument if isinstance(argument, list) else [argument]
+        if len(values) > len(parameters):
+            raise ValueError(f"{name} takes at most {len(parameters)} values, found {len(values)}")
+        given = dict(zip(parameters, values, strict=False))
+    unknown = sorted(set(given) - set(parameters))
+    if unknown:
+        raise ValueError(f"{name} has no parameter {unknown[0]!r}; expected some of {', '.join(parameters)}")
+    return given
+
+
+def _flat(values: Any) -> list[Any]:
+    return [leaf for value in values for leaf in (_flat(value) if isinstance(value, (list, tuple)) else [value])]
+
+
+def size_after(operations: Sequence[Operation], size: Size) -> Size:
+    """What the operations make of an image's size, without an image: a tensor on the meta device goes through."""
+    with torch.random.fork_rng(devices=[]):
+        image = compose(operations)(torch.empty(3, *size, dtype=torch.uint8, device="meta"))
+    return int(image.shape[-2]), int(image.shape[-1])
+
+
+def evaluation_operations(deterministic: Sequence[Operation], pixels_after: Size | None, training_size: Size) -> list[Operation]:
+    """The deterministic operations that take any photo to the size the network was trained at.
+
+    Args:
+        deterministic: what the training images went through before the random operations.
+        pixels_after: the one size of the training images then; None where they still differed.
+        training_size: the size of the training images after the random operations.
+
+    Returns:
+        `deterministic` where it gives every photo that size; else with a CenterCrop behind its Resize; and where it
+        has no Resize, with a Resize to the size (as 256 is to 224 where the random part crops) and a CenterCrop.
+    """
+    height, width = training_size
+    operations = list(deterministic)
+    if operations and _fixes_size(operations, training_size):
+        return operations
+    if any(name == "Resize" for name, _ in operations):
+        return [*operations, ["CenterCrop", [height, width]]]
+    if height != width:
+        return [*operations, ["Resize", [height, width]]]  # keeps photos of the same shape whole
+    cropped = pixels_after != training_size
+    return [*operations, ["Resize", round(height * 8 / 7) if cropped else height], ["CenterCrop", height]]
+
+
+def _fixes_size(operations: Sequence[Operation], size: Size) -> bool:
+    """Whether photos of quite different shapes all come out at `size`."""
+    height, width = size
+    shapes = [(2 * height, 3 * width), (5 * height, 2 * width), (max(height // 2, 1), max(width // 3, 1))]
+    return all(size_after(operations, shape) == size for shape in shapes)
+
+
+@dataclass(frozen=True)
+class FitToNetwork:
+    """Takes a photo of any size to the network's: scoring, serving and validation use the same one.
+
+    An image that already has the size is taken as it is, since it went through the operations before.
+    """
+
+    operations: list[Operation]
+    size: Size
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Uint8 [3, any height, any width] to uint8 [3, *size]; `check_size` tells whether the operations got there."""
+        return image if tuple(image.shape[-2:]) == self.size else compose(self.operations)(image)
+
+
+def check_size(image: Tensor, size: Size) -> None:
+    """Raise ValueError, with both sizes, when an image [3, height, width] does not have the network's size."""
+    height, width = image.shape[-2:]
+    if (height, width) != size:
+        raise ValueError(f"it comes out with {height} x {width} pixels, the network takes {size[0]} x {size[1]}")
+
+
+class Normalize(nn.Module):
+    """Uint8 RGB to floats with the mean and std that a network expects, on the device."""
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.scale: Tensor
+        self.shift: Tensor
+        self.register_buffer("scale", (1 / (255 * torch.tensor(std))).view(1, -1, 1, 1))
+        self.register_buffer("shift", (-torch.tensor(mean) / torch.tensor(std)).view(1, -1, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Uint8 [n, 3, height, width] to float32 of the same shape and memory format."""
+        return torch.addcmul(self.shift, images.float(), self.scale)
