@@ -52,7 +52,7 @@ def decode(content: bytes, name: str | Path) -> Pixels:
     with _refused(name), Image.open(io.BytesIO(content), formats=FORMATS) as image:
         _check_pixels(image.size)
         ImageOps.exif_transpose(image, in_place=True)
-        return np.asarray(_to_rgb(image))
+        return np.array(_to_rgb(image))
 
 
 def size(content: bytes, name: str | Path) -> tuple[int, int]:

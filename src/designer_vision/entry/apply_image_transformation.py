@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
-from multiprocessing import get_context
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
 import torch
+from torch import Tensor
 
 from designer_vision import images, transforms
 from designer_vision.directories.image_directory import (
@@ -21,7 +19,7 @@ from designer_vision.directories.image_directory import (
 from designer_vision.directories.manifest import hash_of_bytes
 from designer_vision.directories.transformation_directory import read_transformation_directory
 from designer_vision.entry.command_line import Choice, parameter, port, run
-from designer_vision.machine import available_cpus
+from designer_vision.machine import in_order
 
 FOR_TRAINING, FOR_INFERENCE = "For training", "For inference"
 
@@ -77,16 +75,13 @@ def plan(chosen: Operations, mode: str, pending: Operations) -> tuple[Operations
 
 def transformed(index: ImageIndex, operations: Operations) -> Iterator[tuple[bytes, int, int]]:
     """PNG bytes, height and width of every image after the operations, in order, from all CPUs."""
-    paths = [index.path(number) for number in range(len(index))]
-    workers = min(available_cpus(), len(paths))
-    with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-        chunk = max(1, min(64, len(paths) // (4 * workers)))
-        yield from pool.map(partial(_transform, operations), paths, chunksize=chunk)
+    apply = transforms.compose(operations)
+    torch.set_num_threads(1)
+    yield from in_order(lambda number: _transform(apply, index.path(number)), len(index))
 
 
-def _transform(operations: Operations, path: Path) -> tuple[bytes, int, int]:
-    image = torch.from_numpy(images.decode(images.read(path), path)).permute(2, 0, 1)
-    image = transforms.compose(operations)(image)
+def _transform(apply: Callable[[Tensor], Tensor], path: Path) -> tuple[bytes, int, int]:
+    image = apply(torch.from_numpy(images.decode(images.read(path), path)).permute(2, 0, 1))
     return images.encode_png(image.permute(1, 2, 0).numpy()), image.shape[1], image.shape[2]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import click
@@ -21,9 +20,7 @@ from designer_vision.directories.image_directory import (
 from designer_vision.directories.manifest import MANIFEST, hash_of_bytes
 from designer_vision.entry.command_line import port, run
 from designer_vision.errors import InvalidDatasetError
-from designer_vision.machine import available_cpus
-
-AT_A_TIME = 256
+from designer_vision.machine import in_order
 
 
 @click.command()
@@ -93,10 +90,8 @@ def _unwrap(folder: Path) -> Path:
 
 
 def looked_at(index: ImageIndex) -> Iterator[tuple[bytes, ImageInfo] | InvalidDatasetError]:
-    """Bytes and description of every image, or what is wrong with it, in order; decoded by one thread a CPU."""
-    with ThreadPoolExecutor(available_cpus()) as pool:  # Pillow decodes without holding the interpreter
-        for start in range(0, len(index), AT_A_TIME):
-            yield from pool.map(lambda number: _look_at(index, number), range(start, min(start + AT_A_TIME, len(index))))
+    """Bytes and description of every image, or what is wrong with it, in order; decoded on all CPUs."""
+    yield from in_order(lambda number: _look_at(index, number), len(index))
 
 
 def _look_at(index: ImageIndex, number: int) -> tuple[bytes, ImageInfo] | InvalidDatasetError:

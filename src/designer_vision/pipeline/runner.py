@@ -32,6 +32,7 @@ from designer_vision.pipeline.processes import Failure, Processes, free_port, lo
 MARK = "pipeline.json"
 RECORD = "step.json"
 IMAGES_PER_SECOND = re.compile(r"([0-9.]+) images/s")
+OPERATOR_VARIABLES = "DESIGNER_VISION_"
 TAIL_BYTES = 4096
 
 
@@ -142,7 +143,8 @@ class Runner:
                 inputs[name] = [str(value), *_listing(value)]
             else:
                 inputs[name] = [value]
-        content = asdict(replace(step, inputs={}, code=Path())) | {"inputs": inputs, "code": _code_hash(step.code)}
+        own = {name: value for name, value in os.environ.items() if name.startswith(OPERATOR_VARIABLES)}
+        content = asdict(replace(step, inputs={}, code=Path())) | {"inputs": inputs, "code": _code_hash(step.code), "own": own}
         return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
