@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -322,7 +323,7 @@ def replicate(network: nn.Module, ranks: Ranks, device: torch.device) -> nn.Modu
         return network
     ids = [device.index] if device.type == "cuda" else None
     new_name = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters  # since torch 2.13 or so
-    own_buffers = {"forward_sync_buffers" if new_name else "broadcast_buffers": False}
+    own_buffers: dict[str, Any] = {"forward_sync_buffers" if new_name else "broadcast_buffers": False}
     return DistributedDataParallel(network, device_ids=ids, gradient_as_bucket_view=True, **own_buffers)
 
 
