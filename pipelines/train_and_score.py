@@ -5,8 +5,6 @@
 submits it to an Azure ML workspace. IMAGES is a folder of photos, one sub-folder a class.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Any
