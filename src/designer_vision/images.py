@@ -18,6 +18,9 @@ FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")
 MAX_PIXELS = 178_956_970  # Pillow's own line between a large photo and a decompression bomb
 ADVICE = "run the images through Convert to Image Directory, which leaves out what cannot be read"
 
+# broken EXIF, odd palettes: what matters shows in the pixels. Set once: a filter for a block is not safe among threads
+warnings.filterwarnings("ignore", module="PIL")
+
 Pixels = npt.NDArray[np.uint8]
 
 
@@ -96,9 +99,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 @contextmanager
 def _refused(name: str | Path) -> Iterator[None]:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # broken EXIF and odd palettes: what matters shows in the pixels
-            yield
+        yield
     except InvalidDatasetError:
         raise
     except UnidentifiedImageError as error:

@@ -147,9 +147,9 @@ def evaluation_operations(deterministic: Sequence[Operation], pixels_after: Size
     if operations and _fixes_size(operations, training_size):
         return operations
     if any(name == "Resize" for name, _ in operations):
-        return [*operations, ["CenterCrop", [height, width]]]
+        return [*operations, ["CenterCrop", {"size": [height, width]}]]
     if height != width:
-        return [*operations, ["Resize", [height, width]]]  # keeps photos of the same shape whole
+        return [*operations, ["Resize", {"size": [height, width]}]]  # keeps photos of the same shape whole
     cropped = pixels_after != training_size
     return [*operations, ["Resize", round(height * 8 / 7) if cropped else height], ["CenterCrop", height]]
 

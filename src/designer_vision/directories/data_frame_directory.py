@@ -20,10 +20,9 @@ import pyarrow.parquet as pq
 from designer_vision.directories.image_directory import write_json
 from designer_vision.directories.manifest import (
     Manifest,
-    contained,
     publishing,
     read_manifest,
-    refuse_unfinished,
+    read_verified,
     write_manifest,
 )
 from designer_vision.errors import InvalidDatasetError
@@ -103,11 +102,11 @@ def read_data_frame_directory(folder: Path) -> ScoredSet:
     Raises:
         InvalidDatasetError: the folder is no finished DataFrameDirectory, or its columns are not those of a scored set.
     """
-    refuse_unfinished(folder, InvalidDatasetError)
     manifest = read_manifest(folder, TYPE, InvalidDatasetError)
-    path = contained(folder, manifest.files.get("data", DATA), InvalidDatasetError)
+    name = manifest.files.get("data", DATA)
+    path = folder / name
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(pa.BufferReader(read_verified(folder, name, manifest, InvalidDatasetError)))
     except (pa.ArrowException, OSError) as error:
         raise InvalidDatasetError(f"{path} is not a readable Parquet file: {error}") from error
     labels = tuple(name.removeprefix(PROBABILITIES) for name in table.column_names if name.startswith(PROBABILITIES))

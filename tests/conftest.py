@@ -1,0 +1,114 @@
+"""Small data that tests make, and the processes they start."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from designer_vision.directories.image_directory import ImageDirectoryWriter, ImageInfo, Row
+from designer_vision.images import encode_png
+from designer_vision.networks import Architecture
+
+ROOT = Path(__file__).parent.parent
+COLORS = {"blue": (30, 30, 220), "green": (30, 220, 30), "red": (220, 30, 30)}
+
+
+def colored_pixels(label: str, number: int, height: int, width: int) -> np.ndarray:
+    """A noisy picture in the label's colour: easy to tell apart, and no two are equal."""
+    generator = np.random.default_rng((number, *label.encode()))
+    noise = generator.integers(-30, 30, (height, width, 3))
+    return np.clip(np.array(COLORS[label]) + noise, 0, 255).astype(np.uint8)
+
+
+def make_photos(folder: Path, per_class: int = 4, size: tuple[int, int] = (32, 32)) -> Path:
+    """Class folders of PNG files."""
+    for label in COLORS:
+        (folder / label).mkdir(parents=True)
+        for number in range(per_class):
+            Image.fromarray(colored_pixels(label, number, *size)).save(folder / label / f"photo {number}.png")
+    return folder
+
+
+def make_image_directory(folder: Path, per_class: int = 4, size: tuple[int, int] = (32, 32), first: int = 0, **recorded) -> Path:
+    """An ImageDirectory of our writer; `first` moves the numbers on, so that two sets have no picture in common."""
+    with ImageDirectoryWriter(folder, list(COLORS), **recorded) as writer:
+        for label in COLORS:
+            for number in range(first, first + per_class):
+                info = ImageInfo(height=size[0], width=size[1], original_file_name=f"{label}/{number}.png")
+                writer.add(encode_png(colored_pixels(label, number, *size)), ".png", Row(info, label))
+    return folder
+
+
+def run_entry(component: str, environment: dict[str, str] | None = None, **flags: object) -> subprocess.CompletedProcess[str]:
+    """Run a component's entry as a process of its own."""
+    words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+    return subprocess.run(
+        [sys.executable, "-m", f"designer_vision.entry.{component}", *words],
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src")} | (environment or {}),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.fixture(autouse=True)
+def _metrics_stay_in_the_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow, where a test reaches it, writes below the test's folder; and no test inherits a rank."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    for name in ("MLFLOW_RUN_ID", "RANK", "WORLD_SIZE", "LOCAL_RANK", "DESIGNER_VISION_PRECISION"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def untrained_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ModelDirectory of an untrained ResNet-18."""
+    from designer_vision.directories.model_directory import untrained, write_model_directory
+
+    folder = tmp_path_factory.mktemp("models") / "untrained"
+    write_model_directory(folder, untrained(Architecture("resnet18"), pretrained=False))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def datasets(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A training set of 36 and a validation set of 6 pictures of 32 x 32 pixels in three colours."""
+    folder = tmp_path_factory.mktemp("datasets")
+    training = make_image_directory(folder / "training", per_class=12)
+    return training, make_image_directory(folder / "validation", per_class=2, first=100)
+
+
+@pytest.fixture(scope="session")
+def trained_model(untrained_model: Path, datasets: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ModelDirectory of a ResNet-18 that Train PyTorch Model, as one process, trained for two epochs."""
+    folder = tmp_path_factory.mktemp("models") / "trained"
+    result = run_entry(
+        "train_pytorch_model",
+        {"MLFLOW_TRACKING_URI": f"sqlite:///{folder.parent / 'mlflow.db'}"},
+        **training_flags(untrained_model, *datasets, folder, epochs=2),
+    )
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+def training_flags(model: Path, training: Path, validation: Path, output: Path, **changed: object) -> dict[str, object]:
+    """All flags of Train PyTorch Model."""
+    flags: dict[str, object] = {
+        "untrained_model": model,
+        "training_dataset": training,
+        "validation_dataset": validation,
+        "epochs": 1,
+        "batch_size": 6,
+        "warmup_step_number": 0,
+        "learning_rate": 0.01,
+        "random_seed": 1,
+        "patience": 3,
+        "print_frequency": 2,
+        "trained_model": output,
+    }
+    return flags | changed

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from designer_vision.directories.manifest import (
+    MANIFEST,
+    UNFINISHED,
+    Manifest,
+    contained,
+    publishing,
+    read_manifest,
+    read_verified,
+    write_manifest,
+)
+from designer_vision.errors import FailedToWriteOutputsError, InvalidDatasetError
+
+
+def write(folder: Path, content: bytes = b"rows") -> None:
+    with publishing(folder):
+        (folder / "list").write_bytes(content)
+        write_manifest(folder, Manifest("Thing", {"list": "list"}, {"note": [1]}), ["list"])
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    write(tmp_path)
+    manifest = read_manifest(tmp_path, "Thing", InvalidDatasetError)
+    assert manifest.files == {"list": "list"}
+    assert manifest.ours["note"] == [1]
+    assert read_verified(tmp_path, "list", manifest, InvalidDatasetError) == b"rows"
+    assert not (tmp_path / UNFINISHED).exists()
+
+
+def test_a_folder_whose_writer_stopped_is_refused_and_can_be_written_again(tmp_path: Path) -> None:
+    def stopped() -> None:
+        with publishing(tmp_path):
+            (tmp_path / "half").mkdir()
+            raise KeyboardInterrupt
+
+    pytest.raises(KeyboardInterrupt, stopped)
+    with pytest.raises(InvalidDatasetError, match="unfinished"):
+        read_manifest(tmp_path, "Thing", InvalidDatasetError)
+    write(tmp_path)
+    assert not (tmp_path / "half").exists()
+    read_manifest(tmp_path, "Thing", InvalidDatasetError)
+
+
+def test_files_of_somebody_else_are_never_touched(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(FailedToWriteOutputsError, match="not empty"):
+        write(tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_an_output_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FailedToWriteOutputsError, match="cannot be written"):
+        write(tmp_path / "file")
+
+
+def test_one_changed_byte_is_noticed(tmp_path: Path) -> None:
+    write(tmp_path, b"rows")
+    (tmp_path / "list").write_bytes(b"rowz")
+    manifest = read_manifest(tmp_path, "Thing", InvalidDatasetError)
+    with pytest.raises(InvalidDatasetError, match="hash differs"):
+        read_verified(tmp_path, "list", manifest, InvalidDatasetError)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("type: ModelDirectory", "wrong way round"),
+        ("- a list", "expected a mapping"),
+        ("", "expected a mapping"),
+        ("a: [", "not readable YAML"),
+        ("type: Thing\nextension: {designer_vision: {version: 99}}", "version 99"),
+        ("type: !!python/object/apply:os.system ['true']", "not readable YAML"),
+    ],
+)
+def test_a_manifest_that_is_not_one_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / MANIFEST).write_text(text)
+    with pytest.raises(InvalidDatasetError, match=message):
+        read_manifest(tmp_path, "Thing", InvalidDatasetError)
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../x", "", "a\0b"])
+def test_a_name_that_leads_out_of_the_folder_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InvalidDatasetError, match="leads out"):
+        contained(tmp_path, name, InvalidDatasetError)
+
+
+def test_a_link_that_leads_out_of_the_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "inside").mkdir()
+    (tmp_path / "inside" / "link").symlink_to("/etc/passwd")
+    with pytest.raises(InvalidDatasetError, match="link that leads out"):
+        contained(tmp_path / "inside", "link", InvalidDatasetError)

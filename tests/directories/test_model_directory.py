@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import dataclasses
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from designer_vision import networks
+from designer_vision.directories.model_directory import Model, read_model_directory, untrained, write_model_directory
+from designer_vision.errors import InvalidModelDirectoryError
+from designer_vision.networks import Architecture
+
+CLASSIC = "azureml.designer.modules.dl.pytorch.initialize_models.vision.classification"
+CLASSIC_SPEC = f"""
+flavor: {{name: pytorch, serialization_method: state_dict}}
+model_file: model
+time_created: 2026-11-23T02:45:04.894623+0000
+flavor_extras:
+  module: {CLASSIC}.resnet
+  class: ResNet
+  is_cuda: false
+  init_params: {{model_name: resnet18, pretrained: true, zero_init_residual: false, num_classes: 3}}
+task_type: MultiClassification
+label_map_file: index_to_label.csv
+inputs:
+- name: image
+  pre_processor:
+    module: azureml.designer.core.model.model_spec.builtin_model_meta.pre_processor
+    class: ImageNormalizer
+    init_params: {{mean: [0.1, 0.2, 0.3], std: [0.4, 0.5, 0.6]}}
+"""
+
+
+def write_classic(folder: Path, spec: str = CLASSIC_SPEC, state: object = None, labels: str = ",label\n0,c\n1,a\n2,b\n") -> Path:
+    """A trained, pretrained model as the classic module writes it: two heads; made without our writer."""
+    if state is None:
+        network = networks.build(Architecture("resnet18"), 1000, seed=1)
+        state = {f"model.{name}": tensor for name, tensor in network.state_dict().items()}
+        state |= {"out_linear_model.weight": torch.ones(3, 1000), "out_linear_model.bias": torch.arange(3.0)}
+    torch.save(state, folder / "model")
+    (folder / "model_spec.yaml").write_text(spec)
+    (folder / "index_to_label.csv").write_text(labels)
+    (folder / "_meta.yaml").write_text(yaml.safe_dump({"type": "ModelDirectory", "extension": {}, "model": "model_spec.yaml"}))
+    return folder
+
+
+def trained(classes: int = 3) -> Model:
+    network = networks.build(Architecture("resnet18"), classes, seed=2)
+    return Model(
+        Architecture("resnet18"),
+        network.state_dict(),
+        labels=tuple(f"class, {number}" for number in range(classes)),
+        mean=networks.IMAGENET_MEAN,
+        std=networks.IMAGENET_STD,
+        operations=[["Resize", 64]],
+        size=(64, 64),
+        training={"epochs": 3},
+    )
+
+
+def test_a_trained_model_is_read_back(tmp_path: Path) -> None:
+    written = trained()
+    write_model_directory(tmp_path, written)
+    read = read_model_directory(tmp_path)
+    assert dataclasses.replace(read, weights={}) == dataclasses.replace(written, weights={})
+    assert all(torch.equal(read.weights[name], tensor) for name, tensor in written.weights.items())
+    assert read.network()(torch.zeros(1, 3, 64, 64)).shape == (1, 3)
+
+
+def test_a_classic_reader_finds_its_names(tmp_path: Path) -> None:
+    write_model_directory(tmp_path, trained())
+    spec = yaml.safe_load((tmp_path / "model_spec.yaml").read_text())
+    assert spec["flavor_extras"]["module"] == f"{CLASSIC}.resnet"
+    assert spec["flavor_extras"]["init_params"] == {
+        "model_name": "resnet18", "pretrained": False, "zero_init_residual": False, "num_classes": 3,
+    }  # fmt: skip
+    assert spec["inputs"][0]["pre_processor"]["init_params"]["mean"] == list(networks.IMAGENET_MEAN)
+    assert (tmp_path / "index_to_label.csv").read_text() == ',label\n0,"class, 0"\n1,"class, 1"\n2,"class, 2"\n'
+    assert all(name.startswith("model.") for name in torch.load(tmp_path / "model", weights_only=True))
+
+
+def test_an_untrained_densenet_has_no_labels_and_its_own_parameters(tmp_path: Path) -> None:
+    write_model_directory(tmp_path, untrained(Architecture("densenet121", memory_efficient=True), pretrained=False))
+    spec = yaml.safe_load((tmp_path / "model_spec.yaml").read_text())
+    assert spec["flavor_extras"]["class"] == "DenseNet"
+    assert spec["flavor_extras"]["init_params"] == {"model_name": "densenet121", "pretrained": False, "memory_efficient": True}
+    assert "inputs" not in spec
+    assert "label_map_file" not in spec
+    read = read_model_directory(tmp_path)
+    assert (read.is_trained, read.architecture.memory_efficient) == (False, True)
+
+
+def test_a_classic_pretrained_model_keeps_its_indices_and_gets_one_head(tmp_path: Path) -> None:
+    model = read_model_directory(write_classic(tmp_path))
+    assert model.labels == ("c", "a", "b")
+    assert (model.mean, model.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert model.operations is None
+    assert model.weights["fc.weight"].shape == (3, 512)
+    logits = model.network().eval()(torch.zeros(1, 3, 32, 32))
+    assert torch.allclose(logits[0].diff(), torch.ones(2), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (f"{CLASSIC}.resnet", "os", "expected a network made by ResNet"),
+        ("class: ResNet", "class: system", "expected a network made by ResNet"),
+        ("resnet18", "os.system", "expected a network made by ResNet"),
+        ("resnet18", "densenet121", "expected a network made by ResNet"),
+        ("num_classes: 3", "num_classes: 3, progress: true", "progress"),
+        ("pretrained: true", "pretrained: 1", "pretrained"),
+        ("model_file: model", "model_file: ../model", "leads out of the folder"),
+        ("model_file: model", "model_file: other", "is missing"),
+        ("flavor:", "flavor: !!python/object/apply:os.system ['touch /tmp/hacked']\nx:", "could not determine a constructor"),
+    ],
+)
+def test_a_spec_that_names_something_else_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in CLASSIC_SPEC
+    with pytest.raises(InvalidModelDirectoryError, match=message):
+        read_model_directory(write_classic(tmp_path, CLASSIC_SPEC.replace(old, new)))
+
+
+class Attack:
+    def __reduce__(self) -> tuple:
+        return os.mkdir, ("attacked",)
+
+
+@pytest.mark.parametrize("kind", ["zip", "legacy", "raw"])
+def test_a_pickle_that_would_run_code_is_refused_and_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_classic(tmp_path, state={})
+    if kind == "raw":
+        (tmp_path / "model").write_bytes(pickle.dumps(Attack()))
+    else:
+        torch.save({"model.fc.weight": Attack()}, tmp_path / "model", _use_new_zipfile_serialization=kind == "zip")
+    with pytest.raises(InvalidModelDirectoryError):
+        read_model_directory(tmp_path)
+    assert not (tmp_path / "attacked").exists()
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ([1], "holds a list"),
+        ({"model.fc.weight": torch.zeros(3, 512)}, "missing"),
+        ({"optimizer": {}}, "expected a state_dict"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(tmp_path: Path, state: object, message: str) -> None:
+    with pytest.raises(InvalidModelDirectoryError, match=message):
+        read_model_directory(write_classic(tmp_path, state=state))
+
+
+def test_weights_of_another_shape_or_not_finite_are_refused_by_key(tmp_path: Path) -> None:
+    model = trained()
+    weights = dict(model.weights)
+    weights["fc.bias"] = torch.full((3,), torch.nan)
+    write_model_directory(tmp_path / "nan", dataclasses.replace(model, weights=weights))
+    with pytest.raises(InvalidModelDirectoryError, match=r"fc\.bias has values that are not finite"):
+        read_model_directory(tmp_path / "nan")
+    weights["fc.bias"] = torch.zeros(4)
+    write_model_directory(tmp_path / "shape", dataclasses.replace(model, weights=weights))
+    with pytest.raises(InvalidModelDirectoryError, match=r"fc\.bias has shape \[4\], expected \[3\]"):
+        read_model_directory(tmp_path / "shape")
+
+
+def test_one_flipped_bit_in_the_weights_is_noticed(tmp_path: Path) -> None:
+    write_model_directory(tmp_path, trained())
+    content = bytearray((tmp_path / "model").read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "model").write_bytes(content)
+    with pytest.raises(InvalidModelDirectoryError, match="hash differs"):
+        read_model_directory(tmp_path)
+
+
+@pytest.mark.parametrize("labels", ["", ",label\n0,a\n2,b\n", ",label\nx,a\n", ",label\n0,a\n0,b\n"])
+def test_a_label_map_with_gaps_is_refused(tmp_path: Path, labels: str) -> None:
+    with pytest.raises(InvalidModelDirectoryError, match=r"index_to_label\.csv"):
+        read_model_directory(write_classic(tmp_path, labels=labels))

@@ -1,0 +1,100 @@
+"""Golden pixels: what every kind of image file becomes."""
+
+from __future__ import annotations
+
+import io
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from designer_vision import images
+from designer_vision.errors import InvalidDatasetError
+
+
+def file_of(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def first_pixel(image: Image.Image, kind: str = "PNG", **options: object) -> tuple[int, ...]:
+    return tuple(int(value) for value in images.decode(file_of(image, kind, **options), "x")[0, 0])
+
+
+def test_rgb_comes_through_unchanged() -> None:
+    pixels = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
+    assert (images.decode(file_of(Image.fromarray(pixels)), "x") == pixels).all()
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        (Image.new("1", (2, 2), 1), (255, 255, 255)),
+        (Image.new("L", (2, 2), 100), (100, 100, 100)),
+        (Image.new("RGBA", (2, 2), (10, 20, 30, 255)), (10, 20, 30)),
+        (Image.new("RGBA", (2, 2), (10, 20, 30, 0)), (255, 255, 255)),
+        (Image.new("LA", (2, 2), (0, 0)), (255, 255, 255)),
+        (Image.new("I;16", (2, 2), 0x8040), (0x80, 0x80, 0x80)),
+    ],
+    ids=["one bit", "grey", "opaque", "transparent lies on white", "transparent grey", "16 bits are scaled, not clipped"],
+)
+def test_every_mode_becomes_three_channels(image: Image.Image, expected: tuple[int, ...]) -> None:
+    assert first_pixel(image) == expected
+
+
+def test_palettes_are_looked_up() -> None:
+    image = Image.new("P", (2, 2), 1)
+    image.putpalette([0, 0, 0, 9, 8, 7])
+    assert first_pixel(image) == (9, 8, 7)
+
+
+def test_cmyk_becomes_rgb() -> None:
+    red, green, blue = first_pixel(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG", quality=100)
+    assert red > 240
+    assert max(green, blue) < 15
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied_and_known_from_the_header(orientation: int) -> None:
+    upright = np.zeros((20, 10, 3), dtype=np.uint8)
+    upright[:10, :5] = 255  # white in the top left quarter
+    undo = {1: 0, 2: 0, 3: 180, 4: 180, 5: 90, 6: 90, 7: 270, 8: 270}[orientation]
+    stored = Image.fromarray(upright).rotate(undo, expand=True)
+    if orientation in (2, 4, 5, 7):
+        stored = stored.transpose(Image.Transpose.FLIP_LEFT_RIGHT if orientation in (2, 4) else Image.Transpose.FLIP_TOP_BOTTOM)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = file_of(stored, "PNG", exif=exif)
+    decoded = images.decode(content, "x")
+    assert decoded.shape == (20, 10, 3) == (*images.size(content, "x"), 3)
+    assert (decoded == upright).all()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"<html>not found</html>",
+        file_of(Image.new("RGB", (64, 64), "red"), "JPEG")[:-300],
+        file_of(Image.new("RGB", (9, 9)), "GIF"),
+    ],
+    ids=["empty", "a page named .jpg", "cut short", "a format not in the list"],
+)
+def test_what_is_no_complete_image_is_refused_by_name(content: bytes) -> None:
+    with pytest.raises(InvalidDatasetError, match=r"dogs/3\.jpg .*Convert to Image Directory"):
+        images.decode(content, "dogs/3.jpg")
+
+
+def test_a_decompression_bomb_is_refused_from_its_header() -> None:
+    small = file_of(Image.new("1", (1, 1)))
+    header = b"IHDR" + (60_000).to_bytes(4, "big") * 2 + small[24:29]
+    huge = small[:12] + header + zlib.crc32(header).to_bytes(4, "big") + small[33:]
+    with pytest.raises(InvalidDatasetError, match=r"bomb\.png .*pixels"):
+        images.decode(huge, "bomb.png")
+
+
+def test_png_keeps_every_pixel() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    assert (images.decode(images.encode_png(pixels), "x") == pixels).all()

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_image_directory
+from hypothesis import given
+from hypothesis import strategies as st
+
+from designer_vision.directories.image_directory import read_image_directory
+from designer_vision.errors import InvalidDatasetError
+from designer_vision.loader import ImageDataset, Loader, batches, epoch_order, shard, worker_count
+from designer_vision.transforms import FitToNetwork
+
+CPU = torch.device("cpu")
+counts = st.integers(1, 300)
+worlds = st.integers(1, 9)
+
+
+@given(counts, worlds, st.integers(0, 2**63 - 1), st.integers(1, 50))
+def test_an_epoch_uses_every_image_once_but_for_padding_below_the_world_size(
+    images: int, world: int, seed: int, epoch: int
+) -> None:
+    order = epoch_order(images, seed, epoch)
+    shards = [shard(order, rank, world) for rank in range(world)]
+    used = np.concatenate(shards)
+    assert len({len(part) for part in shards}) == 1
+    assert set(used) == set(range(images))
+    assert len(used) - images < world
+
+
+@given(counts, st.integers(1, 40))
+def test_batches_are_of_nearly_equal_size_and_no_larger_than_asked(images: int, batch_size: int) -> None:
+    parts = batches(np.arange(images), batch_size)
+    sizes = [len(part) for part in parts]
+    assert len(parts) == -(-images // batch_size)
+    assert max(sizes) <= batch_size
+    assert max(sizes) - min(sizes) <= 1
+    assert (np.concatenate(parts) == np.arange(images)).all()
+
+
+def test_seventeen_images_at_batch_sixteen_are_nine_and_eight() -> None:
+    assert [len(part) for part in batches(np.arange(17), 16)] == [9, 8]
+
+
+def test_no_images_make_no_batches() -> None:
+    assert batches(np.arange(0), 16) == []
+
+
+def test_another_epoch_or_seed_has_another_order() -> None:
+    orders = {tuple(epoch_order(20, seed, epoch)) for seed in (1, 2) for epoch in (1, 2)}
+    assert len(orders) == 4
+
+
+def dataset(folder: Path, operations: list, seed: int = 1) -> ImageDataset:
+    index = read_image_directory(make_image_directory(folder))
+    return ImageDataset(index, FitToNetwork([], (32, 32)), (16, 16), operations, seed)
+
+
+RANDOM = [["RandomCrop", 16], ["RandomHorizontalFlip", {}], ["ColorJitter", {"brightness": 0.5}]]
+
+
+def test_an_image_looks_the_same_whichever_worker_reads_it(tmp_path: Path) -> None:
+    data = dataset(tmp_path / "images", RANDOM)
+    plan = batches(np.arange(len(data)), 5)
+    torch.manual_seed(1)
+    alone = [batch.images for batch in Loader(data, 0, CPU).epoch(3, plan)]
+    torch.manual_seed(2)
+    shared = [batch.images for batch in Loader(data, 2, CPU).epoch(3, plan)]
+    assert all(torch.equal(one, other) for one, other in zip(alone, shared, strict=True))
+
+
+def test_random_operations_are_drawn_anew_for_each_epoch_image_and_seed(tmp_path: Path) -> None:
+    data = dataset(tmp_path / "one", RANDOM)
+    first = data[1, 0]
+    assert torch.equal(first, data[1, 0])
+    assert not torch.equal(first, data[2, 0])
+    assert not torch.equal(first, dataset(tmp_path / "two", RANDOM, seed=2)[1, 0])
+
+
+def test_random_operations_leave_the_global_random_state_alone(tmp_path: Path) -> None:
+    data = dataset(tmp_path / "images", RANDOM)
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    data[1, 0]
+    assert torch.rand(1) == expected
+
+
+def test_batches_are_bytes_with_channels_last_and_the_right_labels(tmp_path: Path) -> None:
+    data = dataset(tmp_path / "images", [["RandomCrop", 16]])
+    (batch,) = Loader(data, 0, CPU).epoch(1, [np.array([0, 4, 8])])
+    assert batch.images.dtype == torch.uint8
+    assert batch.images.shape == (3, 3, 16, 16)
+    assert batch.images.is_contiguous(memory_format=torch.channels_last)
+    assert batch.labels.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_unreadable_image_stops_the_epoch_by_name(tmp_path: Path, workers: int) -> None:
+    data = dataset(tmp_path / "images", [["RandomCrop", 16]])
+    (tmp_path / "images" / "image" / "1_5.png").write_bytes(b"not an image")
+    with pytest.raises(InvalidDatasetError, match=r"1_5\.png is not an image"):
+        list(Loader(data, workers, CPU).epoch(1, batches(np.arange(len(data)), 4)))
+
+
+def test_an_image_that_does_not_fit_is_named_with_both_sizes(tmp_path: Path) -> None:
+    data = dataset(tmp_path / "images", [])
+    with pytest.raises(InvalidDatasetError, match=r"0_0\.png does not fit: .*32 x 32 pixels, the network takes 16 x 16"):
+        data[1, 0]
+
+
+def test_processes_share_the_cpus_among_their_workers() -> None:
+    assert worker_count(16, 4, torch.device("cuda", 0)) == 4
+    assert worker_count(2, 8, torch.device("cuda", 0)) == 1
+    assert worker_count(16, 1, CPU) == 1

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from designer_vision import networks
+from designer_vision.errors import PretrainedWeightsError
+from designer_vision.networks import Architecture
+
+
+@pytest.mark.parametrize("name", [*networks.RESNETS, *networks.DENSENETS])
+def test_every_network_of_the_list_has_a_head_for_the_classes(name: str) -> None:
+    with torch.device("meta"):
+        network = networks.build(Architecture(name), 7)
+    assert networks.head(network).out_features == 7
+
+
+def test_the_same_seed_gives_the_same_weights_and_leaves_the_global_state_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    one, two, other = (networks.build(Architecture("resnet18"), 2, seed).fc.weight for seed in (1, 1, 2))
+    assert torch.equal(one, two)
+    assert not torch.equal(one, other)
+    assert torch.rand(1) == expected
+
+
+@pytest.mark.parametrize("name", ["resnet18", "densenet121"])
+def test_a_new_head_changes_nothing_but_the_head(name: str) -> None:
+    network = networks.build(Architecture(name), 3, seed=1)
+    before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    networks.replace_head(network, 5, seed=1)
+    after = network.state_dict()
+    changed = {key for key in before if before[key].shape != after[key].shape or not torch.equal(before[key], after[key])}
+    assert {key.split(".")[0] for key in changed} == {"fc" if name == "resnet18" else "classifier"}
+
+
+def test_two_heads_folded_into_one_compute_the_same() -> None:
+    torch.manual_seed(0)
+    first, second = nn.Linear(6, 10), nn.Linear(10, 3)
+    weights = {"fc.weight": first.weight, "fc.bias": first.bias}
+    weights |= {"out_linear_model.weight": second.weight, "out_linear_model.bias": second.bias}
+    folded = networks.fold_heads({name: tensor.detach() for name, tensor in weights.items()})
+    features = torch.rand(4, 6)
+    expected = second(first(features))
+    assert set(folded) == {"fc.weight", "fc.bias"}
+    assert torch.allclose(features @ folded["fc.weight"].T + folded["fc.bias"], expected, atol=1e-6)
+
+
+def planted(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, state: object) -> None:
+    """Put a weights file where torchvision's download would leave it."""
+    monkeypatch.setenv("TORCH_HOME", str(folder))
+    (folder / "hub" / "checkpoints").mkdir(parents=True)
+    torch.save(state, folder / "hub" / "checkpoints" / name)
+
+
+def test_pretrained_weights_are_found_below_torch_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = networks.build(Architecture("resnet18"), 1000, seed=3).state_dict()
+    planted(tmp_path, monkeypatch, "resnet18-f37072fd.pth", state)
+    assert torch.equal(networks.fetch_pretrained("resnet18")["fc.weight"], state["fc.weight"])
+
+
+def test_pretrained_densenet_files_with_old_keys_are_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = networks.build(Architecture("densenet121"), 1000, seed=3).state_dict()
+    old = {key.replace(".norm1.", ".norm.1.").replace(".conv2.", ".conv.2."): tensor for key, tensor in state.items()}
+    assert set(old) != set(state)
+    planted(tmp_path, monkeypatch, "densenet121-a639ec97.pth", old)
+    assert set(networks.fetch_pretrained("densenet121")) == set(state)
+
+
+def test_without_weights_and_network_the_error_says_which_file_to_put_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    with pytest.raises(PretrainedWeightsError, match=r"resnet18-f37072fd\.pth .*TORCH_HOME.*pretrained to False"):
+        networks.fetch_pretrained("resnet18")

@@ -1,0 +1,143 @@
+"""What a training process does in test_trainer: a small network without batch norm, or with it, on coloured squares.
+
+    python scenarios.py SCENARIO FOLDER
+
+Each scenario prints nothing and writes FOLDER/rank_<rank>.pt.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from designer_vision.errors import DesignerError
+from designer_vision.images import encode_png
+from designer_vision.loader import ImageDataset
+from designer_vision.training.parameters import Parameters
+from designer_vision.training.ranks import Ranks
+from designer_vision.training.trainer import Hardware, Listener, Trainer
+from designer_vision.transforms import FitToNetwork
+
+SIZE = 8
+
+
+@dataclass(frozen=True)
+class Squares:
+    """`count` noisy squares of two classes, in files below `folder`; an ImageSource."""
+
+    folder: Path
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    @property
+    def labels(self) -> np.ndarray:
+        return (np.arange(self.count) % 2).astype(np.int32)
+
+    def path(self, index: int) -> Path:
+        return self.folder / f"{index}.png"
+
+    def written(self) -> Squares:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for index in range(self.count):
+            noise = np.random.default_rng(index).integers(0, 150, (SIZE, SIZE, 3))
+            self.path(index).write_bytes(encode_png((noise + 100 * (index % 2)).astype(np.uint8)))
+        return self
+
+
+def small_network(batch_norm: bool = False) -> nn.Module:
+    torch.manual_seed(1)
+    norm: nn.Module = nn.BatchNorm2d(4) if batch_norm else nn.Identity()
+    return nn.Sequential(nn.Conv2d(3, 4, 3), norm, nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 2))
+
+
+def parameters(**changed: float) -> Parameters:
+    given: dict = {
+        "epochs": 2,
+        "batch_size": 4,
+        "warmup_step_number": 0,
+        "learning_rate": 0.05,
+        "random_seed": 1,
+        "patience": 9,
+        "print_frequency": 2,
+    }
+    return Parameters(**given | changed)
+
+
+def make_trainer(
+    folder: Path,
+    ranks: Ranks,
+    seven: Parameters,
+    *,
+    network: nn.Module | None = None,
+    train: int = 24,
+    validate: int = 7,
+    workers: int = 0,
+    listener: Listener | None = None,
+) -> Trainer:
+    torch.set_num_threads(1)
+    fit = FitToNetwork([], (SIZE, SIZE))
+    return Trainer(
+        network or small_network(),
+        ImageDataset(Squares(folder / "train", train).written(), fit, fit.size, [["RandomHorizontalFlip", {}]], 1),
+        ImageDataset(Squares(folder / "validate", validate).written(), fit, fit.size),
+        seven,
+        ranks,
+        Hardware(torch.device("cpu"), torch.float32, workers),
+        (0.5, 0.5, 0.5),
+        (0.5, 0.5, 0.5),
+        listener,
+    )
+
+
+def poison(trainer: Trainer, rank: int, step: int) -> None:
+    """Make the loss of one rank infinite from one step on, without its peers being told."""
+    original, steps = trainer.to_device, iter(range(10_000))
+
+    def to_device(batch):
+        images, labels = original(batch)
+        if trainer.network.training and trainer.ranks.rank == rank and next(steps) + 1 == step:
+            images = torch.full(images.shape, torch.inf)
+        return images, labels
+
+    trainer.to_device = to_device  # type: ignore[method-assign]
+
+
+def run(scenario: str, folder: Path) -> dict:
+    ranks = Ranks.from_environment()
+    with ranks.connected(torch.device("cpu")):
+        if scenario == "plain":
+            trainer = make_trainer(folder / f"data_{ranks.rank}", ranks, parameters())
+        elif scenario == "batch norm":
+            trainer = make_trainer(folder / f"data_{ranks.rank}", ranks, parameters(), network=small_network(True))
+        elif scenario == "validation of one image":
+            trainer = make_trainer(folder / f"data_{ranks.rank}", ranks, parameters(), validate=1)
+        elif scenario == "patience":
+            trainer = make_trainer(folder / f"data_{ranks.rank}", ranks, parameters(epochs=50, learning_rate=1e-9, patience=2))
+            trainer.validation_loss_never_falls = True
+            original = trainer.validate
+            trainer.validate = lambda number: _with_loss(original(number), float(number))
+        else:
+            trainer = make_trainer(folder / f"data_{ranks.rank}", ranks, parameters(epochs=3))
+            poison(trainer, rank=1, step=5)
+        try:
+            result = trainer.train()
+        except DesignerError as error:
+            return {"error": error.message}
+        weights = {name: tensor.clone() for name, tensor in trainer.network.state_dict().items()}
+        return {"history": result.history, "best": result.best, "weights": weights, "kept": dict(result.weights)}
+
+
+def _with_loss(averages, loss: float):
+    return type(averages)(loss, averages.top1, averages.top5, averages.seen)
+
+
+if __name__ == "__main__":
+    target = Path(sys.argv[2])
+    torch.save(run(sys.argv[1], target), target / f"rank_{Ranks.from_environment().rank}.pt")

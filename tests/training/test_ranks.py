@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from designer_vision.errors import ProcessSetupError
+from designer_vision.training.ranks import Ranks
+
+AZURE = {"MASTER_ADDR": "10.0.0.4", "MASTER_PORT": "6105", "WORLD_SIZE": "8", "NODE_RANK": "1", "RANK": "6", "LOCAL_RANK": "2"}
+MPI = {
+    "OMPI_COMM_WORLD_RANK": "3",
+    "OMPI_COMM_WORLD_SIZE": "4",
+    "OMPI_COMM_WORLD_LOCAL_RANK": "1",
+    "OMPI_COMM_WORLD_LOCAL_SIZE": "2",
+    "AZ_BATCH_MASTER_NODE": "10.0.0.5:6000",
+}
+
+
+def test_azures_variables_are_read() -> None:
+    assert Ranks.from_environment(AZURE) == Ranks(6, 8, 2, 4, "10.0.0.4", 6105)
+
+
+def test_torchrun_also_says_how_many_processes_a_node_has() -> None:
+    assert Ranks.from_environment(AZURE | {"LOCAL_WORLD_SIZE": "3"}).local_world_size == 3
+
+
+def test_mpis_variables_stand_in() -> None:
+    assert Ranks.from_environment(MPI) == Ranks(3, 4, 1, 2, "10.0.0.5", 6000)
+
+
+def test_azures_variables_come_before_mpis() -> None:
+    assert Ranks.from_environment(AZURE | MPI).rank == 6
+
+
+def test_without_variables_a_process_is_alone() -> None:
+    assert Ranks.from_environment({}) == Ranks(0, 1, 0, 1)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"RANK": "8"},
+        {"RANK": "-1"},
+        {"RANK": "x"},
+        {"WORLD_SIZE": "0"},
+        {"WORLD_SIZE": ""},
+        {"LOCAL_RANK": "9"},
+        {"MASTER_PORT": "http"},
+    ],
+)
+def test_a_variable_that_makes_no_sense_is_refused_by_name(changed: dict[str, str]) -> None:
+    with pytest.raises(ProcessSetupError, match="|".join(changed)):
+        Ranks.from_environment(AZURE | changed)
+
+
+def test_a_missing_variable_is_named() -> None:
+    with pytest.raises(ProcessSetupError, match="RANK is not set"):
+        Ranks.from_environment({"WORLD_SIZE": "2"})
+
+
+def test_more_processes_than_gpus_is_said_in_those_words() -> None:
+    ranks = Ranks(rank=4, world_size=8, local_rank=4, local_world_size=8)
+    with pytest.raises(ProcessSetupError, match="process_count_per_instance 8 is larger than the 4 GPUs of this node"):
+        ranks.device(gpus=4)
+
+
+def test_each_process_has_its_gpu_or_the_cpu() -> None:
+    assert Ranks(2, 4, 2, 4).device(gpus=4) == torch.device("cuda", 2)
+    assert Ranks(2, 4, 2, 4).device(gpus=0) == torch.device("cpu")

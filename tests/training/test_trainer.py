@@ -1,0 +1,160 @@
+"""The training loop: alone in this process, and on two or three ranks in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT
+
+from designer_vision.errors import InvalidDatasetError, TrainingDivergedError
+from designer_vision.pipeline.graph import Step
+from designer_vision.pipeline.processes import Processes, free_port, rank_variables
+from designer_vision.training.metrics import Averages
+from designer_vision.training.ranks import Ranks
+from designer_vision.training.trainer import Epoch, Listener, epochs_without_improvement, make_optimizer
+
+sys.path.insert(0, str(Path(__file__).parent))
+from scenarios import make_trainer, parameters, poison, small_network
+
+ALONE = Ranks()
+
+
+def on_ranks(scenario: str, folder: Path, world: int) -> list[dict]:
+    """What each rank of a scenario came to, run in processes as Azure ML starts them."""
+    step = Step("train", "", ROOT, {}, (), 1, world, "pytorch", {})
+    environments = [os.environ | {"PYTHONPATH": str(ROOT / "src")} | own for own in rank_variables(step, free_port())]
+    logs = [folder / f"log_{rank}" for rank in range(world)]
+    words = [sys.executable, str(Path(__file__).parent / "scenarios.py"), scenario, str(folder)]
+    with Processes(words, environments, logs, folder) as processes:
+        failure = processes.wait(lambda: None)
+    assert failure is None, failure.log.read_text()
+    return [torch.load(folder / f"rank_{rank}.pt", weights_only=False) for rank in range(world)]
+
+
+def same(one: dict, other: dict, tolerance: float = 0) -> bool:
+    return all(torch.allclose(one[name], other[name], rtol=0, atol=tolerance) for name in one)
+
+
+def weights_after(folder: Path, **options: object) -> dict:
+    trainer = make_trainer(folder, ALONE, parameters(**options.pop("parameters", {})), **options)
+    trainer.train()
+    return {name: tensor.clone() for name, tensor in trainer.network.state_dict().items()}
+
+
+# alone
+
+
+def test_the_same_seed_gives_the_same_bits_with_any_number_of_workers(tmp_path: Path) -> None:
+    first = weights_after(tmp_path / "a")
+    assert same(first, weights_after(tmp_path / "b", workers=2))
+    assert not same(first, weights_after(tmp_path / "c", parameters={"random_seed": 2}))
+
+
+def test_the_kept_weights_are_a_copy_of_the_best_epoch(tmp_path: Path) -> None:
+    seen: dict[int, dict] = {}
+    trainer = make_trainer(tmp_path, ALONE, parameters(epochs=4))
+
+    def remember(epoch: Epoch) -> None:
+        seen[epoch.number] = {name: tensor.clone() for name, tensor in trainer.network.state_dict().items()}
+
+    trainer.listener = Listener(on_epoch=remember)
+    accuracies = iter([0.2, 0.9, 0.9, 0.5])
+    losses = iter([1.0, 0.6, 0.5, 0.1])
+    trainer.validate = lambda number: Averages(next(losses), next(accuracies), 1.0, 7)  # type: ignore[method-assign]
+    result = trainer.train()
+    assert result.best.number == 3  # the same top-1 as epoch 2 at a lower loss
+    assert same(dict(result.weights), seen[3])
+    assert not same(dict(result.weights), seen[4])
+
+
+def test_patience_counts_epochs_in_a_row_without_a_new_lowest_loss() -> None:
+    def history(*losses: float) -> list[Epoch]:
+        return [Epoch(n, Averages(0, 0, 0, 1), Averages(loss, 0, 0, 1), 1, 1) for n, loss in enumerate(losses, 1)]
+
+    assert epochs_without_improvement(history(3, 2, 2.5, 2, 2.2)) == 3  # an equal loss is no new lowest one
+    assert epochs_without_improvement(history(3, 2, 2.5, 1)) == 0
+
+
+def test_biases_and_batch_norm_are_not_decayed() -> None:
+    network = small_network(batch_norm=True)
+    decayed, others = make_optimizer(network).param_groups
+    assert {id(p) for p in decayed["params"]} == {id(network[0].weight), id(network[5].weight)}
+    assert (decayed["weight_decay"], others["weight_decay"], len(others["params"])) == (1e-4, 0.0, 4)
+    assert all(group["nesterov"] and group["momentum"] == 0.9 for group in (decayed, others))
+
+
+def test_metrics_carry_the_designers_names(tmp_path: Path) -> None:
+    result = make_trainer(tmp_path, ALONE, parameters()).train()
+    assert list(result.best.metrics()) == [
+        "Train images per second", "Train loss", "Train error", "Valid loss",
+        "Top-1 validation accuracy", "Top-5 validation accuracy", "learning rate",
+    ]  # fmt: skip
+    assert [epoch.training.seen for epoch in result.history] == [24, 24]
+    assert result.best.training.error == 1 - result.best.training.top1
+
+
+def test_a_line_comes_every_print_frequency_iterations_and_at_the_end(tmp_path: Path) -> None:
+    lines: list[tuple[int, int]] = []
+    listener = Listener(on_iteration=lambda at: lines.append((at.epoch, at.iteration)))
+    make_trainer(tmp_path, ALONE, parameters(print_frequency=4, epochs=2), listener=listener).train()
+    assert lines == [(1, 4), (1, 6), (2, 4), (2, 6)]
+
+
+def test_a_loss_that_is_not_finite_names_epoch_and_iteration(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, ALONE, parameters(print_frequency=100))
+    poison(trainer, rank=0, step=5)
+    with pytest.raises(TrainingDivergedError, match=r"since epoch 1, iteration 5; choose a lower learning_rate"):
+        trainer.train()
+
+
+def test_an_unreadable_image_stops_the_training_by_name(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, ALONE, parameters())
+    (tmp_path / "train" / "7.png").unlink()
+    with pytest.raises(InvalidDatasetError, match=r"7\.png cannot be read: No such file"):
+        trainer.train()
+
+
+# on several ranks
+
+
+def test_two_processes_equal_one_on_the_same_global_batch(tmp_path: Path) -> None:
+    first, second = on_ranks("plain", tmp_path, world=2)
+    assert same(first["weights"], second["weights"])
+    # twice the batch and twice the learning rate: what two processes make of the parameters
+    alone = make_trainer(tmp_path / "alone", ALONE, parameters(batch_size=8, learning_rate=0.1))
+    result = alone.train()
+    assert same(first["weights"], alone.network.state_dict(), tolerance=1e-5)
+    assert [epoch.training.seen for epoch in first["history"]] == [24, 24]
+    for ours, theirs in zip(first["history"], result.history, strict=True):
+        assert ours.training.loss == pytest.approx(theirs.training.loss, abs=1e-5)
+        assert ours.validation.loss == pytest.approx(theirs.validation.loss, abs=1e-5)
+        assert ours.learning_rate == pytest.approx(theirs.learning_rate)
+
+
+def test_all_ranks_evaluate_one_network_also_with_batch_norm(tmp_path: Path) -> None:
+    first, second = on_ranks("batch norm", tmp_path, world=2)
+    assert same(first["weights"], second["weights"])
+    assert [epoch.validation for epoch in first["history"]] == [epoch.validation for epoch in second["history"]]
+    assert [epoch.validation.seen for epoch in first["history"]] == [7, 7]
+    assert first["kept"]
+    assert not second["kept"]
+
+
+def test_a_validation_smaller_than_the_world_does_not_hang(tmp_path: Path) -> None:
+    results = on_ranks("validation of one image", tmp_path, world=3)
+    assert {epoch.validation.seen for result in results for epoch in result["history"]} == {1}
+
+
+def test_early_stopping_stops_every_rank_together(tmp_path: Path) -> None:
+    first, second = on_ranks("patience", tmp_path, world=2)
+    assert len(first["history"]) == len(second["history"]) == 3
+
+
+def test_a_loss_that_is_not_finite_on_one_rank_stops_all_with_the_same_words(tmp_path: Path) -> None:
+    first, second = on_ranks("infinite loss", tmp_path, world=2)
+    assert first == second
+    assert "epoch 2, iteration 2" in first["error"]
