@@ -25,7 +25,7 @@ def train_and_score(
     images,  # a uri_folder; the client knows no annotation for it
     image_size: int = 64,
     model_name: str = "resnet18",
-    epochs: int = 6,
+    epochs: int = 7,
     batch_size: int = 16,
     learning_rate: float = 0.02,
     random_seed: int = 1,
@@ -35,7 +35,9 @@ def train_and_score(
     split_image_directory = component("split_image_directory")
     hold_out = split_image_directory(input_image_directory=convert.outputs.output_image_directory, fraction=0.9)
     split = split_image_directory(input_image_directory=hold_out.outputs.output_image_directory1, fraction=0.9)
-    transformation = component("init_image_transformation")(size=image_size, center_crop=True, crop_size=image_size)
+    transformation = component("init_image_transformation")(
+        size=image_size, center_crop=True, crop_size=image_size, random_rotation=True, random_rotation_degrees=10
+    )
     apply_image_transformation = component("apply_image_transformation")
     training_images = apply_image_transformation(
         mode="For training",

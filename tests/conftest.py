@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from designer_vision.directories.image_directory import ImageDirectoryWriter, ImageInfo, Row
+from designer_vision.directories.manifest import hash_of_bytes
 from designer_vision.images import encode_png
 from designer_vision.networks import Architecture
 
@@ -40,8 +41,10 @@ def make_image_directory(folder: Path, per_class: int = 4, size: tuple[int, int]
     with ImageDirectoryWriter(folder, list(COLORS), **recorded) as writer:
         for label in COLORS:
             for number in range(first, first + per_class):
-                info = ImageInfo(height=size[0], width=size[1], original_file_name=f"{label}/{number}.png")
-                writer.add(encode_png(colored_pixels(label, number, *size)), ".png", Row(info, label))
+                content = encode_png(colored_pixels(label, number, *size))
+                name = f"{label}/{number}.png"
+                info = ImageInfo(height=size[0], width=size[1], content_hash=hash_of_bytes(content), original_file_name=name)
+                writer.add(content, ".png", Row(info, label))
     return folder
 
 

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+def import_mlflow() -> Any:
+    """The mlflow module, quiet and without telemetry; importing it takes seconds, so it happens where it is needed."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    import mlflow
+
+    return mlflow
 
 
 class Tracker:
@@ -54,9 +62,7 @@ class Tracker:
             print(f"warning: MLflow did not take {len(failures)} of {len(self._sent)} messages: {reason}", flush=True)
 
     def _open(self) -> None:
-        import mlflow  # seconds: here they pass beside the first steps
-
-        self._client = mlflow.MlflowClient()
+        self._client = import_mlflow().MlflowClient()
         self._run_id = os.environ.get("MLFLOW_RUN_ID", "")
         if not self._run_id:
             name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "Default")
@@ -66,8 +72,6 @@ class Tracker:
             self._own_run = True
 
     def _log_metrics(self, metrics: dict[str, float], step: int) -> None:
-        import time
-
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+from designer_vision.tracking import import_mlflow
 
 
 class Experiment:
@@ -28,9 +28,7 @@ class Experiment:
         self._opening = self._thread.submit(self._open)
 
     def _open(self) -> tuple[Any, str, str]:
-        import mlflow
-
-        client = mlflow.MlflowClient(self.uri)
+        client = import_mlflow().MlflowClient(self.uri)
         found = client.get_experiment_by_name(self._name)
         experiment = found.experiment_id if found else client.create_experiment(self._name, self._artifacts)
         parent = client.create_run(experiment, run_name=f"{self._name} {time.strftime('%Y-%m-%d %H:%M:%S')}")

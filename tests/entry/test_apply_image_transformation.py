@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import make_image_directory, run_entry
+
+from designer_vision.directories.image_directory import read_image_directory
+from designer_vision.directories.manifest import hash_of_file
+from designer_vision.directories.transformation_directory import write_transformation_directory
+from designer_vision.entry.apply_image_transformation import FOR_INFERENCE, FOR_TRAINING, main, plan
+from designer_vision.errors import InvalidDatasetError, InvalidTransformationDirectoryError
+
+OPERATIONS = [["Resize", 24], ["CenterCrop", 20], ["RandomHorizontalFlip", {}], ["Pad", 2]]
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path, Path]:
+    write_transformation_directory(tmp_path / "transformation", OPERATIONS)
+    return tmp_path / "transformation", make_image_directory(tmp_path / "images", size=(40, 30)), tmp_path / "out"
+
+
+def test_for_training_leaves_what_is_random_to_the_training(folders: tuple[Path, Path, Path]) -> None:
+    main(FOR_TRAINING, *folders)
+    index = read_image_directory(folders[2])
+    assert index.known_sizes() == [(20, 20)]
+    assert index.transformation == [["Resize", 24], ["CenterCrop", 20]]
+    assert index.random_operations == [["RandomHorizontalFlip", {}], ["Pad", 2]]
+    assert index.names[0] == "image/0_0.png"
+    assert index.original_names[0] == "blue/0.png"
+    assert index.hashes[3].tobytes().hex() == hash_of_file(index.path(3))
+
+
+def test_for_inference_drops_it(folders: tuple[Path, Path, Path]) -> None:
+    main(FOR_INFERENCE, *folders)
+    index = read_image_directory(folders[2])
+    assert (index.known_sizes(), index.random_operations) == ([(24, 24)], [])
+    assert index.transformation == [["Resize", 24], ["CenterCrop", 20], ["Pad", 2]]
+
+
+def test_what_an_earlier_apply_left_comes_first() -> None:
+    pending = [["RandomCrop", 8]]
+    assert plan([["Pad", 1]], FOR_TRAINING, pending) == ([], [["RandomCrop", 8], ["Pad", 1]])
+    assert plan([["Pad", 1]], FOR_INFERENCE, pending) == ([["Pad", 1]], [])
+
+
+def test_the_first_unreadable_image_stops_by_name(folders: tuple[Path, Path, Path]) -> None:
+    (folders[1] / "image" / "1_4.png").write_bytes(b"")
+    with pytest.raises(InvalidDatasetError, match=r"1_4\.png"):
+        main(FOR_TRAINING, *folders)
+    with pytest.raises(InvalidDatasetError, match="unfinished"):
+        read_image_directory(folders[2])
+
+
+def test_an_operation_that_makes_no_image_is_refused(folders: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    write_transformation_directory(tmp_path / "other", [["Normalize", {}]])
+    with pytest.raises(InvalidTransformationDirectoryError, match="Normalize is not one image"):
+        main(FOR_TRAINING, tmp_path / "other", *folders[1:])
+
+
+def test_the_mode_is_one_of_two_texts(folders: tuple[Path, Path, Path]) -> None:
+    ports = dict(zip(("input_image_transformation", "input_image_directory", "output_image_directory"), folders, strict=True))
+    assert (
+        "mode is 'Training', expected one of For training, For inference"
+        in run_entry("apply_image_transformation", mode="Training", **ports).stderr
+    )
+    assert run_entry("apply_image_transformation", mode="For inference", **ports).returncode == 0

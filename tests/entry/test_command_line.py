@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import pytest
+from conftest import run_entry
+
+from designer_vision.entry.command_line import BOOLEAN, INTEGER, NUMBER
+from designer_vision.errors import ParameterParsingError
+
+
+@pytest.mark.parametrize(("text", "value"), [("3", 3), (" 5 ", 5), ("-7", -7), ("9223372036854775807", 2**63 - 1)])
+def test_whole_numbers_are_read(text: str, value: int) -> None:
+    assert INTEGER.convert(text, None, None) == value
+
+
+@pytest.mark.parametrize(("text", "value"), [("0.001", 0.001), ("1e-3", 0.001), (".5", 0.5), ("2", 2.0), ("1E2", 100.0)])
+def test_numbers_are_read(text: str, value: float) -> None:
+    assert NUMBER.convert(text, None, None) == value
+
+
+@pytest.mark.parametrize(("text", "value"), [("True", True), ("false", False), ("TRUE", True)])
+def test_booleans_are_read_as_azure_writes_them(text: str, value: bool) -> None:
+    assert BOOLEAN.convert(text, None, None) is value
+
+
+@pytest.mark.parametrize(
+    "text", ["", "2.5", "true", "three", "1e3", "0x10", "1_000", "３", "5;rm -rf /", "$(id)", "None", "1" * 30]
+)
+def test_anything_else_is_no_whole_number(text: str) -> None:
+    with pytest.raises(ParameterParsingError, match="expected a whole number"):
+        INTEGER.convert(text, None, None)
+
+
+@pytest.mark.parametrize("text", ["", "nan", "inf", "-inf", "1e999", "true", "0.1.2", "１", "1,5"])
+def test_anything_else_is_no_number(text: str) -> None:
+    with pytest.raises(ParameterParsingError):
+        NUMBER.convert(text, None, None)
+
+
+@pytest.mark.parametrize("text", ["", "1", "yes", "on", "None"])
+def test_anything_else_is_no_boolean(text: str) -> None:
+    with pytest.raises(ParameterParsingError, match="expected True or False"):
+        BOOLEAN.convert(text, None, None)
+
+
+def test_a_users_mistake_is_one_line_without_a_traceback(tmp_path) -> None:
+    flags = {"model_name": "resnet19", "pretrained": "False", "zero_init_residual": "False", "untrained_model": tmp_path / "out"}
+    result = run_entry("resnet", **flags)
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("Error 0002: ParameterParsingError: model_name is 'resnet19', expected one of resnet18, ")
+    assert result.returncode == 1
+    debugged = run_entry("resnet", {"DESIGNER_VISION_DEBUG": "1"}, **flags)
+    assert "Traceback" in debugged.stderr
+
+
+def test_a_missing_flag_and_an_unknown_one_are_named(tmp_path) -> None:
+    assert "Missing option '--pretrained'" in run_entry("resnet", model_name="resnet18").stderr
+    assert "No such option '--pretraind'" in run_entry("resnet", pretraind="True").stderr

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import make_photos
+
+from designer_vision.directories.data_frame_directory import read_data_frame_directory
+from designer_vision.entry.score_image_model import main
+from designer_vision.errors import InvalidModelDirectoryError
+
+
+def test_labelled_images_are_scored_with_their_labels(trained_model: Path, datasets: tuple[Path, Path], tmp_path: Path) -> None:
+    main(trained_model, datasets[1], tmp_path / "out")
+    scored = read_data_frame_directory(tmp_path / "out")
+    assert scored.labels == ("blue", "green", "red")
+    assert scored.categories == ["blue", "blue", "green", "green", "red", "red"]
+    assert scored.ids.tolist() == list(range(6))
+    assert np.allclose(scored.probabilities.sum(axis=1), 1)
+
+
+def test_unlabelled_photos_in_a_plain_folder_are_scored_too(trained_model: Path, tmp_path: Path) -> None:
+    make_photos(tmp_path / "deep" / "photos", per_class=1, size=(70, 50))
+    main(trained_model, tmp_path / "deep", tmp_path / "out")
+    scored = read_data_frame_directory(tmp_path / "out")
+    assert (len(scored.ids), scored.categories) == (3, None)
+
+
+def test_an_untrained_model_is_refused(untrained_model: Path, datasets: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(InvalidModelDirectoryError, match="is an untrained model; connect the output of Train PyTorch Model"):
+        main(untrained_model, datasets[1], tmp_path / "out")

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+import torch
+from conftest import make_image_directory, make_photos, run_entry, training_flags
+
+from designer_vision import networks
+from designer_vision.directories.image_directory import read_image_directory
+from designer_vision.directories.model_directory import Model, read_model_directory
+from designer_vision.entry.train_pytorch_model import initial_network, keep_best, main, train, with_training_labels
+from designer_vision.errors import InvalidDatasetError, InvalidModelDirectoryError, NotLabeledDatasetError, TrainingDivergedError
+from designer_vision.networks import Architecture
+from designer_vision.training.metrics import Averages
+from designer_vision.training.parameters import Parameters
+from designer_vision.training.trainer import Epoch
+
+SEVEN = Parameters(1, 6, 0, 0.01, 1, 3, 2)
+
+
+def test_a_trained_model_has_the_training_directorys_labels_and_schema(trained_model: Path, datasets: tuple[Path, Path]) -> None:
+    model = read_model_directory(trained_model)
+    assert model.labels == ("blue", "green", "red")
+    assert (model.operations, model.size) == ([["Resize", 32], ["CenterCrop", 32]], (32, 32))
+    assert model.weights["fc.weight"].shape == (3, 512)
+    assert model.training["epochs"] == 2
+    assert model.training["Top-1 validation accuracy"] <= 1
+    for name in ("_schema.json", "_samples.json"):
+        assert (trained_model / name).read_bytes() == (datasets[0] / name).read_bytes()
+    assert not (trained_model / "checkpoint").exists()
+
+
+def test_metrics_and_log_lines_name_every_epoch(untrained_model: Path, datasets: tuple[Path, Path], tmp_path: Path) -> None:
+    result = run_entry("train_pytorch_model", **training_flags(untrained_model, *datasets, tmp_path / "out", epochs=2))
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    for number in (1, 2):
+        assert f"epoch {number}/2 iteration 6/6 | " in result.stdout
+        assert f"epoch {number}/2 | " in result.stdout
+    for field in (" images/s | loss ", " | error ", " | learning rate ", " left", " | top-1 "):
+        assert field in result.stdout
+    (run,) = mlflow.MlflowClient().search_runs(["0"])
+    assert set(run.data.metrics) == {
+        "Train images per second", "Train loss", "Train error", "Valid loss",
+        "Top-1 validation accuracy", "Top-5 validation accuracy", "learning rate",
+    }  # fmt: skip
+    history = mlflow.MlflowClient().get_metric_history(run.info.run_id, "Valid loss")
+    assert [metric.step for metric in history] == [1, 2]
+
+
+def test_plain_folders_of_unequal_photos_get_the_default_transformation(
+    untrained_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = make_photos(tmp_path / "photos", per_class=2, size=(40, 60))
+    make_photos(photos / "more", per_class=1, size=(60, 40))
+    for label in ("blue", "green", "red"):
+        (photos / "more" / label / "photo 0.png").rename(photos / label / "tall.png")
+        (photos / "more" / label).rmdir()
+    (photos / "more").rmdir()
+    main(untrained_model, photos, photos, SEVEN, tmp_path / "out")
+    assert capsys.readouterr().out.count("the images have different sizes and no transformation") == 1
+    assert read_model_directory(tmp_path / "out").operations == [["Resize", 256], ["CenterCrop", 224]]
+
+
+def test_validation_labels_are_matched_by_name(tmp_path: Path) -> None:
+    training = read_image_directory(make_image_directory(tmp_path / "training"))
+    photos = make_photos(tmp_path / "validation")
+    for path in (photos / "green").iterdir():
+        path.unlink()
+    (photos / "green").rmdir()
+    validation = with_training_labels(read_image_directory(photos), training)
+    assert validation.classes == training.classes
+    assert np.unique(validation.labels).tolist() == [0, 2]
+
+
+def test_a_class_that_training_lacks_is_named(tmp_path: Path) -> None:
+    training = read_image_directory(make_image_directory(tmp_path / "training"))
+    photos = make_photos(tmp_path / "validation")
+    (photos / "red").rename(photos / "zebra")
+    with pytest.raises(InvalidDatasetError, match=r"validation has classes that .*training does not have: zebra"):
+        with_training_labels(read_image_directory(photos), training)
+
+
+def test_one_class_is_refused(tmp_path: Path) -> None:
+    photos = make_photos(tmp_path)
+    for label in ("blue", "green"):
+        for path in (photos / label).iterdir():
+            path.unlink()
+    index = read_image_directory(photos)
+    with pytest.raises(InvalidDatasetError, match="has one class, 'red'"):
+        with_training_labels(index, index)
+
+
+def model(**changed: object) -> Model:
+    weights = networks.build(Architecture("resnet18"), 3, seed=9).state_dict()
+    return dataclasses.replace(Model(Architecture("resnet18"), weights, labels=("a", "b", "c")), **changed)
+
+
+def test_an_untrained_network_starts_from_the_seed_and_not_from_its_folder() -> None:
+    untrained = model(labels=(), weights={})
+    first, second, other = (initial_network(untrained, ("x", "y"), seed).fc.weight for seed in (1, 1, 2))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
+
+
+def test_a_trained_network_keeps_its_weights_and_its_head_if_the_classes_are_the_same() -> None:
+    trained = model()
+    same = initial_network(trained, ("a", "b", "c"), seed=1)
+    assert torch.equal(same.fc.weight, trained.weights["fc.weight"])
+    other = initial_network(trained, ("a", "b"), seed=1)
+    assert torch.equal(other.conv1.weight, trained.weights["conv1.weight"])
+    assert other.fc.out_features == 2
+
+
+def test_a_pretrained_network_keeps_all_but_its_head() -> None:
+    weights = networks.build(Architecture("resnet18"), 1000, seed=9).state_dict()
+    network = initial_network(model(labels=(), pretrained=True, weights=weights), ("a", "b"), seed=1)
+    assert torch.equal(network.conv1.weight, weights["conv1.weight"])
+    assert network.fc.out_features == 2
+
+
+def test_a_trained_model_is_fine_tuned(trained_model: Path, datasets: tuple[Path, Path], tmp_path: Path) -> None:
+    main(trained_model, *datasets, dataclasses.replace(SEVEN, learning_rate=1e-12), tmp_path / "out")
+    before, after = read_model_directory(trained_model), read_model_directory(tmp_path / "out")
+    assert torch.allclose(before.weights["fc.weight"], after.weights["fc.weight"], atol=1e-6)
+
+
+def epoch(number: int) -> Epoch:
+    return Epoch(number, Averages(1, 0.5, 1, 4), Averages(1, 0.5, 1, 4), 10.0, 0.1)
+
+
+def test_a_diverged_training_says_where_the_best_earlier_epoch_is_kept(tmp_path: Path, datasets: tuple[Path, Path]) -> None:
+    keep_best(tmp_path, model(), epoch(1), datasets[0])
+    keep_best(tmp_path, model(), epoch(2), datasets[0])
+
+    class Diverging:
+        def train(self) -> None:
+            raise TrainingDivergedError("the loss")
+
+    with pytest.raises(TrainingDivergedError, match=r"the loss; the best epoch before that is kept in .*epoch_2"):
+        train(Diverging(), tmp_path)
+    assert [folder.name for folder in tmp_path.iterdir()] == ["epoch_2"]
+    assert read_model_directory(tmp_path / "epoch_2").labels == ("a", "b", "c")
+
+
+def test_a_diverged_training_leaves_an_output_that_is_refused(
+    untrained_model: Path, datasets: tuple[Path, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingDivergedError, match="lower learning_rate"):
+        main(untrained_model, *datasets, dataclasses.replace(SEVEN, learning_rate=1e30), tmp_path / "out")
+    with pytest.raises(InvalidModelDirectoryError, match="unfinished"):
+        read_model_directory(tmp_path / "out")
+
+
+def test_unlabeled_images_are_refused(untrained_model: Path, tmp_path: Path) -> None:
+    photos = make_photos(tmp_path / "deep" / "photos").parent
+    with pytest.raises(NotLabeledDatasetError, match="has no labels"):
+        main(untrained_model, photos, photos, SEVEN, tmp_path / "out")
+
+
+def test_inputs_connected_the_wrong_way_round_are_recognised(
+    untrained_model: Path, datasets: tuple[Path, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidModelDirectoryError, match="wrong way round"):
+        main(datasets[0], untrained_model, datasets[1], SEVEN, tmp_path / "out")

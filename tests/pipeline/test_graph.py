@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from designer_vision.errors import PipelineError
+from designer_vision.pipeline.graph import Graph, OutputOf, load_graph
+
+COMPONENT = """
+$schema: https://azuremlschemas.azureedge.net/latest/commandComponent.schema.json
+type: command
+name: work
+version: 1
+inputs:
+  data: {type: uri_folder}
+  count: {type: integer, default: 5}
+  rate: {type: number, default: 0.001}
+  flag: {type: boolean, default: true}
+  more: {type: uri_folder, optional: true}
+outputs:
+  out: {type: uri_folder}
+code: ./code
+environment: {image: python}
+command: >-
+  python work.py --data "${{inputs.data}}" --count ${{inputs.count}} --rate ${{inputs.rate}} --flag ${{inputs.flag}}
+  $[[--more "${{inputs.more}}"]] --out "${{outputs.out}}"
+distribution: {type: pytorch, process_count_per_instance: 1}
+resources: {instance_count: 1, shm_size: 2g}
+"""
+PIPELINE = """
+$schema: https://azuremlschemas.azureedge.net/latest/pipelineJob.schema.json
+type: pipeline
+experiment_name: trial
+settings: {default_compute: serverless}
+inputs:
+  photos: {type: uri_folder, path: photos}
+  rate: 0.5
+  processes: 3
+jobs:
+  second:
+    type: command
+    component: ./work.yaml
+    inputs:
+      data: ${{parent.jobs.first.outputs.out}}
+      rate: ${{parent.inputs.rate}}
+      flag: false
+    distribution: {type: pytorch, process_count_per_instance: "${{parent.inputs.processes}}"}
+    resources: {instance_count: 2}
+    environment_variables: {COLOR: blue}
+  first:
+    type: command
+    component: ./work.yaml
+    inputs:
+      data: ${{parent.inputs.photos}}
+"""
+
+
+def load(folder: Path, text: str = PIPELINE, **overrides: str) -> Graph:
+    (folder / "photos").mkdir(exist_ok=True)
+    (folder / "code").mkdir(exist_ok=True)
+    (folder / "code" / "work.py").touch()
+    (folder / "work.yaml").write_text(COMPONENT)
+    (folder / "pipeline.yaml").write_text(text)
+    return load_graph(folder / "pipeline.yaml", overrides)
+
+
+def test_steps_come_in_an_order_in_which_they_can_run_with_their_values(tmp_path: Path) -> None:
+    graph = load(tmp_path)
+    first, second = graph.steps
+    assert (graph.name, first.name, second.name) == ("trial", "first", "second")
+    assert first.inputs == {"data": tmp_path / "photos", "count": "5", "rate": "0.001", "flag": "True"}
+    assert second.inputs == {"data": OutputOf("first", "out"), "count": "5", "rate": "0.5", "flag": "False"}
+    assert first.code == tmp_path / "code"
+    assert first.outputs == ("out",)
+
+
+def test_a_node_overrides_distribution_resources_and_variables(tmp_path: Path) -> None:
+    first, second = load(tmp_path).steps
+    assert (first.instance_count, first.process_count, first.distribution) == (1, 1, "pytorch")
+    assert (second.instance_count, second.process_count, second.environment_variables) == (2, 3, {"COLOR": "blue"})
+
+
+def test_inputs_of_the_pipeline_can_be_given_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    first, second = load(tmp_path, photos="elsewhere", rate="0.25", processes="1").steps
+    assert first.inputs["data"] == tmp_path / "elsewhere"
+    assert (second.inputs["rate"], second.process_count) == ("0.25", 1)
+
+
+def test_an_input_that_the_pipeline_lacks_is_refused_with_those_it_has(tmp_path: Path) -> None:
+    with pytest.raises(PipelineError, match="has no input 'photo'; it has photos, rate, processes"):
+        load(tmp_path, photo="x")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("flag: false", "flog: false", "step second has no input 'flog'; .* has data, count, rate, flag, more"),
+        ("jobs.first.outputs.out", "jobs.first.outputs.oud", r"input data of second comes from first\.oud, which does not exist"),
+        ("jobs.first.outputs.out", "jobs.frist.outputs.out", "frist"),
+        ("parent.inputs.rate", "parent.inputs.raet", "raet"),
+        ("data: ${{parent.inputs.photos}}", "data: ${{parent.jobs.second.outputs.out}}", "circle|[Cc]ycl"),
+        ("      data: ${{parent.inputs.photos}}", "      count: 3", "Required input 'data'"),
+        ("path: photos", "path: azureml://datastores/a/paths/b", "not on this machine; give --input photos=FOLDER"),
+        ("processes: 3", "processes: many", "second.process_count_per_instance is many"),
+        ("type: pipeline", "type: command", "is not a pipeline"),
+        ("jobs:", "jobs: [", "not readable YAML"),
+    ],
+)
+def test_a_mistake_in_the_yaml_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in PIPELINE
+    with pytest.raises(PipelineError, match=message):
+        load(tmp_path, PIPELINE.replace(old, new))

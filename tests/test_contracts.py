@@ -1,0 +1,164 @@
+"""The doors: every component YAML against its entry, and all YAMLs against the client that Azure's CLI uses."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from pathlib import Path
+
+import click
+import pytest
+import yaml
+from azure.ai.ml import load_component, load_environment, load_job
+from conftest import ROOT
+
+from designer_vision.entry.command_line import Choice
+
+COMPONENTS = sorted((ROOT / "component").glob("*.yaml"))
+PIPELINES = sorted((ROOT / "pipelines").glob("*.yaml"))
+NAMES = [path.stem for path in COMPONENTS]
+PARTS = {
+    "resnet": ("model_name pretrained zero_init_residual", "untrained_model"),
+    "densenet": ("model_name pretrained memory_efficient", "untrained_model"),
+    "convert_to_image_directory": ("input_dataset", "output_image_directory"),
+    "split_image_directory": ("input_image_directory fraction random_seed", "output_image_directory1 output_image_directory2"),
+    "init_image_transformation": (
+        "resize size center_crop crop_size pad padding color_jitter grayscale random_resized_crop random_resized_crop_size random_crop "
+        "random_crop_size random_horizontal_flip random_vertical_flip random_rotation random_rotation_degrees random_affine "
+        "random_affine_degrees random_grayscale random_perspective",
+        "output_image_transformation",
+    ),
+    "apply_image_transformation": ("mode input_image_transformation input_image_directory", "output_image_directory"),
+    "train_pytorch_model": (
+        "untrained_model training_dataset validation_dataset epochs batch_size warmup_step_number learning_rate random_seed patience "
+        "print_frequency",
+        "trained_model",
+    ),
+    "score_image_model": ("trained_model dataset", "scored_dataset"),
+    "evaluate_model": ("scored_dataset scored_dataset_to_compare", "evaluation_results"),
+}
+"""Inputs and outputs of each component, in the order in which the designer shows them."""
+
+
+@pytest.fixture(params=COMPONENTS, ids=NAMES)
+def component(request: pytest.FixtureRequest) -> dict:
+    """One component's YAML."""
+    return yaml.safe_load(request.param.read_text())
+
+
+def entry(component: dict) -> click.Command:
+    return importlib.import_module(f"designer_vision.entry.{component['name']}").parse
+
+
+def test_every_component_of_the_graph_is_there() -> None:
+    assert set(NAMES) == set(PARTS)
+
+
+def test_ports_and_parameters_have_their_names_and_order(component: dict) -> None:
+    inputs, outputs = PARTS[component["name"]]
+    assert (list(component["inputs"]), list(component["outputs"])) == (inputs.split(), outputs.split())
+
+
+def test_every_input_and_output_reaches_the_command_under_its_own_name(component: dict) -> None:
+    command = component["command"]
+    for kind in ("inputs", "outputs"):
+        for name, port in component[kind].items():
+            text = port["type"] in ("string", "uri_folder")
+            value = f'"${{{{{kind}.{name}}}}}"' if text else f"${{{{{kind}.{name}}}}}"
+            flag = f"--{name} {value}"
+            assert (f"$[[{flag}]]" if port.get("optional") else flag) in command
+    assert command.startswith(f"python -m designer_vision.entry.{component['name']} ")
+    assert len(re.findall(r"--\w+", command)) == len(component["inputs"]) + len(component["outputs"])
+
+
+def test_every_flag_of_the_entry_is_passed_and_no_other(component: dict) -> None:
+    options = {option.name: option for option in entry(component).params}
+    assert set(options) == {*component["inputs"], *component["outputs"]}
+    for name, option in options.items():
+        assert option.opts == [f"--{name}"]
+        assert option.required is not bool(component["inputs"].get(name, {}).get("optional"))
+
+
+def test_defaults_stand_in_the_yaml_only(component: dict) -> None:
+    for option in entry(component).params:
+        value = option.to_info_dict()["default"]
+        assert value is None or not isinstance(value, (bool, int, float, str))
+    for port in component["inputs"].values():
+        assert ("default" in port) == (port["type"] != "uri_folder")
+
+
+def test_the_choices_of_the_yaml_are_those_of_the_entry(component: dict) -> None:
+    types = {option.name: option.type for option in entry(component).params}
+    for name, port in component["inputs"].items():
+        choices = types[name].choices if isinstance(types[name], Choice) else None
+        assert port.get("enum") == (list(choices) if choices else None)
+        expected = {"integer": "integer", "number": "number", "boolean": "boolean", "string": "choice", "uri_folder": "path"}
+        assert types[name].name == expected[port["type"]]
+
+
+def test_every_port_and_parameter_has_a_sentence(component: dict) -> None:
+    for port in [component, *component["inputs"].values(), *component["outputs"].values()]:
+        assert re.fullmatch(r"[A-Z_m].*\.", port["description"], re.DOTALL)
+    assert component["display_name"]
+
+
+def test_an_unknown_flag_is_refused_with_the_nearest(component: dict) -> None:
+    flag = f"--{next(iter(component['outputs']))}s"
+    with pytest.raises(click.NoSuchOption) as refused:
+        entry(component).main([flag, "x"], standalone_mode=False)
+    _, _, advice = refused.value.format_message().partition("Did you mean")
+    assert f"'{flag[:-1]}'" in advice
+
+
+def test_training_has_the_defaults_and_ranges_of_the_classic_module() -> None:
+    inputs = yaml.safe_load((ROOT / "component" / "train_pytorch_model.yaml").read_text())["inputs"]
+    defaults = {name: port["default"] for name, port in inputs.items() if "default" in port}
+    assert defaults == {
+        "epochs": 5, "batch_size": 16, "warmup_step_number": 0, "learning_rate": 0.001, "random_seed": 1, "patience": 3,
+        "print_frequency": 10,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("path", COMPONENTS, ids=NAMES)
+def test_azures_client_loads_and_validates_the_component(path: Path) -> None:
+    result = load_component(path)._validate()
+    assert result.passed, result.error_messages
+
+
+@pytest.mark.parametrize("path", PIPELINES, ids=[path.stem for path in PIPELINES])
+def test_azures_client_loads_and_validates_the_pipeline(path: Path, tmp_path: Path) -> None:
+    result = load_job(path)._validate()
+    assert result.passed, result.error_messages
+
+
+def test_the_environment_is_one_that_azures_client_takes() -> None:
+    environment = load_environment(ROOT / "environment" / "environment.yaml")
+    assert (ROOT / "environment" / environment.build.path / environment.build.dockerfile_path).is_file()
+
+
+def test_the_graph_in_the_sdk_is_the_graph_in_yaml(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "path", [str(ROOT / "pipelines"), *sys.path])
+    composed = importlib.import_module("train_and_score").pipeline_job(str(tmp_path))
+    assert composed._validate().passed
+    written = load_job(ROOT / "pipelines" / "train_and_score.yaml")
+    assert composed.display_name == written.display_name
+    assert composed.settings.default_compute == "serverless"
+    assert set(composed.jobs) == set(written.jobs)
+    for name, node in written.jobs.items():
+        twin = composed.jobs[name]
+        assert twin.component.display_name == node.component.display_name
+        ours = {port: value._data for port, value in twin.inputs.items()}
+        theirs = {port: value._data for port, value in node.inputs.items()}
+        links = {port for port, value in theirs.items() if isinstance(value, str) and "parent" in value}
+        assert {port: value for port, value in ours.items() if port not in links} == {
+            port: value for port, value in theirs.items() if port not in links
+        }
+        assert {port: _target(ours[port]) for port in links} == {port: _target(theirs[port]) for port in links}
+
+
+def _target(binding: object) -> str:
+    """`jobs.convert.outputs.x` or `inputs.x` of a binding, as the SDK or a YAML writes it."""
+    match = re.search(r"parent\.([\w.]+)", str(getattr(binding, "_data_binding", lambda: binding)()))
+    assert match, binding
+    return match[1]
