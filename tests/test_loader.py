@@ -116,3 +116,4 @@ def test_processes_share_the_cpus_among_their_workers() -> None:
     assert worker_count(16, 4, torch.device("cuda", 0)) == 4
     assert worker_count(2, 8, torch.device("cuda", 0)) == 1
     assert worker_count(16, 1, CPU) == 1
+    assert worker_count(16, 1, CPU, forced=0) == 0

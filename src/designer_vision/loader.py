@@ -133,8 +133,10 @@ def _seed_of(seed: int, epoch: int, index: int) -> int:
     return int(np.random.SeedSequence((seed, epoch, index)).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def worker_count(cpus: int, local_world_size: int, device: torch.device) -> int:
-    """Data workers of one process: its share of the CPUs; one where the CPUs also train."""
+def worker_count(cpus: int, local_world_size: int, device: torch.device, forced: int | None = None) -> int:
+    """Data workers of one process: the operator's number, else its share of the CPUs; one where the CPUs also train."""
+    if forced is not None:
+        return forced
     share = max(1, cpus // local_world_size)
     return 1 if device.type == "cpu" else min(share, 16)
 

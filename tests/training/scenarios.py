@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -111,7 +112,7 @@ def poison(trainer: Trainer, rank: int, step: int) -> None:
 
 def run(scenario: str, folder: Path) -> dict:
     ranks = Ranks.from_environment()
-    with ranks.connected(torch.device("cpu")):
+    with ranks.connected(torch.device("cpu"), timedelta(seconds=60)):
         if scenario == "plain":
             trainer = make_trainer(folder / f"data_{ranks.rank}", ranks, parameters())
         elif scenario == "batch norm":

@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from designer_vision.errors import ParameterParsingError
 from designer_vision.training.precision import choose_precision
 
 CPU = torch.device("cpu")
@@ -16,7 +15,7 @@ def test_a_cpu_computes_in_bfloat16_only_where_it_is_fast(
     monkeypatch: pytest.MonkeyPatch, ability: str, expected: torch.dtype
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {ability: True})
-    assert choose_precision(CPU, {}) == expected
+    assert choose_precision(CPU) == expected
 
 
 @pytest.mark.parametrize(
@@ -26,10 +25,8 @@ def test_a_gpu_computes_in_bfloat16_from_ampere_on(
     monkeypatch: pytest.MonkeyPatch, generation: tuple, expected: torch.dtype
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: generation)
-    assert choose_precision(torch.device("cuda", 0), {}) == expected
+    assert choose_precision(torch.device("cuda", 0)) == expected
 
 
 def test_the_operator_decides() -> None:
-    assert choose_precision(CPU, {"DESIGNER_VISION_PRECISION": "float32"}) == torch.float32
-    with pytest.raises(ParameterParsingError, match="DESIGNER_VISION_PRECISION is 'half', expected one of bfloat16"):
-        choose_precision(CPU, {"DESIGNER_VISION_PRECISION": "half"})
+    assert choose_precision(CPU, "float32") == torch.float32

@@ -16,6 +16,7 @@ from designer_vision.errors import InvalidModelDirectoryError
 from designer_vision.loader import worker_count
 from designer_vision.machine import available_cpus
 from designer_vision.scoring import score
+from designer_vision.settings import Settings
 
 
 @click.command()
@@ -39,7 +40,9 @@ def main(trained_model: Path, dataset: Path, scored_dataset: Path) -> None:
     index = read_image_directory(dataset)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     start = time.perf_counter()
-    probabilities = score(model, index, device, worker_count(available_cpus(), 1, device))
+    probabilities = score(
+        model, index, device, worker_count(available_cpus(), 1, device, Settings.from_environment().data_workers)
+    )
     seconds = time.perf_counter() - start
     write_data_frame_directory(scored_dataset, ScoredSet(model.labels, probabilities, index.ids, categories(index)))
     print(f"{len(index)} images scored, {len(index) / seconds:.1f} images/s")

@@ -26,6 +26,7 @@ from designer_vision.entry.command_line import INTEGER, NUMBER, parameter, port,
 from designer_vision.errors import InvalidDatasetError, TrainingDivergedError
 from designer_vision.loader import ImageDataset, worker_count
 from designer_vision.machine import available_cpus
+from designer_vision.settings import Settings
 from designer_vision.tracking import Tracker
 from designer_vision.training.parameters import Parameters
 from designer_vision.training.precision import choose_precision
@@ -64,7 +65,8 @@ def main(
         DesignerError: an input cannot be used, the processes do not fit the machine, or the loss is not finite.
     """
     ranks = Ranks.from_environment()
-    hardware = choose_hardware(ranks)
+    settings = Settings.from_environment()
+    hardware = choose_hardware(ranks, settings)
     model = read_model_directory(untrained_model)
     training = read_image_directory(training_dataset).labeled()
     validation = with_training_labels(read_image_directory(validation_dataset).labeled(), training)
@@ -96,7 +98,7 @@ def main(
             tracker.log_metrics(epoch.metrics(), epoch.number)
 
         listener = Listener(progress.iteration, tell, keep, progress.step) if ranks.is_main else Listener()
-        with ranks.connected(hardware.device):
+        with ranks.connected(hardware.device, settings.process_group_timeout):
             trainer = Trainer(
                 network,
                 ImageDataset(training, preparation.prepare, preparation.size, preparation.random_operations, seed),
@@ -118,7 +120,7 @@ def main(
             progress.result(result, parameters, trained_model)
 
 
-def choose_hardware(ranks: Ranks) -> Hardware:
+def choose_hardware(ranks: Ranks, settings: Settings) -> Hardware:
     """This process's GPU, or its share of the CPUs.
 
     Raises:
@@ -135,7 +137,8 @@ def choose_hardware(ranks: Ranks) -> Hardware:
             )
     else:
         torch.set_num_threads(max(1, available_cpus() // ranks.local_world_size))
-    return Hardware(device, choose_precision(device), worker_count(available_cpus(), ranks.local_world_size, device))
+    workers = worker_count(available_cpus(), ranks.local_world_size, device, settings.data_workers)
+    return Hardware(device, choose_precision(device, settings.precision), workers)
 
 
 def with_training_labels(validation: ImageIndex, training: ImageIndex) -> ImageIndex:

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from designer_vision.errors import ProcessSetupError
 
-TIMEOUT = timedelta(minutes=10)
 DEFAULT_PORT = 29500
 
 
@@ -81,15 +80,20 @@ class Ranks:
         return torch.device("cuda", self.local_rank)
 
     @contextmanager
-    def connected(self, device: torch.device) -> Iterator[None]:
-        """Join the process group for the length of the block; a process that is alone has none."""
+    def connected(self, device: torch.device, timeout: timedelta) -> Iterator[None]:
+        """Join the process group for the length of the block; a process that is alone has none.
+
+        Args:
+            device: of this process: NCCL connects GPUs, gloo CPUs.
+            timeout: how long ranks wait for each other, at the start and in training.
+        """
         if self.world_size == 1:
             yield
             return
         os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = self.main_address, str(self.main_port)
         try:
             dist.init_process_group(
-                "nccl" if device.type == "cuda" else "gloo", rank=self.rank, world_size=self.world_size, timeout=TIMEOUT
+                "nccl" if device.type == "cuda" else "gloo", rank=self.rank, world_size=self.world_size, timeout=timeout
             )
         except (RuntimeError, ValueError) as error:
             raise ProcessSetupError(

@@ -1,0 +1,55 @@
+"""What an operator may force, by environment variables; everything else the program chooses itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from designer_vision.errors import ParameterParsingError
+
+PREFIX = "DESIGNER_VISION_"
+PRECISIONS = ("bfloat16", "float16", "float32")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The operator's wishes; None where there is none.
+
+    Attributes:
+        precision: DESIGNER_VISION_PRECISION, the number format that networks are trained in.
+        data_workers: DESIGNER_VISION_DATA_WORKERS, processes that decode images for each training process.
+        process_group_timeout: DESIGNER_VISION_PROCESS_GROUP_TIMEOUT, seconds that ranks wait for each other.
+    """
+
+    precision: str | None = None
+    data_workers: int | None = None
+    process_group_timeout: timedelta = timedelta(minutes=10)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
+        """Read and check the variables.
+
+        Raises:
+            ParameterParsingError: one has a value that makes no sense, by name.
+        """
+        variables = os.environ if environment is None else environment
+        precision = variables.get(f"{PREFIX}PRECISION")
+        if precision is not None and precision not in PRECISIONS:
+            raise ParameterParsingError(f"{PREFIX}PRECISION is {precision!r}, expected one of {', '.join(PRECISIONS)}")
+        timeout = _whole_number(variables, "PROCESS_GROUP_TIMEOUT", 1)
+        return cls(
+            precision,
+            _whole_number(variables, "DATA_WORKERS", 0),
+            cls.process_group_timeout if timeout is None else timedelta(seconds=timeout),
+        )
+
+
+def _whole_number(variables: Mapping[str, str], name: str, least: int) -> int | None:
+    text = variables.get(PREFIX + name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 7 and int(text) >= least):
+        raise ParameterParsingError(f"{PREFIX}{name} is {text!r}, expected a whole number from {least}")
+    return int(text)

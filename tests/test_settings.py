@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from designer_vision.errors import ParameterParsingError
+from designer_vision.settings import Settings
+
+
+def test_without_variables_the_program_chooses() -> None:
+    assert Settings.from_environment({}) == Settings(None, None, timedelta(minutes=10))
+
+
+def test_the_operators_variables_are_read() -> None:
+    variables = {
+        "DESIGNER_VISION_PRECISION": "float32",
+        "DESIGNER_VISION_DATA_WORKERS": "0",
+        "DESIGNER_VISION_PROCESS_GROUP_TIMEOUT": "30",
+    }
+    assert Settings.from_environment(variables) == Settings("float32", 0, timedelta(seconds=30))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("PRECISION", "half"), ("DATA_WORKERS", "-1"), ("DATA_WORKERS", "1.5"), ("DATA_WORKERS", "２"), ("PROCESS_GROUP_TIMEOUT", "0"),
+     ("PROCESS_GROUP_TIMEOUT", "")],
+)  # fmt: skip
+def test_a_value_that_makes_no_sense_is_refused_by_name(name: str, value: str) -> None:
+    with pytest.raises(ParameterParsingError, match=f"DESIGNER_VISION_{name} is '{value}', expected"):
+        Settings.from_environment({f"DESIGNER_VISION_{name}": value})
