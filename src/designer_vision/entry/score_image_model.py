@@ -39,10 +39,9 @@ def main(trained_model: Path, dataset: Path, scored_dataset: Path) -> None:
         raise InvalidModelDirectoryError(f"{trained_model} is an untrained model; connect the output of Train PyTorch Model")
     index = read_image_directory(dataset)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    workers = worker_count(available_cpus(), 1, device, Settings.from_environment().data_workers)
     start = time.perf_counter()
-    probabilities = score(
-        model, index, device, worker_count(available_cpus(), 1, device, Settings.from_environment().data_workers)
-    )
+    probabilities = score(model, index, device, workers)
     seconds = time.perf_counter() - start
     write_data_frame_directory(scored_dataset, ScoredSet(model.labels, probabilities, index.ids, categories(index)))
     print(f"{len(index)} images scored, {len(index) / seconds:.1f} images/s")

@@ -1,0 +1,90 @@
+"""The README is true: its tables against the YAMLs and the code, its commands against what is there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import click
+import pytest
+import yaml
+from conftest import ROOT
+
+from designer_vision.pipeline.command_line import run
+
+README = (ROOT / "README.md").read_text()
+COMMANDS = [
+    line for block in re.findall(r"^```sh\n(.*?)^```", README, re.DOTALL | re.MULTILINE) for line in block.splitlines() if line
+]
+HEADINGS = [
+    "Quick start", "Components", "On Azure ML", "Many GPUs", "Folders on disk", "Differences from the classic module", "Development",
+]  # fmt: skip
+
+
+def rows(first_cell: str) -> list[list[str]]:
+    """The rows below the table heading that begins with this cell."""
+    _, _, rest = README.partition(f"| {first_cell} |")
+    return [[cell.strip() for cell in line.strip("| ").split(" |")] for line in rest.split("\n\n")[0].splitlines()[2:]]
+
+
+def test_the_chapters_come_in_their_order() -> None:
+    assert re.findall(r"^## (.*)$", README, re.MULTILINE) == HEADINGS
+
+
+def test_the_table_of_components_is_what_the_yamls_say() -> None:
+    def shown(name: str, port: dict) -> str:
+        if port.get("optional"):
+            return f"`{name}` (optional)"
+        return f"`{name}` {port['default']}" if "default" in port else f"`{name}`"
+
+    expected = {}
+    for path in (ROOT / "component").glob("*.yaml"):
+        component = yaml.safe_load(path.read_text())
+        inputs = ", ".join(shown(name, port) for name, port in component["inputs"].items())
+        expected[f"`{path.stem}`"] = [inputs, ", ".join(f"`{name}`" for name in component["outputs"])]
+    assert {name: [inputs, outputs] for name, inputs, outputs in rows("component")} == expected
+
+
+def test_the_table_of_variables_names_those_that_the_code_reads() -> None:
+    sources = "".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
+    read = {f"DESIGNER_VISION_{name}" for name in re.findall(r"DESIGNER_VISION_([A-Z_]+)", sources)}
+    assert {name.strip("`") for name, _ in rows("variable")} == read
+
+
+def test_the_table_of_rooms_names_all_of_them() -> None:
+    named = {name for cell, _ in rows("room") for name in re.findall(r"`([\w./]+)`", cell)}
+    package = ROOT / "src" / "designer_vision"
+    there = {path.name + ("/" if path.is_dir() else "") for path in package.iterdir() if not path.name.startswith("__")}
+    assert named == there
+
+
+@pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith("make ")])
+def test_every_make_command_is_a_target(command: str) -> None:
+    assert re.search(rf"^{command.split()[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", [line for line in COMMANDS if not line.startswith("make ")])
+def test_every_other_command_names_files_and_options_that_are_there(command: str) -> None:
+    words = [word.rstrip(";") for word in shlex.split(command)]
+    assert words[0] in ("az", ".venv/bin/designer-vision", "for")
+    for path in [word for word in words if word.startswith(("pipelines/", "component/"))]:
+        assert list(ROOT.glob(path)), path
+    if "designer-vision" in words[0]:
+        parameters = run.make_parser(click.Context(run)).parse_args(words[2:])[0]
+        given = dict(text.split("=") for text in parameters["inputs"])
+        pipeline = yaml.safe_load((ROOT / parameters["pipeline"]).read_text())
+        assert set(given) <= set(pipeline["inputs"])
+
+
+def test_links_lead_to_files_that_are_there() -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_the_output_shown_ends_as_the_demo_does() -> None:
+    (shown,) = re.findall(r"^```text\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    lines = shown.splitlines()
+    assert re.fullmatch(r"top-1 \d+\.\d %", lines[-1])
+    assert " ui --backend-store-uri sqlite:///" in lines[-2]
+    jobs = yaml.safe_load((ROOT / "pipelines" / "train_and_score.yaml").read_text())["jobs"]
+    assert all(any(f"  {name} " in line for line in lines) for name in jobs)
