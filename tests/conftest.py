@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from designer_vision.directories.image_directory import ImageDirectoryWriter, ImageInfo, Row
+from designer_vision.directories.image_directory import ImageDirectoryWriter
+from designer_vision.directories.image_index import ImageInfo, Row
 from designer_vision.directories.manifest import hash_of_bytes
 from designer_vision.images import encode_png
 from designer_vision.networks import Architecture

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from designer_vision import networks
-from designer_vision.directories.image_directory import ImageIndex
+from designer_vision.directories.image_index import ImageIndex
 from designer_vision.directories.model_directory import Model
 from designer_vision.loader import ImageDataset, Loader, batches
 from designer_vision.transforms import DEFAULT_OPERATIONS, FitToNetwork, Normalize, size_after

@@ -9,7 +9,8 @@ import yaml
 from conftest import COLORS, make_image_directory, make_photos
 from PIL import Image
 
-from designer_vision.directories.image_directory import NO_LABEL, ImageDirectoryWriter, ImageInfo, Row, read_image_directory
+from designer_vision.directories.image_directory import ImageDirectoryWriter, read_image_directory
+from designer_vision.directories.image_index import NO_LABEL, ImageInfo, Row
 from designer_vision.errors import InvalidDatasetError, NotLabeledDatasetError
 
 

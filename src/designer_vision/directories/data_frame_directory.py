@@ -17,12 +17,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from designer_vision.directories.image_directory import write_json
 from designer_vision.directories.manifest import (
     Manifest,
     publishing,
     read_manifest,
     read_verified,
+    write_json,
     write_manifest,
 )
 from designer_vision.errors import InvalidDatasetError

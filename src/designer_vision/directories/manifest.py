@@ -7,6 +7,7 @@ A folder being written holds `_unfinished`; a reader refuses it until the manife
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -143,3 +144,8 @@ def contained(folder: Path, name: str, error: type[DesignerError]) -> Path:
     if not path.resolve().is_relative_to(folder.resolve()):
         raise error(f"{path} is a link that leads out of the folder")
     return path
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a small JSON file as UTF-8 text."""
+    path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")

@@ -10,8 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from designer_vision.directories.image_directory import write_json
-from designer_vision.directories.manifest import Manifest, publishing, read_manifest, read_verified, write_manifest
+from designer_vision.directories.manifest import Manifest, publishing, read_manifest, read_verified, write_json, write_manifest
 from designer_vision.errors import InvalidTransformationDirectoryError
 
 TYPE = "TransformationDirectory"

@@ -10,12 +10,8 @@ import torch
 from torch import Tensor
 
 from designer_vision import images, transforms
-from designer_vision.directories.image_directory import (
-    ImageDirectoryWriter,
-    ImageIndex,
-    Operations,
-    read_image_directory,
-)
+from designer_vision.directories.image_directory import ImageDirectoryWriter, read_image_directory
+from designer_vision.directories.image_index import ImageIndex, Operations
 from designer_vision.directories.manifest import hash_of_bytes
 from designer_vision.directories.transformation_directory import read_transformation_directory
 from designer_vision.entry.command_line import Choice, parameter, port, run

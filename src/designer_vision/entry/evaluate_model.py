@@ -7,8 +7,7 @@ from pathlib import Path
 import click
 
 from designer_vision.directories.data_frame_directory import read_data_frame_directory
-from designer_vision.directories.image_directory import write_json
-from designer_vision.directories.manifest import publishing
+from designer_vision.directories.manifest import publishing, write_json
 from designer_vision.entry.command_line import port, run
 from designer_vision.evaluation import Evaluation, draw_confusion_matrix, evaluate
 from designer_vision.tracking import Tracker

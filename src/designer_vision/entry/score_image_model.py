@@ -9,7 +9,8 @@ import click
 import torch
 
 from designer_vision.directories.data_frame_directory import ScoredSet, write_data_frame_directory
-from designer_vision.directories.image_directory import NO_LABEL, ImageIndex, read_image_directory
+from designer_vision.directories.image_directory import read_image_directory
+from designer_vision.directories.image_index import NO_LABEL, ImageIndex
 from designer_vision.directories.model_directory import read_model_directory
 from designer_vision.entry.command_line import port, run
 from designer_vision.errors import InvalidModelDirectoryError

@@ -10,7 +10,8 @@ import numpy.typing as npt
 from sklearn.model_selection import train_test_split
 
 from designer_vision import images
-from designer_vision.directories.image_directory import NO_LABEL, ImageDirectoryWriter, ImageIndex, read_image_directory
+from designer_vision.directories.image_directory import ImageDirectoryWriter, read_image_directory
+from designer_vision.directories.image_index import NO_LABEL, ImageIndex
 from designer_vision.entry.command_line import INTEGER, NUMBER, parameter, port, run
 from designer_vision.errors import InvalidDatasetError, NotInRangeValueError
 

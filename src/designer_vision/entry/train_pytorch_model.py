@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from designer_vision import networks
-from designer_vision.directories.image_directory import ImageIndex, read_image_directory
+from designer_vision.directories.image_directory import read_image_directory
+from designer_vision.directories.image_index import ImageIndex
 from designer_vision.directories.manifest import publishing
 from designer_vision.directories.model_directory import (
     Model,

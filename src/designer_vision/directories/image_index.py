@@ -1,0 +1,202 @@
+"""Many images in a few arrays: what the readers of image folders give, and everything else works on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from designer_vision import images
+from designer_vision.directories.manifest import contained
+from designer_vision.errors import InvalidDatasetError, NotLabeledDatasetError
+
+PROBES = 64
+NO_LABEL = -1
+
+Operations = list[list[Any]]
+
+
+class ImageInfo(msgspec.Struct, omit_defaults=True):
+    """Where an image is and what was seen when it was decoded (0 and "" where nobody looked)."""
+
+    file_name: str = ""
+    base_file_name: str = ""
+    width: int = 0
+    height: int = 0
+    content_hash: str = ""
+    original_file_name: str = ""
+
+
+class Row(msgspec.Struct, omit_defaults=True):
+    """One line of images.lst."""
+
+    image_info: ImageInfo
+    category: str | None = None
+    id: int | str | None = None
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Many short texts as one string of bytes, and int64 [n] where each of them ends."""
+
+    content: bytes
+    ends: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, texts: Sequence[str]) -> Texts:
+        encoded = [text.encode("utf-8", "surrogateescape") for text in texts]
+        return cls(b"".join(encoded), np.cumsum([len(text) for text in encoded], dtype=np.int64))
+
+    def __getitem__(self, index: int) -> str:
+        start = int(self.ends[index - 1]) if index else 0
+        return self.content[start : int(self.ends[index])].decode("utf-8", "surrogateescape")
+
+    def subset(self, indices: npt.NDArray[np.integer[Any]]) -> Texts:
+        return Texts.of([self[int(index)] for index in indices])
+
+
+@dataclass(frozen=True)
+class ImageIndex:
+    """All rows of an ImageDirectory in a few arrays, so that a million images are not a million objects.
+
+    Attributes:
+        folder: the directory that the names are relative to.
+        classes: label names, sorted; a label's index here is its number everywhere in this package.
+        labels: int32 [n], an index into `classes`, or NO_LABEL.
+        sizes: int32 [n, 2], height and width in pixels, 0 where not recorded.
+        names: the file names, relative to the folder.
+        original_names: what the person called the files, empty where nobody recorded it.
+        ids: int64 [n], the rows' own, or their place in the list where they have none or text.
+        hashes: all content hashes, 16 bytes each, zero where not recorded: uint8 [n, 16].
+        random_operations: what Apply Image Transformation left to be drawn anew in every epoch.
+        transformation: the deterministic operations that the images have been through.
+    """
+
+    folder: Path
+    classes: tuple[str, ...]
+    labels: npt.NDArray[np.int32]
+    sizes: npt.NDArray[np.int32]
+    names: Texts
+    original_names: Texts
+    hashes: npt.NDArray[np.uint8]
+    ids: npt.NDArray[np.int64]
+    random_operations: Operations = field(default_factory=list)
+    transformation: Operations = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def path(self, index: int) -> Path:
+        """The path of an image, checked to stay inside the folder."""
+        return contained(self.folder, self.names[index], InvalidDatasetError)
+
+    def row(self, index: int) -> Row:
+        """The row of an image as it stands, or would stand, in images.lst."""
+        height, width = (int(side) for side in self.sizes[index])
+        label = int(self.labels[index])
+        content_hash = self.hashes[index].tobytes()
+        info = ImageInfo(
+            file_name=self.names[index],
+            width=width,
+            height=height,
+            content_hash=content_hash.hex() if any(content_hash) else "",
+            original_file_name=self.original_names[index],
+        )
+        return Row(info, None if label == NO_LABEL else self.classes[label], int(self.ids[index]))
+
+    @property
+    def is_labeled(self) -> bool:
+        return bool(self.classes)
+
+    def known_sizes(self) -> list[tuple[int, int]]:
+        """The different heights and widths of the images: as recorded, else of 64 evenly spaced ones' headers."""
+        if len(self) and self.sizes.all():
+            return [(int(height), int(width)) for height, width in np.unique(self.sizes, axis=0)]
+        probed = np.unique(np.linspace(0, len(self) - 1, num=min(PROBES, len(self)), dtype=np.int64))
+        return sorted({images.size(images.read(self.path(int(i))), self.path(int(i))) for i in probed})
+
+    def labeled(self) -> ImageIndex:
+        """The rows that have a label.
+
+        Raises:
+            NotLabeledDatasetError: none has.
+        """
+        if not self.is_labeled:
+            raise NotLabeledDatasetError(
+                f"{self.folder} has no labels; put the images of each class in a folder with the class's name "
+                "and run Convert to Image Directory"
+            )
+        with_label = self.labels != NO_LABEL
+        return self if with_label.all() else self.subset(np.flatnonzero(with_label))
+
+    def subset(self, indices: npt.NDArray[np.integer[Any]]) -> ImageIndex:
+        """The rows at `indices`, in that order."""
+        return replace(
+            self,
+            labels=self.labels[indices],
+            sizes=self.sizes[indices],
+            names=self.names.subset(indices),
+            original_names=self.original_names.subset(indices),
+            hashes=self.hashes[indices],
+            ids=self.ids[indices],
+        )
+
+    def relabeled(self, classes: tuple[str, ...], labels: npt.NDArray[np.int32]) -> ImageIndex:
+        """The same rows with other classes, and each row's number in them."""
+        return replace(self, classes=classes, labels=labels)
+
+
+def index_rows(folder: Path, rows: Iterable[Row], labeled: bool, recorded: Mapping[str, Any] | None = None) -> ImageIndex:
+    """The index of some rows.
+
+    Args:
+        folder: what the rows' file names are relative to.
+        rows: one an image.
+        labeled: whether categories are labels.
+        recorded: the lists `transformation` and `random_operations`, where the folder has them.
+    """
+    names: list[str] = []
+    original_names: list[str] = []
+    labels: list[int] = []
+    ids: list[int] = []
+    sizes: list[tuple[int, int]] = []
+    hashes = bytearray()
+    found: dict[str, int] = {}
+    for row in rows:
+        info = row.image_info
+        names.append(info.base_file_name or info.file_name)
+        original_names.append(info.original_file_name)
+        has_label = labeled and row.category is not None and row.category.strip() != ""
+        labels.append(found.setdefault(row.category or "", len(found)) if has_label else NO_LABEL)
+        ids.append(row.id if isinstance(row.id, int) else len(ids))
+        sizes.append((info.height, info.width))
+        hashes += _hash_bytes(info.content_hash)
+    classes = tuple(sorted(found))
+    numbers = {name: number for number, name in enumerate(classes)}
+    by_name = np.array([*(numbers[name] for name in found), NO_LABEL], dtype=np.int32)
+    recorded = recorded or {}
+    return ImageIndex(
+        folder,
+        classes,
+        by_name[np.array(labels, dtype=np.int32)],
+        np.array(sizes, dtype=np.int32).reshape(-1, 2),
+        Texts.of(names),
+        Texts.of(original_names),
+        np.frombuffer(bytes(hashes), dtype=np.uint8).reshape(-1, 16),
+        np.array(ids, dtype=np.int64),
+        list(recorded.get("random_operations", [])),
+        list(recorded.get("transformation", [])),
+    )
+
+
+def _hash_bytes(text: str) -> bytes:
+    try:
+        content = bytes.fromhex(text)
+    except ValueError:
+        content = b""
+    return content if len(content) == 16 else bytes(16)

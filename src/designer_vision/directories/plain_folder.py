@@ -1,0 +1,94 @@
+"""Folders of images that nobody converted yet: COCO, class sub-folders, or images alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+import msgspec
+
+from designer_vision.directories.image_index import ImageIndex, ImageInfo, Row, index_rows
+from designer_vision.errors import InvalidDatasetError
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"})
+
+
+def read_plain_folder(folder: Path) -> ImageIndex:
+    """Read a COCO `*.json` beside its images, class sub-folders (depth exactly one), or unlabelled images at any depth.
+
+    Raises:
+        InvalidDatasetError: the COCO file is broken or gives an image two labels.
+    """
+    annotations = sorted(folder.glob("*.json"))
+    if annotations:
+        return index_rows(folder, _coco_rows(annotations), True)
+    class_folders = sorted(entry for entry in folder.iterdir() if entry.is_dir())
+    if class_folders and not any(is_image(entry.name) for entry in folder.iterdir()):
+        by_class = [(entry.name, sorted(_image_names(entry, deep=False))) for entry in class_folders]
+        if any(names for _, names in by_class):
+            rows = (_plain_row(f"{label}/{name}", label) for label, names in by_class for name in names)
+            return index_rows(folder, rows, True)
+    names = sorted(_image_names(folder, deep=True))
+    return index_rows(folder, (_plain_row(name, None) for name in names), False)
+
+
+def is_image(name: str) -> bool:
+    """Whether a file's suffix, in any case, is one of the formats' list."""
+    return PurePosixPath(name).suffix.lower() in SUFFIXES and not name.startswith("._")
+
+
+def _plain_row(name: str, label: str | None) -> Row:
+    return Row(ImageInfo(file_name=name), label)
+
+
+def _image_names(folder: Path, deep: bool, prefix: str = "") -> Iterator[str]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                if deep and entry.name != "__MACOSX":
+                    yield from _image_names(Path(entry.path), deep, f"{prefix}{entry.name}/")
+            elif is_image(entry.name):
+                yield prefix + entry.name
+
+
+class _CocoImage(msgspec.Struct):
+    id: int
+    file_name: str
+
+
+class _CocoAnnotation(msgspec.Struct):
+    image_id: int
+    category_id: int
+
+
+class _CocoCategory(msgspec.Struct):
+    id: int
+    name: str
+
+
+class _Coco(msgspec.Struct):
+    images: list[_CocoImage]
+    annotations: list[_CocoAnnotation] = []
+    categories: list[_CocoCategory] = []
+
+
+def _coco_rows(files: Sequence[Path]) -> Iterator[Row]:
+    for path in files:
+        try:
+            coco = msgspec.json.decode(path.read_bytes(), type=_Coco)
+        except (msgspec.DecodeError, UnicodeDecodeError) as cause:
+            raise InvalidDatasetError(f"{path}: {cause}; expected COCO's images, annotations and categories") from cause
+        names = {category.id: category.name for category in coco.categories}
+        labels: dict[int, str] = {}
+        for annotation in coco.annotations:
+            label = names.get(annotation.category_id)
+            if label is None:
+                raise InvalidDatasetError(f"{path}: annotation with category_id {annotation.category_id}, not in categories")
+            if labels.setdefault(annotation.image_id, label) != label:
+                raise InvalidDatasetError(
+                    f"{path}: image {annotation.image_id} has the labels {labels[annotation.image_id]!r} and {label!r}; "
+                    "only a single label an image can be used"
+                )
+        for image in coco.images:
+            yield Row(ImageInfo(file_name=image.file_name), labels.get(image.id))
