@@ -45,9 +45,10 @@ def run(pipeline: Path, inputs: tuple[str, ...], output_dir: Path | None) -> Non
     console = Console(highlight=False)
     try:
         prepare_folder(folder, pipeline)
+        console.print(f"{pipeline} in {_short(folder)}", soft_wrap=True)
         experiment = Experiment(pipeline.stem, folder)
         graph = load_graph(pipeline, dict(_pair(text) for text in inputs))
-        console.print(f"{graph.name}: {', '.join(step.name for step in graph.steps)}\nin {_short(folder)}", soft_wrap=True)
+        console.print(f"steps: {', '.join(step.name for step in graph.steps)}", soft_wrap=True)
         with _shown(console) as show:
             runner = Runner(graph, folder, experiment, show)
             runner.run()
