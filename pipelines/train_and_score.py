@@ -25,7 +25,7 @@ def train_and_score(
     images,  # a uri_folder; the client knows no annotation for it
     image_size: int = 64,
     model_name: str = "resnet18",
-    epochs: int = 7,
+    epochs: int = 5,
     batch_size: int = 16,
     learning_rate: float = 0.02,
     random_seed: int = 1,
