@@ -64,6 +64,7 @@ def run_entry(component: str, environment: dict[str, str] | None = None, **flags
 @pytest.fixture(autouse=True)
 def _metrics_stay_in_the_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """MLflow, where a test reaches it, writes below the test's folder; and no test inherits a rank."""
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     for name in ("MLFLOW_RUN_ID", "RANK", "WORLD_SIZE", "LOCAL_RANK", "DESIGNER_VISION_PRECISION"):
         monkeypatch.delenv(name, raising=False)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,11 @@ def test_batches_are_bytes_with_channels_last_and_the_right_labels(tmp_path: Pat
     assert batch.images.shape == (3, 3, 16, 16)
     assert batch.images.is_contiguous(memory_format=torch.channels_last)
     assert batch.labels.tolist() == [0, 1, 2]
+
+
+def test_a_dataset_can_be_sent_to_workers_that_are_not_forked(tmp_path: Path) -> None:
+    data = dataset(tmp_path / "images", RANDOM)
+    assert torch.equal(pickle.loads(pickle.dumps(data))[1, 0], data[1, 0])
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -72,8 +72,11 @@ def test_a_wrong_payload_is_answered_with_its_row(trained_model: Path, tmp_path:
         served.predict(frame)
 
 
-def test_a_data_url_is_taken_too(trained_model: Path, tmp_path: Path) -> None:
+def test_a_data_url_and_broken_lines_are_taken_too(trained_model: Path, tmp_path: Path) -> None:
     content = base64.b64encode(next(make_photos(tmp_path / "photos").rglob("*.png")).read_bytes()).decode()
     served = ServedModel(read_model_directory(trained_model))
-    plain, url = (served.predict(pd.DataFrame({"image": [text]})) for text in (content, f"data:image/png;base64,{content}"))
+    broken = "\n".join(content[start : start + 76] for start in range(0, len(content), 76))
+    texts = (content, f"data:image/png;base64,{content}", broken)
+    plain, url, lines = (served.predict(pd.DataFrame({"image": [text]})) for text in texts)
     pd.testing.assert_frame_equal(plain, url)
+    pd.testing.assert_frame_equal(plain, lines)

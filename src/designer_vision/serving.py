@@ -8,7 +8,6 @@ requirements.txt, conda.yaml, python_env.yaml   exact versions of what the loade
 from __future__ import annotations
 
 import base64
-import binascii
 import platform
 import shutil
 from importlib.metadata import version
@@ -28,11 +27,12 @@ from designer_vision.scoring import BATCH_SIZE, Scorer, fit_for
 from designer_vision.transforms import check_size
 
 IMAGE = "image"
-REQUIREMENTS = ("mlflow", "msgspec", "numpy", "pandas", "pillow", "pyarrow", "pyyaml", "torch", "torchvision")
+REQUIREMENTS = ("msgspec", "numpy", "pandas", "pillow", "pyarrow", "pyyaml", "torch", "torchvision")
 
 
 def write_mlflow_files(folder: Path, labels: tuple[str, ...]) -> None:
     """Make a model folder, not yet published, one that MLflow loads and serves."""
+    import mlflow
     from mlflow import pyfunc
     from mlflow.models import Model as MlflowModel
     from mlflow.models import ModelSignature
@@ -40,7 +40,8 @@ def write_mlflow_files(folder: Path, labels: tuple[str, ...]) -> None:
 
     package = Path(designer_vision.__file__).parent
     shutil.copytree(package, folder / "code" / package.name, ignore=shutil.ignore_patterns("__pycache__"))
-    pins = [f"{name}=={version(name).partition('+')[0]}" for name in REQUIREMENTS]
+    # the image on Azure has mlflow-skinny only, whose version is the whole mlflow's
+    pins = [f"mlflow=={mlflow.__version__}", *(f"{name}=={version(name).partition('+')[0]}" for name in REQUIREMENTS)]
     (folder / "requirements.txt").write_text("".join(f"{pin}\n" for pin in pins))
     python = platform.python_version()
     _write_yaml(folder / "python_env.yaml", {"python": python, "dependencies": ["-r requirements.txt"]})
@@ -83,13 +84,14 @@ class ServedModel:
     def _pixels(self, text: str, row: int) -> torch.Tensor:
         name = f"row {row}, column {IMAGE}"
         try:
-            content = base64.b64decode(text.rpartition("base64,")[2], validate=True)
-            image = self._fit(torch.from_numpy(images.decode(content, name)).permute(2, 0, 1))
-            check_size(image, self._fit.size)
-        except binascii.Error as error:
+            content = base64.b64decode("".join(text.rpartition("base64,")[2].split()), validate=True)
+        except ValueError as error:
             raise ValueError(f"{name}: not base64 text ({error}); send the bytes of an image file as base64") from error
+        try:
+            image = self._fit(torch.from_numpy(images.decode(content, name)).permute(2, 0, 1))
         except DesignerError as error:
             raise ValueError(error.message) from error
+        check_size(image, self._fit.size)
         return image
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -15,9 +15,14 @@ def import_mlflow() -> Any:
     """The mlflow module, quiet and without telemetry; importing it takes seconds, so it happens where it is needed."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # its own 7, with growing pauses, are minutes a message
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     import mlflow
 
     return mlflow
+
+
+FAILURES_ALLOWED = 2
 
 
 class Tracker:
@@ -33,18 +38,19 @@ class Tracker:
         self._client: Any = None
         self._run_id = ""
         self._own_run = False
+        self._failures = 0
         if self._thread:
-            self._sent.append(self._thread.submit(self._open))
+            self._submit(self._open)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Log some metrics of one step."""
         if self._thread:
-            self._sent.append(self._thread.submit(self._log_metrics, dict(metrics), step))
+            self._submit(self._log_metrics, dict(metrics), step)
 
     def log_artifact(self, path: Path) -> None:
         """Log a file beside the run."""
         if self._thread:
-            self._sent.append(self._thread.submit(self._log_artifact, path))
+            self._submit(self._log_artifact, path)
 
     def __enter__(self) -> Tracker:
         return self
@@ -53,13 +59,27 @@ class Tracker:
         """Wait for what is under way and say what could not be sent."""
         if not self._thread:
             return
-        if self._own_run:
-            self._sent.append(self._thread.submit(self._close, "FINISHED" if error is None else "FAILED"))
+        self._submit(self._close, "FINISHED" if error is None else "FAILED")
         self._thread.shutdown()
         failures = [failure for future in self._sent if (failure := future.exception()) is not None]
         if failures:
             reason = " ".join(str(failures[0]).split())[:200]
             print(f"warning: MLflow did not take {len(failures)} of {len(self._sent)} messages: {reason}", flush=True)
+
+    def _submit(self, send: Callable[..., None], *arguments: Any) -> None:
+        assert self._thread
+        self._sent.append(self._thread.submit(self._send, send, *arguments))
+
+    def _send(self, send: Callable[..., None], *arguments: Any) -> None:
+        """Send one message; after FAILURES_ALLOWED in a row that failed, none is tried any more."""
+        if self._failures >= FAILURES_ALLOWED:
+            raise ConnectionError("given up")
+        try:
+            send(*arguments)
+            self._failures = 0
+        except Exception:
+            self._failures += 1
+            raise
 
     def _open(self) -> None:
         self._client = import_mlflow().MlflowClient()
@@ -81,4 +101,5 @@ class Tracker:
         self._client.log_artifact(self._run_id, str(path))
 
     def _close(self, status: str) -> None:
-        self._client.set_terminated(self._run_id, status)
+        if self._own_run:  # a job's run is the job's to end
+            self._client.set_terminated(self._run_id, status)

@@ -6,7 +6,7 @@ An operation is `[name, argument]` as TransformationDirectory has it. Images are
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,16 +74,9 @@ def split_at_first_random(operations: Sequence[Operation]) -> tuple[list[Operati
     return list(operations[:first]), list(operations[first:])
 
 
-def compose(operations: Sequence[Operation]) -> Callable[[Tensor], Tensor]:
+def compose(operations: Sequence[Operation]) -> nn.Sequential:
     """One function that applies checked operations in order; random ones draw from torch's global generator."""
-    modules = [_module(operation) for operation in operations]
-
-    def apply(image: Tensor) -> Tensor:
-        for module in modules:
-            image = module(image)
-        return image
-
-    return apply
+    return nn.Sequential(*(_module(operation) for operation in operations))
 
 
 def _module(operation: Operation) -> nn.Module:
@@ -173,7 +166,10 @@ class FitToNetwork:
 
     def __call__(self, image: Tensor) -> Tensor:
         """Uint8 [3, any height, any width] to uint8 [3, *size]; `check_size` tells whether the operations got there."""
-        return image if tuple(image.shape[-2:]) == self.size else compose(self.operations)(image)
+        if tuple(image.shape[-2:]) == self.size:
+            return image
+        fitted: Tensor = compose(self.operations)(image)
+        return fitted
 
 
 def check_size(image: Tensor, size: Size) -> None:

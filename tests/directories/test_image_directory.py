@@ -82,6 +82,12 @@ def test_base_file_name_comes_before_file_name_and_unknown_keys_are_ignored(tmp_
     assert read_image_directory(write_classic(tmp_path, rows, [])).names[0] == "image/b.png"
 
 
+def test_keys_without_a_value_are_as_good_as_none(tmp_path: Path) -> None:
+    rows = [row("image/a.png", "x", 0, base_file_name=None, width=None, height=32.0, content_hash=None)]
+    index = read_image_directory(write_classic(tmp_path, rows, []))
+    assert (index.names[0], index.sizes.tolist()) == ("image/a.png", [[32, 0]])
+
+
 def test_a_classic_folder_without_annotations_is_unlabeled(tmp_path: Path) -> None:
     index = read_image_directory(write_classic(tmp_path, [row("image/a.png", "x", 0)], None))
     assert not index.is_labeled
@@ -122,6 +128,24 @@ def test_class_folders_are_read_without_touching_them(tmp_path: Path) -> None:
     assert index.classes == tuple(sorted(COLORS))
     assert len(index) == 12
     assert index.names[0] == "blue/photo 0.png"
+
+
+def test_a_stray_file_beside_class_folders_changes_nothing(tmp_path: Path) -> None:
+    make_photos(tmp_path)
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    for name in ("cover.png", ".ipynb_checkpoints/x.png"):
+        Image.new("RGB", (2, 2)).save(tmp_path / name)
+    (tmp_path / "metadata.json").write_text('{"author": "me"}')
+    index = read_image_directory(tmp_path)
+    assert (index.classes, len(index)) == (tuple(sorted(COLORS)), 12)
+
+
+def test_photos_beside_one_folder_of_photos_are_all_unlabeled(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    for name in ("a.png", "b.png", "old/c.png"):
+        Image.new("RGB", (2, 2)).save(tmp_path / name)
+    index = read_image_directory(tmp_path)
+    assert (len(index), index.is_labeled) == (3, False)
 
 
 def test_images_at_any_depth_without_classes_are_unlabeled(tmp_path: Path) -> None:

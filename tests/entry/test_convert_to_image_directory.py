@@ -39,7 +39,20 @@ def tar_of_classes(photos: Path) -> Path:
     return photos.parent / "photos.tar.gz"
 
 
-@pytest.mark.parametrize("shape", [lambda photos: photos, wrapped, zipped, zip_in_a_folder, tar_of_classes])
+def zip_in_a_wrapping_folder(photos: Path) -> Path:
+    (photos.parent / "inner").mkdir()
+    return zip_in_a_folder(photos).rename(photos.parent / "inner" / "uploaded").parent
+
+
+def zip_in_a_zip(photos: Path) -> Path:
+    folder = zip_in_a_folder(photos)
+    return Path(shutil.make_archive(str(photos.parent / "outer"), "zip", folder))
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [lambda photos: photos, wrapped, zipped, zip_in_a_folder, tar_of_classes, zip_in_a_wrapping_folder, zip_in_a_zip],
+)
 def test_every_shape_that_people_have_gives_the_same(tmp_path: Path, shape) -> None:
     main(shape(make_photos(tmp_path / "photos")), tmp_path / "out")
     index = read_image_directory(tmp_path / "out")
@@ -73,6 +86,7 @@ def test_the_unreadable_are_left_out_and_named(tmp_path: Path, capsys: pytest.Ca
     assert "2 of 12 images cannot be read and are left out" in printed
     assert "red/photo 1.png" in printed
     assert "blue/photo 3.png is not an image" in printed
+    assert len((tmp_path / "out" / "unreadable.txt").read_text().splitlines()) == 2
     assert len(read_image_directory(tmp_path / "out")) == 10
 
 
@@ -93,9 +107,10 @@ def test_an_image_directory_comes_through_with_what_it_recorded(tmp_path: Path) 
     assert [after.row(n) for n in range(12)] == [before.row(n) for n in range(12)]
 
 
-def test_coco_is_understood(tmp_path: Path) -> None:
-    photos = tmp_path / "photos"
-    photos.mkdir()
+@pytest.mark.parametrize("wrapping", [".", "coco/inner"])
+def test_coco_is_understood(tmp_path: Path, wrapping: str) -> None:
+    photos = tmp_path / "photos" / wrapping
+    photos.mkdir(parents=True)
     Image.new("RGB", (4, 4)).save(photos / "a.png")
     coco = {
         "images": [{"id": 1, "file_name": "a.png"}],
@@ -103,7 +118,7 @@ def test_coco_is_understood(tmp_path: Path) -> None:
         "categories": [{"id": 7, "name": "dog"}],
     }
     (photos / "annotations.json").write_text(json.dumps(coco))
-    main(photos, tmp_path / "out")
+    main(tmp_path / "photos", tmp_path / "out")
     assert read_image_directory(tmp_path / "out").classes == ("dog",)
 
 

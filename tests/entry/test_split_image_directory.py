@@ -41,6 +41,17 @@ def test_no_part_is_ever_empty(tmp_path: Path) -> None:
     assert [len(part) for part in split(index, 0.001, 1)] == [1, 2]
 
 
+def test_a_class_with_a_single_image_is_in_the_first_part_and_the_others_in_both(tmp_path: Path) -> None:
+    photos = make_photos(tmp_path, per_class=10)
+    for path in sorted((photos / "green").iterdir())[1:]:
+        path.unlink()
+    index = read_image_directory(photos)
+    for seed in range(20):
+        one, two = split(index, 0.8, seed)
+        assert Counter(index.labels[one].tolist()) == {0: 8, 1: 1, 2: 8}
+        assert Counter(index.labels[two].tolist()) == {0: 2, 2: 2}
+
+
 def test_a_single_image_cannot_be_split(tmp_path: Path) -> None:
     for path in list(make_photos(tmp_path).rglob("*.png"))[1:]:
         path.unlink()

@@ -12,7 +12,7 @@ from conftest import make_image_directory, make_photos, run_entry, training_flag
 from designer_vision import networks
 from designer_vision.directories.image_directory import read_image_directory
 from designer_vision.directories.model_directory import Model, read_model_directory
-from designer_vision.entry.train_pytorch_model import initial_network, keep_best, main, train, with_training_labels
+from designer_vision.entry.train_pytorch_model import initial_network, keep_best, main, train, with_same_classes
 from designer_vision.errors import InvalidDatasetError, InvalidModelDirectoryError, NotLabeledDatasetError, TrainingDivergedError
 from designer_vision.networks import Architecture
 from designer_vision.training.metrics import Averages
@@ -72,9 +72,17 @@ def test_validation_labels_are_matched_by_name(tmp_path: Path) -> None:
     for path in (photos / "green").iterdir():
         path.unlink()
     (photos / "green").rmdir()
-    validation = with_training_labels(read_image_directory(photos), training)
+    _, validation = with_same_classes((), training, read_image_directory(photos))
     assert validation.classes == training.classes
     assert np.unique(validation.labels).tolist() == [0, 2]
+
+
+def test_a_model_to_fine_tune_keeps_its_own_order_of_the_same_classes(tmp_path: Path) -> None:
+    index = read_image_directory(make_image_directory(tmp_path))
+    training, _ = with_same_classes(("red", "blue", "green"), index, index)
+    assert training.classes == ("red", "blue", "green")
+    assert [training.row(n).category for n in range(12)] == [index.row(n).category for n in range(12)]
+    assert with_same_classes(("red", "blue"), index, index)[0].classes == index.classes
 
 
 def test_a_class_that_training_lacks_is_named(tmp_path: Path) -> None:
@@ -82,7 +90,7 @@ def test_a_class_that_training_lacks_is_named(tmp_path: Path) -> None:
     photos = make_photos(tmp_path / "validation")
     (photos / "red").rename(photos / "zebra")
     with pytest.raises(InvalidDatasetError, match=r"validation has classes that .*training does not have: zebra"):
-        with_training_labels(read_image_directory(photos), training)
+        with_same_classes((), training, read_image_directory(photos))
 
 
 def test_one_class_is_refused(tmp_path: Path) -> None:
@@ -92,7 +100,7 @@ def test_one_class_is_refused(tmp_path: Path) -> None:
             path.unlink()
     index = read_image_directory(photos)
     with pytest.raises(InvalidDatasetError, match="has one class, 'red'"):
-        with_training_labels(index, index)
+        with_same_classes((), index, index)
 
 
 def model(**changed: object) -> Model:

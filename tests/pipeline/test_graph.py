@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from designer_vision.errors import PipelineError
-from designer_vision.pipeline.graph import Graph, OutputOf, load_graph
+from designer_vision.pipeline.graph import Graph, OutputOf, experiment_name, load_graph
 
 COMPONENT = """
 $schema: https://azuremlschemas.azureedge.net/latest/commandComponent.schema.json
@@ -68,7 +68,7 @@ def load(folder: Path, text: str = PIPELINE, **overrides: str) -> Graph:
 def test_steps_come_in_an_order_in_which_they_can_run_with_their_values(tmp_path: Path) -> None:
     graph = load(tmp_path)
     first, second = graph.steps
-    assert (graph.name, first.name, second.name) == ("trial", "first", "second")
+    assert (first.name, second.name) == ("first", "second")
     assert first.inputs == {"data": tmp_path / "photos", "count": "5", "rate": "0.001", "flag": "True"}
     assert second.inputs == {"data": OutputOf("first", "out"), "count": "5", "rate": "0.5", "flag": "False"}
     assert first.code == tmp_path / "code"
@@ -86,6 +86,28 @@ def test_inputs_of_the_pipeline_can_be_given_on_the_command_line(tmp_path: Path,
     first, second = load(tmp_path, photos="elsewhere", rate="0.25", processes="1").steps
     assert first.inputs["data"] == tmp_path / "elsewhere"
     assert (second.inputs["rate"], second.process_count) == ("0.25", 1)
+
+
+def test_an_input_with_path_and_mode_is_still_a_link(tmp_path: Path) -> None:
+    text = PIPELINE.replace(
+        "data: ${{parent.jobs.first.outputs.out}}",
+        'data: {type: uri_folder, path: "${{parent.jobs.first.outputs.out}}", mode: download}',
+    )
+    second = load(tmp_path, text).steps[1]
+    assert second.inputs["data"] == OutputOf("first", "out")
+
+
+def test_environment_variables_can_be_inputs_of_the_pipeline(tmp_path: Path) -> None:
+    assert load(tmp_path, PIPELINE.replace("COLOR: blue", 'COLOR: "${{parent.inputs.rate}}"')).steps[1].environment_variables == {
+        "COLOR": "0.5"
+    }
+
+
+def test_the_experiment_is_the_yamls_or_has_its_name(tmp_path: Path) -> None:
+    load(tmp_path)
+    assert experiment_name(tmp_path / "pipeline.yaml") == "trial"
+    (tmp_path / "pipeline.yaml").write_text(PIPELINE.replace("experiment_name: trial", ""))
+    assert experiment_name(tmp_path / "pipeline.yaml") == "pipeline"
 
 
 def test_an_input_that_the_pipeline_lacks_is_refused_with_those_it_has(tmp_path: Path) -> None:

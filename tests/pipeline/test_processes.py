@@ -84,6 +84,22 @@ def test_no_child_of_a_process_is_left_behind(tmp_path: Path) -> None:
     assert not alive(int((tmp_path / "pid").read_text()))
 
 
+def test_a_second_interrupt_kills_what_does_not_end_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    processes = start(
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); open('ready', 'w'); time.sleep(60)", tmp_path
+    )
+    while not (tmp_path / "ready").exists():
+        time.sleep(0.01)
+
+    def interrupted(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("designer_vision.pipeline.processes.time.sleep", interrupted)
+    with pytest.raises(KeyboardInterrupt), processes:
+        pass
+    assert not alive(processes._running[0].pid)
+
+
 @pytest.mark.parametrize(
     ("code", "words"),
     [(3, "exit code 3"), (-signal.SIGKILL, "ended by SIGKILL, often for lack of memory"), (-signal.SIGSEGV, "ended by SIGSEGV")],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -86,6 +87,8 @@ def test_steps_run_in_order_and_finished_unchanged_ones_only_once(pipeline: Path
     again = run(pipeline, "--output_dir", "out", "--input", "text=a b", cwd=tmp_path)
     assert "first: reused" in again.stdout
     assert "second: finished" in again.stdout
+    shutil.rmtree(tmp_path / "out" / "first" / "outputs" / "out")
+    assert "first: finished" in run(pipeline, "--output_dir", "out", "--input", "text=a b", cwd=tmp_path).stdout
     assert text(tmp_path / "out", "second") == "a bone"
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'out' / 'mlflow.db'}")
     statuses = {
@@ -107,7 +110,7 @@ def test_the_first_error_is_shown_with_its_log(pipeline: Path, tmp_path: Path) -
     ]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_run_leaves_no_process_and_goes_on_later(pipeline: Path, tmp_path: Path, number: signal.Signals) -> None:
     runner = subprocess.Popen(
         [*COMMAND, str(pipeline), "--output_dir", "out", "--input", "text=wait"], cwd=tmp_path, stderr=subprocess.PIPE

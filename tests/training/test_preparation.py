@@ -35,6 +35,16 @@ def test_what_apply_did_is_what_evaluation_does() -> None:
     assert plan_preparation(FOLDER, [(64, 64)], done, [["RandomHorizontalFlip", {}]]).evaluation.operations == done
 
 
+def test_what_is_not_random_behind_a_random_operation_is_part_of_evaluation() -> None:
+    plan = plan_preparation(FOLDER, [(32, 32)], [["Resize", 32], ["CenterCrop", 32]], [["ColorJitter", {}], ["Grayscale", 3]])
+    assert plan.evaluation.operations == [["Resize", 32], ["CenterCrop", 32], ["Grayscale", 3]]
+
+
+def test_a_random_crop_larger_than_the_images_is_refused() -> None:
+    with pytest.raises(InvalidDatasetError, match=r"photos cannot go through \[\['RandomCrop', 48\]\]"):
+        plan_preparation(FOLDER, [(32, 40)], [["Resize", 32]], [["RandomCrop", 48]])
+
+
 @pytest.mark.parametrize(("done", "later"), [([["Resize", 100]], []), ([], [["RandomHorizontalFlip", {}]])])
 def test_a_transformation_that_leaves_sizes_mixed_is_refused_with_two_of_them(done: list, later: list) -> None:
     with pytest.raises(InvalidDatasetError, match=r"photos.*100 x 150 and 150 x 100; .*Init Image Transformation"):

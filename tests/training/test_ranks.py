@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
 import pytest
 import torch
 
 from designer_vision.errors import ProcessSetupError
+from designer_vision.pipeline.processes import free_port
 from designer_vision.training.ranks import Ranks
 
 AZURE = {"MASTER_ADDR": "10.0.0.4", "MASTER_PORT": "6105", "WORLD_SIZE": "8", "NODE_RANK": "1", "RANK": "6", "LOCAL_RANK": "2"}
@@ -17,15 +22,12 @@ MPI = {
 
 
 def test_azures_variables_are_read() -> None:
-    assert Ranks.from_environment(AZURE) == Ranks(6, 8, 2, 4, "10.0.0.4", 6105)
-
-
-def test_torchrun_also_says_how_many_processes_a_node_has() -> None:
-    assert Ranks.from_environment(AZURE | {"LOCAL_WORLD_SIZE": "3"}).local_world_size == 3
+    assert Ranks.from_environment(AZURE) == Ranks(6, 8, 2, "1", "10.0.0.4", 6105)
 
 
 def test_mpis_variables_stand_in() -> None:
-    assert Ranks.from_environment(MPI) == Ranks(3, 4, 1, 2, "10.0.0.5", 6000)
+    assert Ranks.from_environment(MPI) == Ranks(3, 4, 1, socket.gethostname(), "10.0.0.5", 29500)
+    assert Ranks.from_environment(MPI | {"MASTER_PORT": "6105"}).main_port == 6105
 
 
 def test_azures_variables_come_before_mpis() -> None:
@@ -33,7 +35,7 @@ def test_azures_variables_come_before_mpis() -> None:
 
 
 def test_without_variables_a_process_is_alone() -> None:
-    assert Ranks.from_environment({}) == Ranks(0, 1, 0, 1)
+    assert Ranks.from_environment({}) == Ranks(0, 1, 0)
 
 
 @pytest.mark.parametrize(
@@ -59,11 +61,27 @@ def test_a_missing_variable_is_named() -> None:
 
 
 def test_more_processes_than_gpus_is_said_in_those_words() -> None:
-    ranks = Ranks(rank=4, world_size=8, local_rank=4, local_world_size=8)
+    ranks = Ranks(rank=4, world_size=16, local_rank=4, local_world_size=8)
     with pytest.raises(ProcessSetupError, match="process_count_per_instance 8 is larger than the 4 GPUs of this node"):
         ranks.device(gpus=4)
 
 
 def test_each_process_has_its_gpu_or_the_cpu() -> None:
-    assert Ranks(2, 4, 2, 4).device(gpus=4) == torch.device("cuda", 2)
-    assert Ranks(2, 4, 2, 4).device(gpus=0) == torch.device("cpu")
+    assert Ranks(2, 4, 2).device(gpus=4) == torch.device("cuda", 2)
+    assert Ranks(2, 4, 2).device(gpus=0) == torch.device("cpu")
+
+
+@pytest.mark.parametrize(("nodes", "expected"), [(["0", "0", "0", "1"], [3, 3, 3, 1]), (["a", "b", "a", "b"], [2, 2, 2, 2])])
+def test_processes_count_their_node_when_they_meet(nodes: list[str], expected: list[int]) -> None:
+    port = free_port()
+    places = [Ranks(rank, len(nodes), 0, node, "127.0.0.1", port) for rank, node in enumerate(nodes)]
+
+    with ThreadPoolExecutor(len(nodes)) as pool:
+        met = list(pool.map(lambda place: place.meet(timedelta(seconds=20)), places))
+    assert [ranks.local_world_size for _, ranks in met] == expected
+
+
+def test_a_rank_that_nobody_answers_says_where_it_waited() -> None:
+    place = Ranks(1, 2, 1, "0", "127.0.0.1", free_port())
+    with pytest.raises(ProcessSetupError, match=rf"rank 1 could not meet the 2 processes at 127\.0\.0\.1:{place.main_port}"):
+        place.meet(timedelta(seconds=1))

@@ -111,6 +111,14 @@ def test_a_loss_that_is_not_finite_names_epoch_and_iteration(tmp_path: Path) -> 
         trainer.train()
 
 
+def test_a_validation_loss_that_is_not_finite_stops_too(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, ALONE, parameters())
+    with torch.no_grad():
+        trainer.network[5].bias.fill_(torch.nan)
+    with pytest.raises(TrainingDivergedError, match="the validation loss of epoch 3 is not finite"):
+        trainer.validate(3)
+
+
 def test_an_unreadable_image_stops_the_training_by_name(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, ALONE, parameters())
     (tmp_path / "train" / "7.png").unlink()
@@ -150,7 +158,7 @@ def test_a_validation_smaller_than_the_world_does_not_hang(tmp_path: Path) -> No
 
 
 def test_early_stopping_stops_every_rank_together(tmp_path: Path) -> None:
-    first, second = on_ranks("patience", tmp_path, world=2)
+    first, second = on_ranks("patience", tmp_path, world=2)  # a rank that went by its own loss would not stop, or alone
     assert len(first["history"]) == len(second["history"]) == 3
 
 

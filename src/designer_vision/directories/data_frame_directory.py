@@ -71,7 +71,7 @@ def write_data_frame_directory(folder: Path, scored: ScoredSet) -> None:
         write_json(folder / SCHEMA, _schema(table, scored))
         write_json(folder / SAMPLES, table.slice(0, 3).to_pylist())
         files = {"format": "Parquet", "data": DATA, "samples": SAMPLES, "schema": SCHEMA}
-        write_manifest(folder, Manifest(TYPE, files), hashed=[DATA, SCHEMA])
+        write_manifest(folder, Manifest(TYPE, files), hashed=[DATA, SCHEMA, SAMPLES])
 
 
 def _schema(table: pa.Table, scored: ScoredSet) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def _rows(path: Path, lines: bytes) -> Iterator[Row]:
                 f"{path} line {number}: {cause}; expected an object such as "
                 '{"image_info": {"file_name": "image/0_0.jpg"}, "category": "dog", "id": 0}'
             ) from cause
-        name = row.image_info.base_file_name or row.image_info.file_name
+        name = row.image_info.name
         parts = PurePosixPath(name).parts
         if not parts or name.startswith("/") or ".." in parts or "\0" in name:
             raise InvalidDatasetError(f"{path} line {number}: the file name {name!r} is not one inside the folder")
@@ -137,7 +137,7 @@ class ImageDirectoryWriter:
         number = self._numbers[row.category] if row.category is not None else 0
         name = f"{IMAGE_FOLDER}/{number}_{self._count}{suffix.lower()}"
         (self.folder / name).write_bytes(content)
-        info = msgspec.structs.replace(row.image_info, file_name=name, base_file_name="")
+        info = msgspec.structs.replace(row.image_info, file_name=name, base_file_name=None)
         line = Row(info, row.category, self._count)
         self._list.write(msgspec.json.encode(line) + b"\n")
         if len(self._samples) < 3:

@@ -22,14 +22,19 @@ Operations = list[list[Any]]
 
 
 class ImageInfo(msgspec.Struct, omit_defaults=True):
-    """Where an image is and what was seen when it was decoded (0 and "" where nobody looked)."""
+    """Where an image is and what was seen when it was decoded; None where nobody looked."""
 
-    file_name: str = ""
-    base_file_name: str = ""
-    width: int = 0
-    height: int = 0
-    content_hash: str = ""
-    original_file_name: str = ""
+    file_name: str | None = None
+    base_file_name: str | None = None
+    width: int | float | None = None
+    height: int | float | None = None
+    content_hash: str | None = None
+    original_file_name: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The path of the image, relative to its folder; empty where there is none."""
+        return self.base_file_name or self.file_name or ""
 
 
 class Row(msgspec.Struct, omit_defaults=True):
@@ -102,10 +107,10 @@ class ImageIndex:
         content_hash = self.hashes[index].tobytes()
         info = ImageInfo(
             file_name=self.names[index],
-            width=width,
-            height=height,
-            content_hash=content_hash.hex() if any(content_hash) else "",
-            original_file_name=self.original_names[index],
+            width=width or None,
+            height=height or None,
+            content_hash=content_hash.hex() if any(content_hash) else None,
+            original_file_name=self.original_names[index] or None,
         )
         return Row(info, None if label == NO_LABEL else self.classes[label], int(self.ids[index]))
 
@@ -169,13 +174,13 @@ def index_rows(folder: Path, rows: Iterable[Row], labeled: bool, recorded: Mappi
     found: dict[str, int] = {}
     for row in rows:
         info = row.image_info
-        names.append(info.base_file_name or info.file_name)
-        original_names.append(info.original_file_name)
+        names.append(info.name)
+        original_names.append(info.original_file_name or "")
         has_label = labeled and row.category is not None and row.category.strip() != ""
         labels.append(found.setdefault(row.category or "", len(found)) if has_label else NO_LABEL)
         ids.append(row.id if isinstance(row.id, int) else len(ids))
-        sizes.append((info.height, info.width))
-        hashes += _hash_bytes(info.content_hash)
+        sizes.append((_side(info.height), _side(info.width)))
+        hashes += _hash_bytes(info.content_hash or "")
     classes = tuple(sorted(found))
     numbers = {name: number for number, name in enumerate(classes)}
     by_name = np.array([*(numbers[name] for name in found), NO_LABEL], dtype=np.int32)
@@ -192,6 +197,10 @@ def index_rows(folder: Path, rows: Iterable[Row], labeled: bool, recorded: Mappi
         list(recorded.get("random_operations", [])),
         list(recorded.get("transformation", [])),
     )
+
+
+def _side(pixels: float | None) -> int:
+    return int(pixels) if pixels is not None and 0 < pixels < 2**31 else 0
 
 
 def _hash_bytes(text: str) -> bytes:

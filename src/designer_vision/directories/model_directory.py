@@ -27,7 +27,7 @@ import yaml
 from torch import Tensor, nn
 
 from designer_vision import networks
-from designer_vision.directories.image_directory import SAMPLES, SCHEMA
+from designer_vision.directories.image_directory import SAMPLES, SCHEMA, schema
 from designer_vision.directories.manifest import (
     Manifest,
     contained,
@@ -35,6 +35,7 @@ from designer_vision.directories.manifest import (
     publishing,
     read_manifest,
     read_verified,
+    write_json,
     write_manifest,
 )
 from designer_vision.errors import InvalidModelDirectoryError
@@ -269,9 +270,12 @@ def write_model_files(folder: Path, model: Model, dataset: Path | None = None) -
         with (folder / LABELS).open("w", encoding="utf-8", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows([("", "label"), *enumerate(model.labels)])
         hashed.append(LABELS)
-        for name in (SCHEMA, SAMPLES):
-            if dataset is not None and (dataset / name).is_file():
-                shutil.copyfile(dataset / name, folder / name)
+        if dataset is not None and (dataset / SCHEMA).is_file():
+            for name in (SCHEMA, SAMPLES):
+                if (dataset / name).is_file():
+                    shutil.copyfile(dataset / name, folder / name)
+        else:
+            write_json(folder / SCHEMA, schema(model.labels))
     ours = {
         "transformation": model.operations,
         "size": list(model.size) if model.size else None,

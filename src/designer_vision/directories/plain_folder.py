@@ -17,20 +17,31 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", "
 def read_plain_folder(folder: Path) -> ImageIndex:
     """Read a COCO `*.json` beside its images, class sub-folders (depth exactly one), or unlabelled images at any depth.
 
+    Sub-folders are classes where at least two of them hold images, or where all images are in one; images beside
+    them do not count then, as in torchvision's ImageFolder. Names that begin with a dot are passed over.
+
     Raises:
         InvalidDatasetError: the COCO file is broken or gives an image two labels.
     """
-    annotations = sorted(folder.glob("*.json"))
+    annotations = [path for path in sorted(folder.glob("*.json")) if _is_coco(path)]
     if annotations:
         return index_rows(folder, _coco_rows(annotations), True)
-    class_folders = sorted(entry for entry in folder.iterdir() if entry.is_dir())
-    if class_folders and not any(is_image(entry.name) for entry in folder.iterdir()):
-        by_class = [(entry.name, sorted(_image_names(entry, deep=False))) for entry in class_folders]
-        if any(names for _, names in by_class):
-            rows = (_plain_row(f"{label}/{name}", label) for label, names in by_class for name in names)
-            return index_rows(folder, rows, True)
+    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    by_class = {entry.name: sorted(_image_names(entry, deep=False)) for entry in entries if entry.is_dir()}
+    classes = [name for name, names in by_class.items() if names]
+    if len(classes) > 1 or (classes and not any(is_image(entry.name) for entry in entries)):
+        rows = (_plain_row(f"{label}/{name}", label) for label in classes for name in by_class[label])
+        return index_rows(folder, rows, True)
     names = sorted(_image_names(folder, deep=True))
     return index_rows(folder, (_plain_row(name, None) for name in names), False)
+
+
+def _is_coco(path: Path) -> bool:
+    """Whether a JSON file has a list of images, and so is meant as COCO."""
+    try:
+        return "images" in msgspec.json.decode(path.read_bytes(), type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
 
 
 def is_image(name: str) -> bool:
@@ -46,7 +57,7 @@ def _image_names(folder: Path, deep: bool, prefix: str = "") -> Iterator[str]:
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                if deep and entry.name != "__MACOSX":
+                if deep and entry.name != "__MACOSX" and not entry.name.startswith("."):
                     yield from _image_names(Path(entry.path), deep, f"{prefix}{entry.name}/")
             elif is_image(entry.name):
                 yield prefix + entry.name

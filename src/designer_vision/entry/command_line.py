@@ -89,7 +89,7 @@ def run(command: click.Command) -> Never:
 def _end(error: DesignerError) -> Never:
     if os.environ.get(DEBUG) == "1":
         traceback.print_exception(error)
-    rank = os.environ.get("RANK")
-    prefix = f"rank {rank}: " if rank is not None and os.environ.get("WORLD_SIZE", "1") != "1" else ""
-    print(f"{prefix}{error.line()}", file=sys.stderr, flush=True)
+    size = os.environ.get("WORLD_SIZE") or os.environ.get("OMPI_COMM_WORLD_SIZE") or "1"
+    rank = os.environ.get("RANK") or os.environ.get("OMPI_COMM_WORLD_RANK")
+    print(f"{'' if size == '1' else f'rank {rank}: '}{error.line()}", file=sys.stderr, flush=True)
     sys.exit(1)

@@ -17,6 +17,9 @@ from designer_vision.entry.command_line import port, run
 from designer_vision.errors import InvalidDatasetError
 from designer_vision.machine import in_order
 
+UNREADABLE = "unreadable.txt"
+MAX_ARCHIVES_DEEP = 3
+
 
 @click.command()
 @port("input_dataset")
@@ -47,41 +50,54 @@ def main(input_dataset: Path, output_image_directory: Path) -> None:
                     unreadable.append(f"{index.names[number]}: {seen.message}")
                 else:
                     content, info = seen
-                    writer.add(content, Path(info.original_file_name).suffix, Row(info, index.row(number).category))
+                    writer.add(content, Path(index.names[number]).suffix, Row(info, index.row(number).category))
+            (output_image_directory / UNREADABLE).write_text("".join(f"{line}\n" for line in unreadable))
             if len(unreadable) == len(index):
                 raise InvalidDatasetError(
                     f"none of the {len(index)} images in {input_dataset} can be read; the first: {unreadable[0]}"
                 )
     if unreadable:
-        print(f"warning: {len(unreadable)} of {len(index)} images cannot be read and are left out; the first of them:")
+        print(f"warning: {len(unreadable)} of {len(index)} images cannot be read and are left out, see {UNREADABLE}:")
         print("\n".join(f"  {line}" for line in unreadable[:5]))
     print(f"{len(index) - len(unreadable)} images of {len(index.classes)} classes are in {output_image_directory}")
 
 
 def find_images(dataset: Path, scratch: Path) -> Path:
-    """The folder that holds the images: archives are unpacked into `scratch`, a single wrapping folder is entered."""
-    if dataset.is_file():
-        archives.unpack(dataset, scratch)
-        return _unwrap(scratch)
-    if not dataset.is_dir():
+    """The folder that holds the images: folders around it are entered, archives in it unpacked into `scratch`."""
+    if not dataset.exists():
         raise InvalidDatasetError(f"{dataset} does not exist; expected a folder of images or an archive of one")
-    entries = [entry for entry in dataset.iterdir() if not entry.name.startswith(".")]
-    packed = [entry for entry in entries if entry.is_file() and archives.is_archive(entry)]
-    if packed and not any(entry.is_dir() or is_image(entry.name) for entry in entries):
+    for depth in range(MAX_ARCHIVES_DEEP):
+        packed = [dataset] if dataset.is_file() else _only_archives(dataset := _unwrap(dataset))
+        if not packed:
+            return dataset
+        dataset = scratch / str(depth)
         for archive in packed:
-            archives.unpack(archive, scratch)
-        return _unwrap(scratch)
-    return _unwrap(dataset)
+            archives.unpack(archive, dataset)
+    raise InvalidDatasetError(f"{dataset} has archives in archives in archives; unpack it and give the folder of images")
+
+
+def _visible(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry.name != "__MACOSX")
 
 
 def _unwrap(folder: Path) -> Path:
-    """Enter folders that hold nothing but one folder, unless that one holds the images and so is a class."""
+    """Enter folders that hold nothing but one folder, unless that one holds images only, and so is a class."""
     while not (folder / MANIFEST).exists():
-        entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry.name != "__MACOSX"]
-        if len(entries) != 1 or not entries[0].is_dir() or any(is_image(inner.name) for inner in entries[0].iterdir()):
+        entries = _visible(folder)
+        if len(entries) != 1 or not entries[0].is_dir():
+            return folder
+        inner = _visible(entries[0])
+        if any(is_image(entry.name) for entry in inner) and not any(entry.suffix == ".json" for entry in inner):
             return folder
         folder = entries[0]
     return folder
+
+
+def _only_archives(folder: Path) -> list[Path]:
+    """The archives of a folder that has neither folders nor images."""
+    entries = _visible(folder)
+    packed = [entry for entry in entries if entry.is_file() and archives.is_archive(entry)]
+    return [] if any(entry.is_dir() or is_image(entry.name) for entry in entries) else packed
 
 
 def looked_at(index: ImageIndex) -> Iterator[tuple[bytes, ImageInfo] | InvalidDatasetError]:

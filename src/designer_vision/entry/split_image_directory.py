@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -50,39 +51,52 @@ def main(
     if not 0 < fraction < 1:
         raise NotInRangeValueError(f"fraction is {fraction}, it must be between 0 and 1")
     index = read_image_directory(input_image_directory)
-    for part, output in zip(split(index, fraction, random_seed), (output_image_directory1, output_image_directory2), strict=True):
-        _copy(index, part, output)
+    parts = split(index, fraction, random_seed)
+    outputs = (output_image_directory1, output_image_directory2)
+    with ExitStack() as both:  # neither part is finished before the other
+        writers = [both.enter_context(_writer(index, output)) for output in outputs]
+        for writer, part in zip(writers, parts, strict=True):
+            _copy(index, part, writer)
+    for part, output in zip(parts, outputs, strict=True):
         print(f"{len(part)} of {len(index)} images are in {output}")
 
 
 def split(index: ImageIndex, fraction: float, random_seed: int) -> tuple[Indices, Indices]:
-    """Row numbers of the two parts, each in the order of the rows; stratified by label where that is possible.
+    """Row numbers of the two parts, each in the order of the rows.
 
-    A class with a single image cannot be in both parts; then the whole split is made without regard to classes.
+    Every class has its share in both parts. A class with a single image is in the first, which is the one to train on;
+    where the smaller part has fewer images than there are classes, classes play no role.
     """
-    everything = np.arange(len(index))
-    first = min(max(round(len(index) * fraction), 1), len(index) - 1)
     if len(index) < 2:
         raise InvalidDatasetError(f"{index.folder} has 1 image; at least 2 are needed to make two parts")
+    first = min(max(round(len(index) * fraction), 1), len(index) - 1)
+    everything = np.arange(len(index))
     counts = np.bincount(index.labels - NO_LABEL)
-    counts = counts[counts > 0]
-    possible = counts.min() >= 2 and min(first, len(index) - first) >= len(counts)
-    if not possible and index.is_labeled:
-        print("warning: too few images for a share of every class in both parts; split without regard to classes")
-    part1, part2 = train_test_split(
-        everything, train_size=first, random_state=random_seed % 2**32, stratify=index.labels if possible else None
+    alone = counts[index.labels - NO_LABEL] == 1
+    others = everything[~alone]
+    part1 = first - int(alone.sum())
+    classes = len(np.unique(index.labels[others]))
+    possible = min(part1, len(others) - part1) >= classes > 1
+    if not possible:
+        others, part1, alone = everything, first, np.zeros(len(index), dtype=bool)
+        if classes > 1:
+            print("warning: too few images for a share of every class in both parts; classes play no role")
+    taken, rest = train_test_split(
+        others, train_size=part1, random_state=random_seed % 2**32, stratify=index.labels[others] if possible else None
     )
-    return np.sort(part1), np.sort(part2)
+    return np.sort(np.concatenate([everything[alone], taken])), np.sort(rest)
 
 
-def _copy(index: ImageIndex, part: Indices, output: Path) -> None:
-    writer = ImageDirectoryWriter(
+def _writer(index: ImageIndex, output: Path) -> ImageDirectoryWriter:
+    return ImageDirectoryWriter(
         output, index.classes, transformation=index.transformation, random_operations=index.random_operations
     )
-    with writer:
-        for number in part:
-            path = index.path(int(number))
-            writer.add(images.read(path), path.suffix, index.row(int(number)))
+
+
+def _copy(index: ImageIndex, part: Indices, writer: ImageDirectoryWriter) -> None:
+    for number in part:
+        path = index.path(int(number))
+        writer.add(images.read(path), path.suffix, index.row(int(number)))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
@@ -67,17 +67,21 @@ def main(
     """
     ranks = Ranks.from_environment()
     settings = Settings.from_environment()
-    hardware = choose_hardware(ranks, settings)
     model = read_model_directory(untrained_model)
-    training = read_image_directory(training_dataset).labeled()
-    validation = with_training_labels(read_image_directory(validation_dataset).labeled(), training)
+    training, validation = with_same_classes(
+        model.labels, read_image_directory(training_dataset).labeled(), read_image_directory(validation_dataset).labeled()
+    )
     preparation = plan_preparation(training.folder, training.known_sizes(), training.transformation, training.random_operations)
     seed = parameters.torch_seed
     network = initial_network(model, training.classes, seed)
-    if ranks.is_main:
-        describe(model, training, validation, preparation, parameters, ranks, hardware)
-    output: AbstractContextManager[None] = publishing(trained_model) if ranks.is_main else nullcontext()
-    with output, Tracker(enabled=ranks.is_main) as tracker, Progress(parameters.epochs, ranks) as progress:
+    with ExitStack() as stack:
+        ranks, device = stack.enter_context(ranks.connected(torch.cuda.device_count(), settings.process_group_timeout))
+        hardware = choose_hardware(ranks, device, settings)
+        if ranks.is_main:
+            describe(model, training, validation, preparation, parameters, ranks, hardware)
+            stack.enter_context(publishing(trained_model))
+        tracker = stack.enter_context(Tracker(enabled=ranks.is_main))
+        progress = stack.enter_context(Progress(parameters.epochs, ranks))
 
         def as_model(epoch: Epoch, weights: Mapping[str, Tensor]) -> Model:
             return Model(
@@ -98,40 +102,33 @@ def main(
             progress.epoch(epoch)
             tracker.log_metrics(epoch.metrics(), epoch.number)
 
-        listener = Listener(progress.iteration, tell, keep, progress.step) if ranks.is_main else Listener()
-        with ranks.connected(hardware.device, settings.process_group_timeout):
-            trainer = Trainer(
-                network,
-                ImageDataset(training, preparation.prepare, preparation.size, preparation.random_operations, seed),
-                ImageDataset(validation, preparation.evaluation, preparation.size),
-                parameters,
-                ranks,
-                hardware,
-                model.mean,
-                model.std,
-                listener,
-            )
-            result = train(trainer, trained_model / CHECKPOINT)
+        trainer = Trainer(
+            network,
+            ImageDataset(training, preparation.prepare, preparation.size, preparation.random_operations, seed),
+            ImageDataset(validation, preparation.evaluation, preparation.size),
+            parameters,
+            ranks,
+            hardware,
+            model.mean,
+            model.std,
+            Listener(progress.iteration, tell, keep, progress.step) if ranks.is_main else Listener(),
+        )
+        result = train(trainer, trained_model / CHECKPOINT)
         if ranks.is_main:
             from designer_vision.serving import write_mlflow_files
 
             write_mlflow_files(trained_model, training.classes)
-            shutil.rmtree(trained_model / CHECKPOINT)
             write_model_files(trained_model, as_model(result.best, result.weights), training_dataset)
+            shutil.rmtree(trained_model / CHECKPOINT)
             progress.result(result, parameters, trained_model)
 
 
-def choose_hardware(ranks: Ranks, settings: Settings) -> Hardware:
-    """This process's GPU, or its share of the CPUs.
-
-    Raises:
-        ProcessSetupError: there are more processes on the node than GPUs.
-    """
-    gpus = torch.cuda.device_count()
-    device = ranks.device(gpus)
+def choose_hardware(ranks: Ranks, device: torch.device, settings: Settings) -> Hardware:
+    """What this process computes with: its GPU, or its share of the node's CPUs."""
     if device.type == "cuda":
         torch.cuda.set_device(device)
-        if ranks.rank == 0 and ranks.local_world_size < gpus:
+        gpus = torch.cuda.device_count()
+        if ranks.is_main and ranks.local_world_size < gpus:
             print(
                 f"warning: {ranks.local_world_size} of the {gpus} GPUs of this node are used; "
                 f"set process_count_per_instance to {gpus}"
@@ -142,23 +139,32 @@ def choose_hardware(ranks: Ranks, settings: Settings) -> Hardware:
     return Hardware(device, choose_precision(device, settings.precision), workers)
 
 
-def with_training_labels(validation: ImageIndex, training: ImageIndex) -> ImageIndex:
-    """The validation rows, their labels numbered as the training directory's; matched by name.
+def with_same_classes(labels: tuple[str, ...], training: ImageIndex, validation: ImageIndex) -> tuple[ImageIndex, ImageIndex]:
+    """Both sets with the network's classes: matched by name, whatever numbers each folder has.
+
+    Args:
+        labels: of a model to fine-tune, in its order; it is kept where its classes are the training set's.
+        training: its classes decide, otherwise in their own order.
+        validation: may lack some of them.
 
     Raises:
-        InvalidDatasetError: a validation class does not occur in training, or training has only one class.
+        InvalidDatasetError: training has only one class, or validation has one that training lacks.
     """
     if len(training.classes) < 2:
         raise InvalidDatasetError(f"{training.folder} has one class, {training.classes[0]!r}; at least two are needed to train")
-    numbers = {name: number for number, name in enumerate(training.classes)}
+    classes = labels if set(labels) == set(training.classes) else training.classes
+    numbers = {name: number for number, name in enumerate(classes)}
     unknown = [name for name in validation.classes if name not in numbers]
     if unknown:
         raise InvalidDatasetError(
             f"{validation.folder} has classes that {training.folder} does not have: {', '.join(unknown[:5])}; "
             "both must come from the same set of classes"
         )
-    renumbered = np.array([numbers[name] for name in validation.classes], dtype=np.int32)[validation.labels]
-    return validation.relabeled(training.classes, renumbered)
+
+    def renumbered(index: ImageIndex) -> ImageIndex:
+        return index.relabeled(classes, np.array([numbers[name] for name in index.classes], dtype=np.int32)[index.labels])
+
+    return renumbered(training), renumbered(validation)
 
 
 def initial_network(model: Model, classes: tuple[str, ...], seed: int) -> nn.Module:

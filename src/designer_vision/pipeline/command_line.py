@@ -20,7 +20,7 @@ from rich.table import Table
 
 from designer_vision.errors import DesignerError
 from designer_vision.pipeline.experiment import Experiment
-from designer_vision.pipeline.graph import load_graph
+from designer_vision.pipeline.graph import experiment_name, load_graph
 from designer_vision.pipeline.runner import Runner, States, prepare_folder, result_line
 
 SYMBOLS = {"waiting": " ", "running": "…", "finished": "✓", "reused": "✓", "failed": "✗"}
@@ -40,13 +40,14 @@ def run(pipeline: Path, inputs: tuple[str, ...], output_dir: Path | None) -> Non
 
     With the --output_dir of an earlier run, steps that are finished and unchanged are not run again.
     """
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     folder = (output_dir or Path("runs") / f"{pipeline.stem}_{time.strftime('%Y%m%d_%H%M%S')}").absolute()
     console = Console(highlight=False)
     try:
         prepare_folder(folder, pipeline)
         console.print(f"{pipeline} in {_short(folder)}", soft_wrap=True)
-        experiment = Experiment(pipeline.stem, folder)
+        experiment = Experiment(experiment_name(pipeline), folder)
         graph = load_graph(pipeline, dict(_pair(text) for text in inputs))
         console.print(f"steps: {', '.join(step.name for step in graph.steps)}", soft_wrap=True)
         with _shown(console) as show:

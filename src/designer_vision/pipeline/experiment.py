@@ -41,16 +41,22 @@ class Experiment:
             client, experiment, parent = self._opening.result()
             run = client.create_run(experiment, run_name=step, tags={"mlflow.parentRunId": parent})
         except Exception as error:  # noqa: BLE001 (whatever MLflow's store and server raise)
-            print(f"warning: MLflow at {self.uri} does not answer: {' '.join(str(error).split())[:200]}")
+            self._warn(error)
             return variables
         self._runs[step] = run.info.run_id
         return variables | {"MLFLOW_RUN_ID": run.info.run_id, "MLFLOW_EXPERIMENT_ID": experiment}
 
     def close(self, finished: Mapping[str, bool]) -> None:
         """Mark the runs of these steps, and the whole, as finished or failed."""
-        if self._runs:
-            client, _, parent = self._opening.result()
-            for step, run in self._runs.items():
-                client.set_terminated(run, "FINISHED" if finished.get(step) else "FAILED")
-            client.set_terminated(parent, "FINISHED" if all(finished.values()) else "FAILED")
+        try:
+            if self._runs:
+                client, _, parent = self._opening.result()
+                for step, run in self._runs.items():
+                    client.set_terminated(run, "FINISHED" if finished.get(step) else "FAILED")
+                client.set_terminated(parent, "FINISHED" if all(finished.values()) else "FAILED")
+        except Exception as error:  # noqa: BLE001 (as above)
+            self._warn(error)
         self._thread.shutdown(wait=False)
+
+    def _warn(self, error: Exception) -> None:
+        print(f"warning: MLflow at {self.uri} does not answer: {' '.join(str(error).split())[:200]}")

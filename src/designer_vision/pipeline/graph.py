@@ -15,7 +15,6 @@ import yaml
 
 from designer_vision.errors import PipelineError
 
-FOLDER_TYPES = ("uri_folder", "uri_file", "mltable", "mlflow_model", "custom_model")
 STEP_OUTPUT = re.compile(r"\$\{\{\s*parent\.jobs\.(\w+)\.outputs\.(\w+)\s*\}\}")
 PIPELINE_INPUT = re.compile(r"\$\{\{\s*parent\.inputs\.(\w+)\s*\}\}")
 
@@ -67,7 +66,6 @@ class Step:
 class Graph:
     """A pipeline: its steps in an order in which they can run."""
 
-    name: str
     steps: tuple[Step, ...]
 
 
@@ -81,7 +79,7 @@ def load_graph(path: Path, overrides: Mapping[str, str]) -> Graph:
     Raises:
         PipelineError: the YAML is not valid, or has parts that cannot run here.
     """
-    raw = _read_yaml(path)
+    raw = read_pipeline(path)
     job = _load_by_azure(path)
     values = _pipeline_inputs(job, path, overrides)
     steps = {name: _step(name, node, raw["jobs"][name], values, path) for name, node in job.jobs.items()}
@@ -95,10 +93,16 @@ def load_graph(path: Path, overrides: Mapping[str, str]) -> Graph:
         order = list(TopologicalSorter({name: sorted(step.needs) for name, step in steps.items()}).static_order())
     except CycleError as error:
         raise PipelineError(f"{path}: the steps wait for each other in a circle: {' -> '.join(error.args[1])}") from error
-    return Graph(str(job.experiment_name or path.stem), tuple(steps[name] for name in order))
+    return Graph(tuple(steps[name] for name in order))
 
 
-def _read_yaml(path: Path) -> Any:
+def experiment_name(path: Path) -> str:
+    """The experiment of a pipeline YAML, for MLflow; the file's stem where it names none."""
+    return str(read_pipeline(path).get("experiment_name") or path.stem)
+
+
+def read_pipeline(path: Path) -> Any:
+    """The YAML's content, sure to be a mapping of a pipeline with jobs."""
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -154,7 +158,7 @@ def _pipeline_inputs(job: Any, path: Path, overrides: Mapping[str, str]) -> dict
 
 
 def _is_data(data: Any) -> bool:
-    return getattr(data, "type", None) in FOLDER_TYPES
+    return hasattr(data, "path")  # the client's Input; parameters are plain values
 
 
 def _local_path(text: str | None, base: Path, name: str) -> Path:
@@ -194,23 +198,23 @@ def _step(name: str, node: Any, raw: Mapping[str, Any], values: Mapping[str, Val
         _count((node.resources or {}).get("instance_count", 1), values, f"{name}.resources.instance_count"),
         _count(getattr(distribution, "process_count_per_instance", None) or 1, values, f"{name}.process_count_per_instance"),
         str(distribution.type).lower() if distribution else "",
-        {key: as_text(value) for key, value in (node.environment_variables or {}).items()},
+        {key: str(_value(text, values, path, f"{name}.{key}")) for key, text in (node.environment_variables or {}).items()},
     )
 
 
 def _value(data: Any, values: Mapping[str, Value], path: Path, place: str) -> Value | None:
     if data is None:
         return None
-    if _is_data(data):
-        return _local_path(data.path, path.parent, place)
-    text = as_text(data)
+    text = str(data.path) if _is_data(data) else as_text(data)
     if match := STEP_OUTPUT.fullmatch(text):
         return OutputOf(*match.groups())
     if match := PIPELINE_INPUT.fullmatch(text):
         if match[1] not in values:
             raise PipelineError(f"{path}: {place} comes from the pipeline's input {match[1]!r}, which does not exist")
         return values[match[1]]
-    return text
+    if "${{" in text:
+        raise PipelineError(f"{path}: {place} is {text!r}; only a whole input or output can be referred to here")
+    return _local_path(text, path.parent, place) if _is_data(data) else text
 
 
 def _count(value: Any, values: Mapping[str, Value], place: str) -> int:

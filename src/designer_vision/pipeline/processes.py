@@ -59,7 +59,8 @@ def rank_variables(step: Step, port: int) -> list[dict[str, str]]:
     if step.distribution == "mpi":
         return [
             {
-                "AZ_BATCH_MASTER_NODE": f"127.0.0.1:{port}",
+                "AZ_BATCH_MASTER_NODE": "127.0.0.1:6000",
+                "MASTER_PORT": str(port),
                 "OMPI_COMM_WORLD_SIZE": str(size),
                 "OMPI_COMM_WORLD_RANK": str(node * step.process_count + local),
                 "OMPI_COMM_WORLD_LOCAL_RANK": str(local),
@@ -128,13 +129,15 @@ class Processes:
 
     def _end(self) -> None:
         """End what still runs: asked first, then, after GRACE_SECONDS, killed."""
-        self._signal(signal.SIGTERM, [process for process in self._running if process.poll() is None])
-        deadline = time.monotonic() + GRACE_SECONDS
-        while time.monotonic() < deadline and any(process.poll() is None for process in self._running):
-            time.sleep(POLL_SECONDS)
-        self._signal(signal.SIGKILL, self._running)
-        for process in self._running:
-            process.wait()
+        try:
+            self._signal(signal.SIGTERM, [process for process in self._running if process.poll() is None])
+            deadline = time.monotonic() + GRACE_SECONDS
+            while time.monotonic() < deadline and any(process.poll() is None for process in self._running):
+                time.sleep(POLL_SECONDS)
+        finally:  # also when a second Ctrl-C cuts the wait short
+            self._signal(signal.SIGKILL, self._running)
+            for process in self._running:
+                process.wait()
 
     @staticmethod
     def _signal(number: signal.Signals, processes: Sequence[subprocess.Popen[bytes]]) -> None:

@@ -84,12 +84,15 @@ class Runner:
         fingerprint = self._fingerprint(step)
         self._fingerprints[step.name] = fingerprint
         record = _read_record(self.folder / step.name / RECORD)
-        if record.get("fingerprint") == fingerprint and record.get("finished"):
+        if record.get("fingerprint") == fingerprint and record.get("finished") and self._has_outputs(step):
             self._tell(step, State("reused", record["seconds"], record["images_per_second"]))
             return
-        if record.get("fingerprint") != fingerprint:  # an unfinished one of the same kind goes on where it was stopped
-            shutil.rmtree(self.folder / step.name, ignore_errors=True)
+        shutil.rmtree(self.folder / step.name, ignore_errors=True)
         self._run(step, fingerprint)
+
+    def _has_outputs(self, step: Step) -> bool:
+        folders = [self.output(step.name, port) for port in step.outputs]
+        return all(folder.is_dir() and any(folder.iterdir()) for folder in folders)
 
     def _run(self, step: Step, fingerprint: str) -> None:
         folder = self.folder / step.name
@@ -218,6 +221,7 @@ def result_line(steps: Sequence[Step], runner: Runner) -> str | None:
     for step in reversed(steps):
         for port in step.outputs:
             path = runner.output(step.name, port) / "metrics.json"
-            if path.is_file():
-                return f"top-1 {100 * json.loads(path.read_text())['metrics']['Overall accuracy']:.1f} %"
+            metrics = _read_record(path).get("metrics")
+            if isinstance(metrics, dict) and isinstance(metrics.get("Overall accuracy"), float):
+                return f"top-1 {100 * metrics['Overall accuracy']:.1f} %"
     return None

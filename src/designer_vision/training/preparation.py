@@ -16,6 +16,7 @@ from designer_vision.transforms import (
     Size,
     compose,
     evaluation_operations,
+    for_inference,
     size_after,
 )
 
@@ -38,7 +39,8 @@ class Preparation:
 
     def prepare(self, image: Tensor) -> Tensor:
         """What every training image goes through first: uint8 [3, height, width] to the same."""
-        return compose(self.operations)(image)
+        prepared: Tensor = compose(self.operations)(image)
+        return prepared
 
 
 def plan_preparation(
@@ -53,10 +55,10 @@ def plan_preparation(
         random_operations: the operations that Apply left to the training.
 
     Raises:
-        InvalidDatasetError: a transformation was applied, and it leaves the images at different sizes.
+        InvalidDatasetError: a transformation was applied and leaves the images at different sizes, or does not fit them.
     """
     operations: list[Operation] = []
-    ends = {size: size_after(random_operations, size) for size in sizes}
+    ends = _sizes_after(folder, random_operations, sizes)
     if len(set(ends.values())) > 1:
         if transformation or random_operations:
             one, other = sorted(ends)[0], sorted(ends)[-1]
@@ -65,9 +67,17 @@ def plan_preparation(
                 f"{other[0]} x {other[1]}; add a resize and a centre crop in Init Image Transformation"
             )
         operations = DEFAULT_OPERATIONS
-        ends = {size: size_after(operations, size) for size in sizes}
+        ends = _sizes_after(folder, operations, sizes)
     size = next(iter(ends.values()))
-    before = {size_after(operations, size) for size in sizes}
-    deterministic = [*transformation, *operations]
-    evaluation = evaluation_operations(deterministic, before.pop() if len(before) == 1 else None, size)
+    without_chance = [*operations, *for_inference(random_operations)]
+    before = set(_sizes_after(folder, without_chance, sizes).values())
+    pixels_after = before.pop() if len(before) == 1 else None
+    evaluation = evaluation_operations([*transformation, *without_chance], pixels_after, size)
     return Preparation(operations, random_operations, size, FitToNetwork(evaluation, size))
+
+
+def _sizes_after(folder: Path, operations: Sequence[Operation], sizes: Sequence[Size]) -> dict[Size, Size]:
+    try:
+        return {size: size_after(operations, size) for size in sizes}
+    except ValueError as error:
+        raise InvalidDatasetError(f"the images of {folder} cannot go through {list(operations)}: {error}") from error

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from designer_vision.errors import ProcessSetupError
 
@@ -25,16 +27,18 @@ class Ranks:
         rank: number of this process in the job; 0 is the main one, which alone writes and logs.
         world_size: number of processes in the job.
         local_rank: number of this process on its node, and so of its GPU.
-        local_world_size: number of processes on this node.
+        node: what tells this node from the others.
         main_address, main_port: where rank 0 listens.
+        local_world_size: number of processes on this node, known once they have met (`connected`).
     """
 
     rank: int = 0
     world_size: int = 1
     local_rank: int = 0
-    local_world_size: int = 1
+    node: str = ""
     main_address: str = "127.0.0.1"
     main_port: int = DEFAULT_PORT
+    local_world_size: int = 1
 
     @property
     def is_main(self) -> bool:
@@ -49,20 +53,20 @@ class Ranks:
         """
         variables = os.environ if environment is None else environment
         if "RANK" in variables or "WORLD_SIZE" in variables:
-            names = ["RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"]
+            names = ["RANK", "WORLD_SIZE", "LOCAL_RANK"]
         elif "OMPI_COMM_WORLD_RANK" in variables:
-            names = [f"OMPI_COMM_WORLD_{name}" for name in ("RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE")]
+            names = [f"OMPI_COMM_WORLD_{name}" for name in ("RANK", "SIZE", "LOCAL_RANK")]
         else:
             return cls()
         rank, world_size = _integer(variables, names[0]), _integer(variables, names[1])
         if world_size < 1 or not 0 <= rank < world_size:
-            raise ProcessSetupError(f"{names[0]} is {rank} and {names[1]} is {world_size}; expected 0 <= rank < world size")
+            raise ProcessSetupError(f"{names[0]} is {rank} and {names[1]} is {world_size}; it must be from 0 to one less")
         local_rank = _integer(variables, names[2], rank)
-        local_world_size = _integer(variables, names[3], _processes_on_node(variables, rank, local_rank, world_size))
-        if not 0 <= local_rank < world_size or local_world_size < 1:
+        if not 0 <= local_rank < world_size:
             raise ProcessSetupError(f"{names[2]} is {local_rank}, expected 0 to {world_size - 1}")
         address, port = _main(variables)
-        return cls(rank, world_size, local_rank, local_world_size, address, port)
+        node = variables.get("NODE_RANK") or variables.get("GROUP_RANK") or socket.gethostname()  # Azure's, torchrun's
+        return cls(rank, world_size, local_rank, node, address, port)
 
     def device(self, gpus: int) -> torch.device:
         """The GPU of this process on a node with that many, or the CPU where there are none.
@@ -73,35 +77,51 @@ class Ranks:
         if gpus == 0:
             return torch.device("cpu")
         if self.local_rank >= gpus:
-            processes = max(self.local_world_size, self.local_rank + 1)
             raise ProcessSetupError(
-                f"process_count_per_instance {processes} is larger than the {gpus} GPUs of this node; set it to {gpus}"
+                f"process_count_per_instance {self.local_world_size} is larger than the {gpus} GPUs of this node; set it to {gpus}"
             )
         return torch.device("cuda", self.local_rank)
 
     @contextmanager
-    def connected(self, device: torch.device, timeout: timedelta) -> Iterator[None]:
+    def connected(self, gpus: int, timeout: timedelta) -> Iterator[tuple[Ranks, torch.device]]:
         """Join the process group for the length of the block; a process that is alone has none.
 
         Args:
-            device: of this process: NCCL connects GPUs, gloo CPUs.
+            gpus: of this node: NCCL connects GPUs, gloo CPUs.
             timeout: how long ranks wait for each other, at the start and in training.
+
+        Yields:
+            This process's place, with the processes of its node counted among all that came, and its device.
+
+        Raises:
+            ProcessSetupError: the others did not come in time, or there are more processes on the node than GPUs.
         """
         if self.world_size == 1:
-            yield
+            yield self, self.device(gpus)
             return
-        os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = self.main_address, str(self.main_port)
+        store, ranks = self.meet(timeout)
+        device = ranks.device(gpus)
+        backend = "nccl" if gpus else "gloo"
+        dist.init_process_group(backend, store=store, rank=self.rank, world_size=self.world_size, timeout=timeout)
+        yield ranks, device
+        dist.destroy_process_group()  # not after an exception: its peers may be gone, and the process is about to end
+
+    def meet(self, timeout: timedelta) -> tuple[TCPStore, Ranks]:
+        """Wait for all processes of the job at rank 0's store, and count those of this node.
+
+        Raises:
+            ProcessSetupError: the others did not come in time.
+        """
         try:
-            dist.init_process_group(
-                "nccl" if device.type == "cuda" else "gloo", rank=self.rank, world_size=self.world_size, timeout=timeout
-            )
+            store = TCPStore(self.main_address, self.main_port, self.world_size, self.is_main, timeout)
+            store.set(f"node of {self.rank}", self.node)
+            nodes = [store.get(f"node of {rank}").decode() for rank in range(self.world_size)]
         except (RuntimeError, ValueError) as error:
             raise ProcessSetupError(
-                f"rank {self.rank} could not join the {self.world_size} processes at "
+                f"rank {self.rank} could not meet the {self.world_size} processes at "
                 f"{self.main_address}:{self.main_port}: {str(error).splitlines()[0]}"
             ) from error
-        yield
-        dist.destroy_process_group()  # not after an exception: its peers may be gone, and the process is about to end
+        return store, replace(self, local_world_size=nodes.count(self.node))
 
     def sum(self, values: Tensor) -> Tensor:
         """The element-wise sum of a tensor over all processes, in place."""
@@ -126,14 +146,7 @@ def _integer(variables: Mapping[str, str], name: str, default: int | None = None
         raise ProcessSetupError(f"{name} is {text!r}, expected a whole number") from None
 
 
-def _processes_on_node(variables: Mapping[str, str], rank: int, local_rank: int, world_size: int) -> int:
-    """How many processes a node has, where nothing says it: Azure numbers ranks node by node, NODE_RANK x count + local."""
-    node = _integer(variables, "NODE_RANK", 0)
-    if node > 0 and (rank - local_rank) % node == 0:
-        return max(1, (rank - local_rank) // node)
-    return world_size
-
-
 def _main(variables: Mapping[str, str]) -> tuple[str, int]:
-    host, _, port = variables.get("AZ_BATCH_MASTER_NODE", "127.0.0.1").partition(":")
-    return variables.get("MASTER_ADDR", host), _integer(variables, "MASTER_PORT", int(port or DEFAULT_PORT))
+    """Where rank 0 listens. Of MPI's variable only the host is taken: its port belongs to somebody else."""
+    host, _, _ = variables.get("AZ_BATCH_MASTER_NODE", "127.0.0.1").partition(":")
+    return variables.get("MASTER_ADDR", host), _integer(variables, "MASTER_PORT", DEFAULT_PORT)

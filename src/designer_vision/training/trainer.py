@@ -7,6 +7,7 @@ a loss that is not finite) is made from sums over all ranks, so that every rank 
 from __future__ import annotations
 
 import inspect
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -207,7 +208,11 @@ class Trainer:
         return loss.detach(), logits.detach(), labels
 
     def validate(self, number: int) -> Averages:
-        """Averages over the validation images, each counted once whatever the number of ranks."""
+        """Averages over the validation images, each counted once whatever the number of ranks.
+
+        Raises:
+            TrainingDivergedError: the loss is not finite; on every rank.
+        """
         mine = np.arange(len(self.validation))[self.ranks.rank :: self.ranks.world_size]
         totals = new_totals(self.hardware.device)
         self.network.eval()
@@ -216,7 +221,10 @@ class Trainer:
                 images, labels = self.to_device(batch)
                 logits = self.network(self.normalize(images)).float()
                 add_to_totals(totals, logits, labels, loss_function(logits, labels))
-        return averages(self.ranks.sum(totals))
+        result = averages(self.ranks.sum(totals))
+        if not math.isfinite(result.loss):
+            raise TrainingDivergedError(f"the validation loss of epoch {number} is not finite; choose a lower learning_rate")
+        return result
 
     def report(self, meter: Meter, epoch: int, iteration: int, learning_rate: float) -> None:
         """Sum over the ranks, stop if the loss is not finite, and tell the listener."""
