@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -42,6 +43,7 @@ def main(mode: str, input_image_transformation: Path, input_image_directory: Pat
     chosen = transforms.check(read_transformation_directory(input_image_transformation), input_image_transformation)
     index = read_image_directory(input_image_directory)
     now, later = plan(chosen, mode, index.random_operations)
+    start = time.perf_counter()
     writer = ImageDirectoryWriter(
         output_image_directory,
         index.classes,
@@ -54,7 +56,8 @@ def main(mode: str, input_image_transformation: Path, input_image_directory: Pat
             row.image_info.height, row.image_info.width = height, width
             row.image_info.content_hash = hash_of_bytes(content)
             writer.add(content, ".png", row)
-    print(f"{len(index)} images: {now or 'nothing'} done, {later or 'nothing'} left to the training")
+    print(f"done: {now or 'nothing'}; left to the training: {later or 'nothing'}")
+    print(f"{len(index)} images transformed, {len(index) / (time.perf_counter() - start):.1f} images/s")
 
 
 def plan(chosen: Operations, mode: str, pending: Operations) -> tuple[Operations, Operations]:

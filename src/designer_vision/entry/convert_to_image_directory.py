@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +36,7 @@ def main(input_dataset: Path, output_image_directory: Path) -> None:
         InvalidDatasetError: there are no images, or none can be read.
         InvalidZipFileError: an archive cannot be unpacked.
     """
+    start = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="designer_vision_") as scratch:
         index = read_image_directory(find_images(input_dataset, Path(scratch)))
         unreadable: list[str] = []
@@ -60,6 +62,7 @@ def main(input_dataset: Path, output_image_directory: Path) -> None:
         print(f"warning: {len(unreadable)} of {len(index)} images cannot be read and are left out, see {UNREADABLE}:")
         print("\n".join(f"  {line}" for line in unreadable[:5]))
     print(f"{len(index) - len(unreadable)} images of {len(index.classes)} classes are in {output_image_directory}")
+    print(f"{len(index)} images looked at, {len(index) / (time.perf_counter() - start):.1f} images/s")
 
 
 def find_images(dataset: Path, scratch: Path) -> Path:

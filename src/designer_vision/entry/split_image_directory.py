@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -51,6 +52,7 @@ def main(
     if not 0 < fraction < 1:
         raise NotInRangeValueError(f"fraction is {fraction}, it must be between 0 and 1")
     index = read_image_directory(input_image_directory)
+    start = time.perf_counter()
     parts = split(index, fraction, random_seed)
     outputs = (output_image_directory1, output_image_directory2)
     with ExitStack() as both:  # neither part is finished before the other
@@ -59,6 +61,7 @@ def main(
             _copy(index, part, writer)
     for part, output in zip(parts, outputs, strict=True):
         print(f"{len(part)} of {len(index)} images are in {output}")
+    print(f"{len(index)} images divided, {len(index) / (time.perf_counter() - start):.1f} images/s")
 
 
 def split(index: ImageIndex, fraction: float, random_seed: int) -> tuple[Indices, Indices]:

@@ -62,7 +62,7 @@ def run(pipeline: Path, inputs: tuple[str, ...], output_dir: Path | None) -> Non
     console.print(_table(runner.states))
     if experiment.uri.startswith("sqlite:"):
         mlflow = _short(Path(sys.executable).parent / "mlflow")
-        console.print(f"metrics: {mlflow} ui --backend-store-uri {experiment.uri}", soft_wrap=True)
+        console.print(f"metrics: {mlflow} ui --backend-store-uri sqlite:///{_short(folder / 'mlflow.db')}", soft_wrap=True)
     if (line := result_line(graph.steps, runner)) is not None:
         console.print(line)
 

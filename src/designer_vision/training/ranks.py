@@ -77,8 +77,9 @@ class Ranks:
         if gpus == 0:
             return torch.device("cpu")
         if self.local_rank >= gpus:
+            count = self.local_world_size
             raise ProcessSetupError(
-                f"process_count_per_instance {self.local_world_size} is larger than the {gpus} GPUs of this node; set it to {gpus}"
+                f"process_count_per_instance {count} is larger than the {gpus} GPUs of this node; set it to {gpus}"
             )
         return torch.device("cuda", self.local_rank)
 
