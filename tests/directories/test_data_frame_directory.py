@@ -52,3 +52,19 @@ def test_a_table_that_is_no_scored_set_is_refused(tmp_path: Path) -> None:
     (tmp_path / "_meta.yaml").write_text(yaml.safe_dump(meta))
     with pytest.raises(InvalidDatasetError, match="no column Scored Probabilities_<label>, found x"):
         read_data_frame_directory(tmp_path)
+
+
+def test_a_folder_that_the_classic_module_wrote_is_read(tmp_path: Path) -> None:
+    columns = {"id": [7], "Scored Probabilities_b": [0.25], "Scored Probabilities_a": [0.75], "Scored Labels": ["a"]}
+    pq.write_table(pa.table({"category": ["b"], **columns}), tmp_path / "_data.parquet")
+    meta = {
+        "type": "DataFrameDirectory",
+        "extension": {},
+        "format": "Parquet",
+        "data": "_data.parquet",
+        "samples": "_samples.json",
+    }
+    visualization = {"visualization": [{"type": "Visualizer", "path": "_visualization.json"}], "schema": "schema/_schema.json"}
+    (tmp_path / "_meta.yaml").write_text(yaml.safe_dump(meta | visualization))
+    read = read_data_frame_directory(tmp_path)
+    assert (read.labels, read.scored_labels, read.categories, read.ids.tolist()) == (("b", "a"), ["a"], ["b"], [7])

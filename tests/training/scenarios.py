@@ -81,6 +81,7 @@ def make_trainer(
     validate: int = 7,
     workers: int = 0,
     listener: Listener | None = None,
+    hardware: Hardware | None = None,
 ) -> Trainer:
     torch.set_num_threads(1)
     fit = FitToNetwork([], (SIZE, SIZE))
@@ -90,7 +91,7 @@ def make_trainer(
         ImageDataset(Squares(folder / "validate", validate).written(), fit, fit.size),
         seven,
         ranks,
-        Hardware(torch.device("cpu"), torch.float32, workers),
+        hardware or Hardware(torch.device("cpu"), torch.float32, workers),
         (0.5, 0.5, 0.5),
         (0.5, 0.5, 0.5),
         listener,

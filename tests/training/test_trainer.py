@@ -15,7 +15,7 @@ from designer_vision.pipeline.graph import Step
 from designer_vision.pipeline.processes import Processes, free_port, rank_variables
 from designer_vision.training.metrics import Averages
 from designer_vision.training.ranks import Ranks
-from designer_vision.training.trainer import Epoch, Listener, epochs_without_improvement, make_optimizer
+from designer_vision.training.trainer import Epoch, Hardware, Listener, epochs_without_improvement, make_optimizer
 
 sys.path.insert(0, str(Path(__file__).parent))
 from scenarios import make_trainer, parameters, poison, small_network
@@ -23,9 +23,9 @@ from scenarios import make_trainer, parameters, poison, small_network
 ALONE = Ranks()
 
 
-def on_ranks(scenario: str, folder: Path, world: int) -> list[dict]:
+def on_ranks(scenario: str, folder: Path, world: int, distribution: str = "pytorch") -> list[dict]:
     """What each rank of a scenario came to, run in processes as Azure ML starts them."""
-    step = Step("train", "", ROOT, {}, (), 1, world, "pytorch", {})
+    step = Step("train", "", ROOT, {}, (), 1, world, distribution, {})
     environments = [os.environ | {"PYTHONPATH": str(ROOT / "src")} | own for own in rank_variables(step, free_port())]
     logs = [folder / f"log_{rank}" for rank in range(world)]
     words = [sys.executable, str(Path(__file__).parent / "scenarios.py"), scenario, str(folder)]
@@ -153,7 +153,7 @@ def test_all_ranks_evaluate_one_network_also_with_batch_norm(tmp_path: Path) -> 
 
 
 def test_a_validation_smaller_than_the_world_does_not_hang(tmp_path: Path) -> None:
-    results = on_ranks("validation of one image", tmp_path, world=3)
+    results = on_ranks("validation of one image", tmp_path, world=3, distribution="mpi")
     assert {epoch.validation.seen for result in results for epoch in result["history"]} == {1}
 
 
@@ -166,3 +166,15 @@ def test_a_loss_that_is_not_finite_on_one_rank_stops_all_with_the_same_words(tmp
     first, second = on_ranks("infinite loss", tmp_path, world=2)
     assert first == second
     assert "epoch 2, iteration 2" in first["error"]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_gpu_learns_what_the_cpu_learns(tmp_path: Path, precision: torch.dtype) -> None:
+    options = {"epochs": 8, "learning_rate": 0.1}
+    on_cpu = make_trainer(tmp_path / "cpu", ALONE, parameters(**options)).train()
+    hardware = Hardware(torch.device("cuda", 0), precision, 1)
+    on_gpu = make_trainer(tmp_path / "gpu", ALONE, parameters(**options), hardware=hardware).train()
+    assert on_gpu.best.training.loss == pytest.approx(on_cpu.best.training.loss, abs=0.05)
+    assert all(tensor.device.type == "cpu" for tensor in on_gpu.weights.values())

@@ -81,7 +81,7 @@ def main(
             describe(model, training, validation, preparation, parameters, ranks, hardware)
             stack.enter_context(publishing(trained_model))
         tracker = stack.enter_context(Tracker(enabled=ranks.is_main))
-        progress = stack.enter_context(Progress(parameters.epochs, ranks))
+        progress = stack.enter_context(Progress(parameters.epochs, len(training), ranks))
 
         def as_model(epoch: Epoch, weights: Mapping[str, Tensor]) -> Model:
             return Model(

@@ -9,7 +9,6 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.progress import Progress as Bars
-from rich.progress import TaskID
 
 from designer_vision.training.parameters import Parameters
 from designer_vision.training.ranks import Ranks
@@ -19,11 +18,11 @@ from designer_vision.training.trainer import Epoch, Iteration, Result
 class Progress:
     """Prints on the main rank; its bar stands on a terminal's standard error only."""
 
-    def __init__(self, epochs: int, ranks: Ranks) -> None:
+    def __init__(self, epochs: int, images: int, ranks: Ranks) -> None:
         self._epochs = epochs
         visible = ranks.is_main and sys.stderr.isatty()
         self._bars = Bars(console=Console(stderr=True), disable=not visible, transient=True)
-        self._bar: TaskID | None = None
+        self._bar = self._bars.add_task("training", total=epochs * -(-images // ranks.world_size))
 
     def __enter__(self) -> Progress:
         self._bars.start()
@@ -34,10 +33,7 @@ class Progress:
 
     def step(self, images: int) -> None:
         """Advance the bar."""
-        if not self._bars.disable:
-            if self._bar is None:
-                self._bar = self._bars.add_task("images of this process", total=None)
-            self._bars.advance(self._bar, images)
+        self._bars.advance(self._bar, images)
 
     def iteration(self, at: Iteration) -> None:
         """One line every print_frequency iterations."""

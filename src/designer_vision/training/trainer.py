@@ -6,13 +6,11 @@ a loss that is not finite) is made from sums over all ranks, so that every rank 
 
 from __future__ import annotations
 
-import inspect
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -330,9 +328,7 @@ def replicate(network: nn.Module, ranks: Ranks, device: torch.device) -> nn.Modu
     if ranks.world_size == 1:
         return network
     ids = [device.index] if device.type == "cuda" else None
-    new_name = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters  # since torch 2.13 or so
-    own_buffers: dict[str, Any] = {"forward_sync_buffers" if new_name else "broadcast_buffers": False}
-    return DistributedDataParallel(network, device_ids=ids, gradient_as_bucket_view=True, **own_buffers)
+    return DistributedDataParallel(network, device_ids=ids, forward_sync_buffers=False, gradient_as_bucket_view=True)
 
 
 def make_optimizer(network: nn.Module) -> torch.optim.Optimizer:
