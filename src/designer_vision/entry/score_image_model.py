@@ -15,7 +15,7 @@ from designer_vision.directories.model_directory import read_model_directory
 from designer_vision.entry.command_line import port, run
 from designer_vision.errors import InvalidModelDirectoryError
 from designer_vision.loader import worker_count
-from designer_vision.machine import available_cpus
+from designer_vision.machine import available_cpus, keep_freed_memory
 from designer_vision.scoring import score
 from designer_vision.settings import Settings
 
@@ -40,6 +40,8 @@ def main(trained_model: Path, dataset: Path, scored_dataset: Path) -> None:
         raise InvalidModelDirectoryError(f"{trained_model} is an untrained model; connect the output of Train PyTorch Model")
     index = read_image_directory(dataset)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.type == "cpu":
+        keep_freed_memory()
     workers = worker_count(available_cpus(), 1, device, Settings.from_environment().data_workers)
     start = time.perf_counter()
     probabilities = score(model, index, device, workers)

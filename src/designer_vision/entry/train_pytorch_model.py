@@ -26,7 +26,7 @@ from designer_vision.directories.model_directory import (
 from designer_vision.entry.command_line import INTEGER, NUMBER, parameter, port, run
 from designer_vision.errors import InvalidDatasetError, TrainingDivergedError
 from designer_vision.loader import ImageDataset, worker_count
-from designer_vision.machine import available_cpus
+from designer_vision.machine import available_cpus, keep_freed_memory
 from designer_vision.settings import Settings
 from designer_vision.tracking import Tracker
 from designer_vision.training.parameters import Parameters
@@ -135,6 +135,7 @@ def choose_hardware(ranks: Ranks, device: torch.device, settings: Settings) -> H
             )
     else:
         torch.set_num_threads(max(1, available_cpus() // ranks.local_world_size))
+        keep_freed_memory()
     workers = worker_count(available_cpus(), ranks.local_world_size, device, settings.data_workers)
     return Hardware(device, choose_precision(device, settings.precision), workers)
 
