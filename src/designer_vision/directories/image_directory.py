@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
 
-from designer_vision.directories.image_index import ImageIndex, Operations, Row, index_rows
+from designer_vision.directories.image_index import ImageIndex, Operations, Row
+from designer_vision.directories.image_list import read_image_list
 from designer_vision.directories.manifest import (
     MANIFEST,
     Manifest,
@@ -61,7 +62,7 @@ def _read_classic(folder: Path) -> ImageIndex:
     list_name = manifest.files.get("image_list", IMAGE_LIST)
     lines = read_verified(folder, list_name, manifest, InvalidDatasetError)
     labeled = _is_labeled(folder, manifest)
-    return index_rows(folder, _rows(folder / list_name, lines), labeled, manifest.ours)
+    return read_image_list(folder, list_name, lines, labeled, manifest.ours)
 
 
 def _is_labeled(folder: Path, manifest: Manifest) -> bool:
@@ -72,25 +73,6 @@ def _is_labeled(folder: Path, manifest: Manifest) -> bool:
         return any("annotation_type" in (column.get("properties") or {}) for column in columns)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as cause:
         raise InvalidDatasetError(f"{folder / name} is not a schema with columnAttributes: {cause}") from cause
-
-
-def _rows(path: Path, lines: bytes) -> Iterator[Row]:
-    decoder = msgspec.json.Decoder(Row)
-    for number, line in enumerate(lines.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = decoder.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
-            raise InvalidDatasetError(
-                f"{path} line {number}: {cause}; expected an object such as "
-                '{"image_info": {"file_name": "image/0_0.jpg"}, "category": "dog", "id": 0}'
-            ) from cause
-        name = row.image_info.name
-        parts = PurePosixPath(name).parts
-        if not parts or name.startswith("/") or ".." in parts or "\0" in name:
-            raise InvalidDatasetError(f"{path} line {number}: the file name {name!r} is not one inside the folder")
-        yield row
 
 
 def _read_plain(folder: Path) -> ImageIndex:

@@ -178,9 +178,9 @@ def index_rows(folder: Path, rows: Iterable[Row], labeled: bool, recorded: Mappi
         original_names.append(info.original_file_name or "")
         has_label = labeled and row.category is not None and row.category.strip() != ""
         labels.append(found.setdefault(row.category or "", len(found)) if has_label else NO_LABEL)
-        ids.append(row.id if isinstance(row.id, int) else len(ids))
+        ids.append(row.id if isinstance(row.id, int) and abs(row.id) < 2**63 else len(ids))
         sizes.append((_side(info.height), _side(info.width)))
-        hashes += _hash_bytes(info.content_hash or "")
+        hashes += hash_bytes(info.content_hash or "")
     classes = tuple(sorted(found))
     numbers = {name: number for number, name in enumerate(classes)}
     by_name = np.array([*(numbers[name] for name in found), NO_LABEL], dtype=np.int32)
@@ -203,7 +203,8 @@ def _side(pixels: float | None) -> int:
     return int(pixels) if pixels is not None and 0 < pixels < 2**31 else 0
 
 
-def _hash_bytes(text: str) -> bytes:
+def hash_bytes(text: str) -> bytes:
+    """The 16 bytes of a content hash; zeros where the text is none."""
     try:
         content = bytes.fromhex(text)
     except ValueError:

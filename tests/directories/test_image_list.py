@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from designer_vision.directories import image_list
+from designer_vision.directories.image_index import ImageIndex, index_rows
+from designer_vision.directories.image_list import read_image_list
+from designer_vision.errors import InvalidDatasetError
+
+FOLDER = Path("photos")
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0/\\."), min_size=1, max_size=8)
+sides = st.none() | st.integers(-5, 2**31 - 1)
+infos = st.fixed_dictionaries(
+    {"file_name": texts},
+    optional={
+        "base_file_name": st.none() | texts,
+        "width": sides,
+        "height": sides,
+        "content_hash": st.none() | st.just("") | st.just("no hash") | st.binary(min_size=16, max_size=16).map(bytes.hex),
+        "original_file_name": st.none() | texts,
+        "coco_url": texts,
+    },
+)
+rows = st.fixed_dictionaries(
+    {"image_info": infos},
+    optional={
+        "category": st.none() | st.sampled_from(["", " ", "dog", "cat", "Ω"]),
+        "id": st.none() | st.integers(-(2**62), 2**62),
+    },
+)
+
+
+def same(one: ImageIndex, other: ImageIndex) -> bool:
+    arrays = ("labels", "sizes", "hashes", "ids")
+    texts = ("names", "original_names")
+    return (
+        one.classes == other.classes
+        and all(np.array_equal(getattr(one, name), getattr(other, name)) for name in arrays)
+        and all(getattr(one, name).content == getattr(other, name).content for name in texts)
+        and all(np.array_equal(getattr(one, name).ends, getattr(other, name).ends) for name in texts)
+    )
+
+
+@given(st.lists(rows, min_size=1, max_size=20), st.booleans(), st.booleans())
+def test_the_fast_reader_reads_what_the_strict_one_reads(rows: list[dict], labeled: bool, ascii_only: bool) -> None:
+    content = "".join(json.dumps(row, ensure_ascii=ascii_only) + "\n" for row in rows).encode()
+    strict = index_rows(FOLDER, image_list._rows(FOLDER / "images.lst", content), labeled, {})
+    assert same(image_list._read_fast(FOLDER, content, labeled, {}), strict)
+
+
+def test_lists_longer_than_a_block_are_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_list, "BLOCK", 1000)
+    rows = [{"image_info": {"file_name": f"image/{n}.jpg"}, "category": f"class {n % 7}", "id": n} for n in range(500)]
+    content = "\n".join(json.dumps(row) for row in rows).encode()
+    index = image_list._read_fast(FOLDER, content, True, {})
+    assert [index.names[n] for n in (0, 499)] == ["image/0.jpg", "image/499.jpg"]
+    assert [index.classes[label] for label in index.labels] == [row["category"] for row in rows]
+
+
+def test_ids_that_are_texts_are_left_to_the_strict_reader() -> None:
+    content = b'{"image_info": {"file_name": "a"}, "id": "x"}\n{"image_info": {"file_name": "b"}, "id": 7}\n'
+    assert read_image_list(FOLDER, "images.lst", content, True, {}).ids.tolist() == [0, 7]
+
+
+@pytest.mark.parametrize("name", ["", "/a", "../a", "a/../../b", "a\\u0000b"])
+def test_a_name_outside_the_folder_is_refused_with_its_line(name: str) -> None:
+    content = f'{{"image_info": {{"file_name": "a"}}}}\n{{"image_info": {{"file_name": "{name}"}}}}\n'.encode()
+    with pytest.raises(InvalidDatasetError, match=r"images\.lst line 2: the file name"):
+        read_image_list(FOLDER, "images.lst", content, True, {})
