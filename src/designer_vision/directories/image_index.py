@@ -181,19 +181,43 @@ def index_rows(folder: Path, rows: Iterable[Row], labeled: bool, recorded: Mappi
         ids.append(row.id if isinstance(row.id, int) and abs(row.id) < 2**63 else len(ids))
         sizes.append((_side(info.height), _side(info.width)))
         hashes += hash_bytes(info.content_hash or "")
-    classes = tuple(sorted(found))
-    numbers = {name: number for number, name in enumerate(classes)}
-    by_name = np.array([*(numbers[name] for name in found), NO_LABEL], dtype=np.int32)
-    recorded = recorded or {}
-    return ImageIndex(
+    return assemble(
         folder,
-        classes,
-        by_name[np.array(labels, dtype=np.int32)],
+        found,
+        np.array(labels, dtype=np.int32),
         np.array(sizes, dtype=np.int32).reshape(-1, 2),
         Texts.of(names),
         Texts.of(original_names),
         np.frombuffer(bytes(hashes), dtype=np.uint8).reshape(-1, 16),
         np.array(ids, dtype=np.int64),
+        recorded or {},
+    )
+
+
+def assemble(
+    folder: Path,
+    found: Mapping[str, int],
+    labels: npt.NDArray[np.int32],
+    sizes: npt.NDArray[np.int32],
+    names: Texts,
+    original_names: Texts,
+    hashes: npt.NDArray[np.uint8],
+    ids: npt.NDArray[np.int64],
+    recorded: Mapping[str, Any],
+) -> ImageIndex:
+    """The index of columns whose labels are numbered as they were `found`; its own classes are sorted by name."""
+    classes = tuple(sorted(found))
+    numbers = {name: number for number, name in enumerate(classes)}
+    by_name = np.array([*(numbers[name] for name in found), NO_LABEL], dtype=np.int32)
+    return ImageIndex(
+        folder,
+        classes,
+        by_name[labels],
+        sizes,
+        names,
+        original_names,
+        hashes,
+        ids,
         list(recorded.get("random_operations", [])),
         list(recorded.get("transformation", [])),
     )

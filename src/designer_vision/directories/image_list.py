@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
-from designer_vision.directories.image_index import NO_LABEL, ImageIndex, Row, Texts, hash_bytes, index_rows
+from designer_vision.directories.image_index import NO_LABEL, ImageIndex, Row, Texts, assemble, hash_bytes, index_rows
 from designer_vision.errors import InvalidDatasetError
 
 BLOCK = 4 * 2**20
@@ -78,21 +78,17 @@ def _read_fast(folder: Path, content: bytes, labeled: bool, recorded: Mapping[st
             ids.append(np.where(given.is_null().to_numpy(zero_copy_only=False), places, _integers(given, 0)))
             hashes.append(_hashes(pc.fill_null(info["content_hash"], "")))
             count += len(batch)
-    classes = tuple(sorted(found))
     pa.default_memory_pool().release_unused()  # the parser's blocks, which the index does not share
-    numbers = {name: number for number, name in enumerate(classes)}
-    by_name = np.array([*(numbers[name] for name in found), NO_LABEL], dtype=np.int32)
-    return ImageIndex(
+    return assemble(
         folder,
-        classes,
-        by_name[np.concatenate(labels)],
+        found,
+        np.concatenate(labels),
         np.concatenate(sizes),
         names.texts(),
         originals.texts(),
         np.concatenate(hashes),
         np.concatenate(ids).astype(np.int64),
-        list(recorded.get("random_operations", [])),
-        list(recorded.get("transformation", [])),
+        recorded,
     )
 
 
