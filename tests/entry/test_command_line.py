@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from conftest import run_entry
 
@@ -55,3 +58,17 @@ def test_a_users_mistake_is_one_line_without_a_traceback(tmp_path) -> None:
 def test_a_missing_flag_and_an_unknown_one_are_named(tmp_path) -> None:
     assert "Missing option '--pretrained'" in run_entry("resnet", model_name="resnet18").stderr
     assert "No such option '--pretraind'" in run_entry("resnet", pretraind="True").stderr
+
+
+def test_a_process_ends_after_its_exit_functions_but_without_taking_the_interpreter_apart() -> None:
+    program = (
+        "import atexit, click\n"
+        "from designer_vision.entry.command_line import run\n"
+        "class Loud:\n"
+        "    def __del__(self): print('taken apart')\n"
+        "loud = Loud()\n"
+        "atexit.register(print, 'exit function')\n"
+        "run(click.command()(lambda: print('work')))\n"
+    )
+    process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (process.returncode, process.stdout.split("\n")) == (0, ["work", "exit function", ""])

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from designer_vision.entry.command_line import leave
 from designer_vision.errors import DesignerError
 from designer_vision.images import encode_png
 from designer_vision.loader import ImageDataset
@@ -147,3 +148,4 @@ def run(scenario: str, folder: Path) -> dict:
 if __name__ == "__main__":
     target = Path(sys.argv[2])
     torch.save(run(sys.argv[1], target), target / f"rank_{Ranks.from_environment().rank}.pt")
+    leave(0)

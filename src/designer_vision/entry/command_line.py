@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import math
 import os
 import re
@@ -83,7 +84,7 @@ def run(command: click.Command) -> Never:
         _end(ParameterParsingError(error.format_message()))
     except DesignerError as error:
         _end(error)
-    sys.exit(0)
+    leave(0)
 
 
 def _end(error: DesignerError) -> Never:
@@ -92,4 +93,16 @@ def _end(error: DesignerError) -> Never:
     size = os.environ.get("WORLD_SIZE") or os.environ.get("OMPI_COMM_WORLD_SIZE") or "1"
     rank = os.environ.get("RANK") or os.environ.get("OMPI_COMM_WORLD_RANK")
     print(f"{'' if size == '1' else f'rank {rank}: '}{error.line()}", file=sys.stderr, flush=True)
-    sys.exit(1)
+    leave(1)
+
+
+def leave(exit_code: int) -> Never:
+    """End this process after its exit functions, without taking the interpreter apart.
+
+    Threads of torch's process group may still hold tensors then; one that asks for the interpreter's lock while it is taken
+    apart aborts the whole process, and a job that was finished is reported as failed.
+    """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(exit_code)
