@@ -8,6 +8,7 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.datasets import load_sample_images
 
 from designer_vision import images
 from designer_vision.errors import InvalidDatasetError
@@ -48,6 +49,29 @@ def test_palettes_are_looked_up() -> None:
     image = Image.new("P", (2, 2), 1)
     image.putpalette([0, 0, 0, 9, 8, 7])
     assert first_pixel(image) == (9, 8, 7)
+
+
+JPEG_KINDS = {
+    "half the colour": {"quality": 90},
+    "all the colour": {"quality": 95, "subsampling": 0},
+    "colour halved across": {"quality": 75, "subsampling": 1},
+    "progressive": {"quality": 60, "progressive": True},
+    "coarse": {"quality": 5},
+    "restart markers": {"quality": 80, "restart_marker_blocks": 2},
+    "stored as RGB": {"quality": 90, "keep_rgb": True},
+}
+
+
+@pytest.mark.parametrize("options", JPEG_KINDS.values(), ids=JPEG_KINDS)
+def test_a_jpeg_has_the_pixels_that_pillow_gives_it(options: dict) -> None:
+    for photo in load_sample_images().images:
+        content = file_of(Image.fromarray(photo[:333, :451]), "JPEG", **options)  # sides that blocks of 8 and 16 do not fill
+        assert (images.decode(content, "x") == np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))).all()
+
+
+def test_a_jpeg_with_bytes_behind_its_end_is_decoded_all_the_same() -> None:
+    content = file_of(Image.new("RGB", (40, 30), "red"), "JPEG")
+    assert (images.decode(content + b"trailing", "x") == images.decode(content, "x")).all()
 
 
 def test_cmyk_becomes_rgb() -> None:

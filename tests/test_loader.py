@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from conftest import make_image_directory
 from hypothesis import given
 from hypothesis import strategies as st
 
+from designer_vision.cache import shared_cache
 from designer_vision.directories.image_directory import read_image_directory
 from designer_vision.errors import InvalidDatasetError
 from designer_vision.loader import ImageDataset, Loader, batches, epoch_order, shard, worker_count
@@ -102,6 +104,19 @@ def test_batches_are_bytes_with_channels_last_and_the_right_labels(tmp_path: Pat
 def test_a_dataset_can_be_sent_to_workers_that_are_not_forked(tmp_path: Path) -> None:
     data = dataset(tmp_path / "images", RANDOM)
     assert torch.equal(pickle.loads(pickle.dumps(data))[1, 0], data[1, 0])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_the_cache_holds_is_not_read_again_and_looks_the_same(tmp_path: Path, workers: int) -> None:
+    plain, kept = dataset(tmp_path / "one", RANDOM), dataset(tmp_path / "two", RANDOM)
+    plan = batches(np.arange(len(plain)), 5)
+    with shared_cache(np.full((len(kept), 2), 32), 10**6, True, lambda said: said) as kept.cache:
+        loader = Loader(kept, workers, CPU)
+        list(loader.epoch(1, plan))
+        shutil.rmtree(tmp_path / "two" / "image")
+        again = [batch.images for batch in loader.epoch(2, plan)]
+    expected = [batch.images for batch in Loader(plain, 0, CPU).epoch(2, plan)]
+    assert all(torch.equal(one, other) for one, other in zip(again, expected, strict=True))
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import time
 
 import pytest
 
-from designer_vision.machine import available_cpus, in_order
+from designer_vision.machine import available_cpus, available_memory, in_order
 
 
 def test_results_come_in_order_however_long_each_takes() -> None:
@@ -49,3 +50,7 @@ def test_freed_memory_is_used_again_without_the_kernel() -> None:
         return int(subprocess.run([sys.executable, "-c", FAULTS, mode], capture_output=True, text=True, check=True).stdout)
 
     assert count("kept") * 20 < count("given back")
+
+
+def test_some_memory_is_available_and_less_than_the_machine_has() -> None:
+    assert 0 < available_memory() < os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

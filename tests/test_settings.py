@@ -9,21 +9,22 @@ from designer_vision.settings import Settings
 
 
 def test_without_variables_the_program_chooses() -> None:
-    assert Settings.from_environment({}) == Settings(None, None, timedelta(minutes=10))
+    assert Settings.from_environment({}) == Settings(None, None, None, timedelta(minutes=10))
 
 
 def test_the_operators_variables_are_read() -> None:
     variables = {
         "DESIGNER_VISION_PRECISION": "float32",
         "DESIGNER_VISION_DATA_WORKERS": "0",
+        "DESIGNER_VISION_CACHE_MB": "500",
         "DESIGNER_VISION_PROCESS_GROUP_TIMEOUT": "30",
     }
-    assert Settings.from_environment(variables) == Settings("float32", 0, timedelta(seconds=30))
+    assert Settings.from_environment(variables) == Settings("float32", 0, 500, timedelta(seconds=30))
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("PRECISION", "half"), ("DATA_WORKERS", "-1"), ("DATA_WORKERS", "1.5"), ("DATA_WORKERS", "２"), ("PROCESS_GROUP_TIMEOUT", "0"),
+    [("PRECISION", "half"), ("DATA_WORKERS", "-1"), ("DATA_WORKERS", "1.5"), ("CACHE_MB", "all"), ("DATA_WORKERS", "２"), ("PROCESS_GROUP_TIMEOUT", "0"),
      ("PROCESS_GROUP_TIMEOUT", "")],
 )  # fmt: skip
 def test_a_value_that_makes_no_sense_is_refused_by_name(name: str, value: str) -> None:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import simplejpeg
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from designer_vision.errors import InvalidDatasetError
 
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")
 MAX_PIXELS = 178_956_970  # Pillow's own line between a large photo and a decompression bomb
+ORIENTATION = 0x0112
 ADVICE = "run the images through Convert to Image Directory, which leaves out what cannot be read"
 
 # broken EXIF, odd palettes: what matters shows in the pixels. Set once: a filter for a block is not safe among threads
@@ -54,8 +56,17 @@ def decode(content: bytes, name: str | Path) -> Pixels:
     """
     with _refused(name), Image.open(io.BytesIO(content), formats=FORMATS) as image:
         _check_pixels(image.size)
+        if image.format == "JPEG" and image.mode == "RGB" and image.getexif().get(ORIENTATION, 1) == 1:
+            with suppress(ValueError):  # damaged, or of a rarer kind: Pillow decides below what it is
+                return _decode_jpeg(content)
         ImageOps.exif_transpose(image, in_place=True)
         return np.array(_to_rgb(image))
+
+
+def _decode_jpeg(content: bytes) -> Pixels:
+    """By libjpeg-turbo without Pillow in between: the same pixels in half the time."""
+    pixels: Pixels = simplejpeg.decode_jpeg(content)
+    return pixels
 
 
 def size(content: bytes, name: str | Path) -> tuple[int, int]:
@@ -63,7 +74,7 @@ def size(content: bytes, name: str | Path) -> tuple[int, int]:
     with _refused(name), Image.open(io.BytesIO(content), formats=FORMATS) as image:
         _check_pixels(image.size)
         width, height = image.size
-        turned = image.getexif().get(0x0112, 1) >= 5
+        turned = image.getexif().get(ORIENTATION, 1) >= 5
         return (width, height) if turned else (height, width)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from designer_vision import images
+from designer_vision.cache import PixelCache
 from designer_vision.errors import DesignerError, InvalidDatasetError
 from designer_vision.transforms import Operation, Size, check_size, compose
 
@@ -82,6 +83,7 @@ class ImageDataset(Dataset[Tensor]):
         size: height and width that each image must have in the end.
         random_operations: drawn anew for each epoch.
         seed: of the random operations.
+        cache: keeps images from one epoch to the next, as they are before the random operations.
     """
 
     def __init__(
@@ -91,7 +93,9 @@ class ImageDataset(Dataset[Tensor]):
         size: Size,
         random_operations: Sequence[Operation] = (),
         seed: int = 0,
+        cache: PixelCache | None = None,
     ) -> None:
+        self.cache = cache
         self._source = source
         self._prepare = prepare
         self._size = size
@@ -105,19 +109,28 @@ class ImageDataset(Dataset[Tensor]):
     def __getitem__(self, item: tuple[int, int]) -> Tensor:
         """One image, uint8 [3, height, width]."""
         epoch, index = item
-        path = self._source.path(index)
-        image = torch.from_numpy(images.decode(images.read(path), path)).permute(2, 0, 1)
         try:
-            image = self._prepare(image)
+            image = self._prepared(index, epoch)
             if self._randomly is not None:
                 with torch.random.fork_rng(devices=[]):
-                    torch.manual_seed(_seed_of(self._seed, epoch, index))
+                    torch.default_generator.manual_seed(_seed_of(self._seed, epoch, index))
                     image = self._randomly(image)
             check_size(image, self._size)
         except ValueError as error:
             raise InvalidDatasetError(
-                f"{path} does not fit: {error}; give all images one size with Init and Apply Image Transformation"
+                f"{self._source.path(index)} does not fit: {error}; "
+                "give all images one size with Init and Apply Image Transformation"
             ) from error
+        return image
+
+    def _prepared(self, index: int, epoch: int) -> Tensor:
+        """An image as it is before the random operations, decoded unless the cache has it."""
+        if self.cache is not None and (kept := self.cache.get(index, epoch)) is not None:
+            return kept
+        path = self._source.path(index)
+        image = self._prepare(torch.from_numpy(images.decode(images.read(path), path)).permute(2, 0, 1))
+        if self.cache is not None:
+            self.cache.put(index, epoch, image)
         return image
 
     def __getitems__(self, items: list[tuple[int, int]]) -> Batch | DesignerError:

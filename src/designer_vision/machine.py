@@ -7,6 +7,8 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TypeVar
 
 Result = TypeVar("Result")
@@ -14,6 +16,10 @@ AT_A_TIME = 256
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 """glibc's malloc.h"""
 HEAP_GROWS_BY = 256 * 2**20
+CGROUP_MEMORY = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
 
 
 def available_cpus() -> int:
@@ -21,6 +27,40 @@ def available_cpus() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def available_memory() -> int:
+    """Bytes that can still be used before something has to give: of the machine, or of the container if that is less.
+
+    0 where neither can be told.
+    """
+    found = []
+    with suppress(OSError, ValueError, IndexError):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        found.append(next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")))
+    for limit, used in CGROUP_MEMORY:
+        with suppress(OSError, ValueError):  # "max" is no number: no limit
+            found.append(max(0, int(Path(limit).read_text()) - int(Path(used).read_text())))
+    return min(found, default=0)
+
+
+@contextmanager
+def memory_file(size: int) -> Iterator[Path]:
+    """Some zeroed memory as a file that all processes of this user on this machine can map while the block lasts.
+
+    It is no part of /dev/shm, which a container keeps small. What is never written to takes no memory.
+
+    Raises:
+        OSError: the system has no such memory.
+    """
+    if not hasattr(os, "memfd_create"):
+        raise OSError(f"{sys.platform} has no memory files")
+    descriptor = os.memfd_create("designer_vision")
+    try:
+        os.ftruncate(descriptor, size)
+        yield Path(f"/proc/{os.getpid()}/fd/{descriptor}")
+    finally:
+        os.close(descriptor)
 
 
 def in_order(work: Callable[[int], Result], count: int) -> Iterator[Result]:

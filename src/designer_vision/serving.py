@@ -27,7 +27,7 @@ from designer_vision.scoring import BATCH_SIZE, Scorer, fit_for
 from designer_vision.transforms import check_size
 
 IMAGE = "image"
-REQUIREMENTS = ("msgspec", "numpy", "pandas", "pillow", "pyarrow", "pyyaml", "torch", "torchvision")
+REQUIREMENTS = ("msgspec", "numpy", "pandas", "pillow", "pyarrow", "pyyaml", "simplejpeg", "torch", "torchvision")
 
 
 def write_mlflow_files(folder: Path, labels: tuple[str, ...]) -> None:

@@ -20,11 +20,13 @@ class Settings:
     Attributes:
         precision: DESIGNER_VISION_PRECISION, the number format that networks are trained in.
         data_workers: DESIGNER_VISION_DATA_WORKERS, processes that decode images for each training process.
+        cache_megabytes: DESIGNER_VISION_CACHE_MB, memory for decoded images on each node.
         process_group_timeout: DESIGNER_VISION_PROCESS_GROUP_TIMEOUT, seconds that ranks wait for each other.
     """
 
     precision: str | None = None
     data_workers: int | None = None
+    cache_megabytes: int | None = None
     process_group_timeout: timedelta = timedelta(minutes=10)
 
     @classmethod
@@ -42,6 +44,7 @@ class Settings:
         return cls(
             precision,
             _whole_number(variables, "DATA_WORKERS", 0),
+            _whole_number(variables, "CACHE_MB", 0),
             cls.process_group_timeout if timeout is None else timedelta(seconds=timeout),
         )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -168,8 +169,12 @@ class FitToNetwork:
         """Uint8 [3, any height, any width] to uint8 [3, *size]; `check_size` tells whether the operations got there."""
         if tuple(image.shape[-2:]) == self.size:
             return image
-        fitted: Tensor = compose(self.operations)(image)
+        fitted: Tensor = self._composed(image)
         return fitted
+
+    @cached_property
+    def _composed(self) -> nn.Sequential:
+        return compose(self.operations)
 
 
 def check_size(image: Tensor, size: Size) -> None:

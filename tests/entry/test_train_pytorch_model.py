@@ -43,6 +43,7 @@ def test_metrics_and_log_lines_name_every_epoch(untrained_model: Path, datasets:
         assert f"epoch {number}/2 | " in result.stdout
     for field in (" images/s | loss ", " | error ", " | learning rate ", " left", " | top-1 "):
         assert field in result.stdout
+    assert "kept in memory once decoded: 36 of 36 images to train, 0 MB\n" in result.stdout
     (run,) = mlflow.MlflowClient().search_runs(["0"])
     assert set(run.data.metrics) == {
         "Train images per second", "Train loss", "Train error", "Valid loss",
@@ -50,6 +51,17 @@ def test_metrics_and_log_lines_name_every_epoch(untrained_model: Path, datasets:
     }  # fmt: skip
     history = mlflow.MlflowClient().get_metric_history(run.info.run_id, "Valid loss")
     assert [metric.step for metric in history] == [1, 2]
+
+
+def test_a_model_is_the_same_whether_images_are_kept_in_memory_or_not(
+    untrained_model: Path, datasets: tuple[Path, Path], trained_model: Path, tmp_path: Path
+) -> None:
+    flags = training_flags(untrained_model, *datasets, tmp_path / "out", epochs=2)
+    result = run_entry("train_pytorch_model", {"DESIGNER_VISION_CACHE_MB": "0"}, **flags)
+    assert result.returncode == 0, result.stderr
+    assert "kept in memory" not in result.stdout
+    kept, read_anew = read_model_directory(trained_model).weights, read_model_directory(tmp_path / "out").weights
+    assert all(torch.equal(kept[name], read_anew[name]) for name in kept)
 
 
 def test_plain_folders_of_unequal_photos_get_the_default_transformation(

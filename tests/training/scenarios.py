@@ -7,6 +7,7 @@ Each scenario prints nothing and writes FOLDER/rank_<rank>.pt.
 
 from __future__ import annotations
 
+import shutil
 import sys
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from designer_vision.cache import shared_cache
 from designer_vision.entry.command_line import leave
 from designer_vision.errors import DesignerError
 from designer_vision.images import encode_png
@@ -112,6 +114,17 @@ def poison(trainer: Trainer, rank: int, step: int) -> None:
     trainer.to_device = to_device  # type: ignore[method-assign]
 
 
+def remove_after_validation(trainer: Trainer, images: Path) -> None:
+    """Let the first validation end with this rank's training images gone."""
+    original = trainer.validate
+
+    def validate(number: int):
+        shutil.rmtree(images, ignore_errors=True)
+        return original(number)
+
+    trainer.validate = validate  # type: ignore[method-assign]
+
+
 class Contrary(Ranks):
     """Ranks whose validation losses go apart: the main one's falls every epoch, the others' rise by more."""
 
@@ -131,6 +144,15 @@ def run(scenario: str, folder: Path) -> dict:
             trainer = make_trainer(folder / f"data_{ranks.rank}", ranks, parameters(), network=small_network(True))
         elif scenario == "validation of one image":
             trainer = make_trainer(folder / f"data_{ranks.rank}", ranks, parameters(), validate=1)
+        elif scenario == "decoded once":
+            data = folder / f"data_{ranks.rank}"
+            read_anew = make_trainer(data, ranks, parameters()).train()
+            with shared_cache(np.full((24, 2), SIZE), 10**6, ranks.is_first_of_node, ranks.told_by_first_of_node) as cache:
+                trainer = make_trainer(data, ranks, parameters(), workers=1)
+                trainer.training.cache = cache
+                remove_after_validation(trainer, data / "train")
+                decoded_once = trainer.train()
+            return {"losses": [[epoch.training.loss for epoch in result.history] for result in (read_anew, decoded_once)]}
         elif scenario == "patience":
             trainer = make_trainer(folder / f"data_{ranks.rank}", ranks, parameters(epochs=50, learning_rate=1e-9, patience=2))
             trainer.ranks = Contrary(**vars(ranks))

@@ -162,6 +162,13 @@ def test_early_stopping_stops_every_rank_together(tmp_path: Path) -> None:
     assert len(first["history"]) == len(second["history"]) == 3
 
 
+def test_ranks_of_a_node_share_what_each_decoded_and_training_is_the_same_for_it(tmp_path: Path) -> None:
+    for result in on_ranks("decoded once", tmp_path, world=2):
+        read_anew, decoded_once = result["losses"]
+        assert len(decoded_once) == 2  # the second epoch has no files to read
+        assert decoded_once == read_anew
+
+
 def test_a_loss_that_is_not_finite_on_one_rank_stops_all_with_the_same_words(tmp_path: Path) -> None:
     first, second = on_ranks("infinite loss", tmp_path, world=2)
     assert first == second

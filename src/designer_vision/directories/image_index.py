@@ -125,6 +125,13 @@ class ImageIndex:
         probed = np.unique(np.linspace(0, len(self) - 1, num=min(PROBES, len(self)), dtype=np.int64))
         return sorted({images.size(images.read(self.path(int(i))), self.path(int(i))) for i in probed})
 
+    def all_sizes(self) -> npt.NDArray[np.int32]:
+        """The height and width of each image, [n, 2]; where they were not recorded, the largest of `known_sizes` for all."""
+        if self.sizes.all():
+            return self.sizes
+        largest = max(self.known_sizes(), key=lambda size: size[0] * size[1])
+        return np.broadcast_to(np.array(largest, np.int32), (len(self), 2))
+
     def labeled(self) -> ImageIndex:
         """The rows that have a label.
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from designer_vision import networks
+from designer_vision.cache import PixelCache, Sizes, shared_cache
 from designer_vision.directories.image_directory import read_image_directory
 from designer_vision.directories.image_index import ImageIndex
 from designer_vision.directories.manifest import publishing
@@ -26,7 +27,7 @@ from designer_vision.directories.model_directory import (
 from designer_vision.entry.command_line import INTEGER, NUMBER, parameter, port, run
 from designer_vision.errors import InvalidDatasetError, TrainingDivergedError
 from designer_vision.loader import ImageDataset, worker_count
-from designer_vision.machine import available_cpus, keep_freed_memory
+from designer_vision.machine import available_cpus, available_memory, keep_freed_memory
 from designer_vision.settings import Settings
 from designer_vision.tracking import Tracker
 from designer_vision.training.parameters import Parameters
@@ -37,6 +38,8 @@ from designer_vision.training.ranks import Ranks
 from designer_vision.training.trainer import Epoch, Hardware, Listener, Result, Trainer
 
 CHECKPOINT = "checkpoint"
+SHARE_OF_MEMORY = 0.25
+"""Of what is free at the start, for decoded images: the network and the page cache need the rest."""
 
 
 @click.command()
@@ -102,10 +105,11 @@ def main(
             progress.epoch(epoch)
             tracker.log_metrics(epoch.metrics(), epoch.number)
 
+        caches = keep_decoded(stack, training, validation, preparation, parameters.epochs, ranks, settings)
         trainer = Trainer(
             network,
-            ImageDataset(training, preparation.prepare, preparation.size, preparation.random_operations, seed),
-            ImageDataset(validation, preparation.evaluation, preparation.size),
+            ImageDataset(training, preparation.prepare, preparation.size, preparation.random_operations, seed, caches[0]),
+            ImageDataset(validation, preparation.evaluation, preparation.size, cache=caches[1]),
             parameters,
             ranks,
             hardware,
@@ -138,6 +142,35 @@ def choose_hardware(ranks: Ranks, device: torch.device, settings: Settings) -> H
         keep_freed_memory()
     workers = worker_count(available_cpus(), ranks.local_world_size, device, settings.data_workers)
     return Hardware(device, choose_precision(device, settings.precision), workers)
+
+
+def keep_decoded(
+    stack: ExitStack,
+    training: ImageIndex,
+    validation: ImageIndex,
+    preparation: Preparation,
+    epochs: int,
+    ranks: Ranks,
+    settings: Settings,
+) -> tuple[PixelCache | None, PixelCache | None]:
+    """Caches of the training and the validation images, shared by the processes of this node while the stack is open."""
+    budget = 0
+    if ranks.is_first_of_node and epochs > 1:
+        forced = settings.cache_megabytes
+        budget = int(available_memory() * SHARE_OF_MEMORY) if forced is None else forced * 10**6
+    fitted = np.array([preparation.size], np.int32)
+    prepared = np.broadcast_to(fitted, (len(training), 2)) if preparation.operations else training.all_sizes()
+
+    def cache(sizes: Sizes, budget: int) -> PixelCache | None:
+        return stack.enter_context(shared_cache(sizes, budget, ranks.is_first_of_node, ranks.told_by_first_of_node))
+
+    to_train = cache(prepared, budget)
+    to_validate = cache(np.broadcast_to(fitted, (len(validation), 2)), budget - (to_train.size if to_train else 0))
+    if ranks.is_main:
+        for name, images, kept in (("train", training, to_train), ("validate", validation, to_validate)):
+            if kept is not None:
+                print(f"kept in memory once decoded: {len(kept)} of {len(images)} images to {name}, {kept.size / 1e6:.0f} MB")
+    return to_train, to_validate
 
 
 def with_same_classes(labels: tuple[str, ...], training: ImageIndex, validation: ImageIndex) -> tuple[ImageIndex, ImageIndex]:

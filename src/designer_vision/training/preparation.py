@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,10 +37,10 @@ class Preparation:
     size: Size
     evaluation: FitToNetwork
 
-    def prepare(self, image: Tensor) -> Tensor:
+    @property
+    def prepare(self) -> Callable[[Tensor], Tensor]:
         """What every training image goes through first: uint8 [3, height, width] to the same."""
-        prepared: Tensor = compose(self.operations)(image)
-        return prepared
+        return compose(self.operations)
 
 
 def plan_preparation(

@@ -30,6 +30,7 @@ class Ranks:
         node: what tells this node from the others.
         main_address, main_port: where rank 0 listens.
         local_world_size: number of processes on this node, known once they have met (`connected`).
+        is_first_of_node: no process of this node has a lower rank; known then too.
     """
 
     rank: int = 0
@@ -39,6 +40,7 @@ class Ranks:
     main_address: str = "127.0.0.1"
     main_port: int = DEFAULT_PORT
     local_world_size: int = 1
+    is_first_of_node: bool = True
 
     @property
     def is_main(self) -> bool:
@@ -122,7 +124,16 @@ class Ranks:
                 f"rank {self.rank} could not meet the {self.world_size} processes at "
                 f"{self.main_address}:{self.main_port}: {str(error).splitlines()[0]}"
             ) from error
-        return store, replace(self, local_world_size=nodes.count(self.node))
+        first = self.node not in nodes[: self.rank]
+        return store, replace(self, local_world_size=nodes.count(self.node), is_first_of_node=first)
+
+    def told_by_first_of_node(self, text: str) -> str:
+        """What the first process of this node says; every process of the job must ask."""
+        if self.world_size == 1:
+            return text
+        told: list[tuple[str, str]] = [("", "")] * self.world_size
+        dist.all_gather_object(told, (self.node, text))
+        return next(said for node, said in told if node == self.node)
 
     def sum(self, values: Tensor) -> Tensor:
         """The element-wise sum of a tensor over all processes, in place."""
