@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from designer_vision.architectures import Architecture
 from designer_vision.directories.image_directory import ImageDirectoryWriter
 from designer_vision.directories.image_index import ImageInfo, Row
 from designer_vision.directories.manifest import hash_of_bytes
 from designer_vision.images import encode_png
-from designer_vision.networks import Architecture
 
 ROOT = Path(__file__).parent.parent
 COLORS = {"blue": (30, 30, 220), "green": (30, 220, 30), "red": (220, 30, 30)}

@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from designer_vision import networks
+from designer_vision.architectures import DENSENETS, RESNETS, Architecture
 from designer_vision.errors import PretrainedWeightsError
-from designer_vision.networks import Architecture
 
 
-@pytest.mark.parametrize("name", [*networks.RESNETS, *networks.DENSENETS])
+@pytest.mark.parametrize("name", [*RESNETS, *DENSENETS])
 def test_every_network_of_the_list_has_a_head_for_the_classes(name: str) -> None:
     with torch.device("meta"):
         network = networks.build(Architecture(name), 7)

@@ -5,20 +5,15 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pickle import UnpicklingError
 
 import torch
 import torchvision
 from torch import Tensor, nn
 
+from designer_vision.architectures import Architecture
 from designer_vision.errors import PretrainedWeightsError
 
-RESNETS = (
-    "resnet18", "resnet34", "resnet50", "resnet101", "resnet152",
-    "resnext50_32x4d", "resnext101_32x8d", "wide_resnet50_2", "wide_resnet101_2",
-)  # fmt: skip
-DENSENETS = ("densenet121", "densenet161", "densenet169", "densenet201")
 IMAGENET_CLASSES = 1000
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PLAIN_MEAN, PLAIN_STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
@@ -26,25 +21,6 @@ WEIGHTS = "IMAGENET1K_V1"
 """The weights that the classic module fetched; V2 of some networks scores higher but wants another resize."""
 
 SECONDS_WITHOUT_AN_ANSWER = 20
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """Which network, without its weights.
-
-    Attributes:
-        model_name: one of RESNETS or DENSENETS.
-        zero_init_residual: start each residual branch at zero (ResNet only).
-        memory_efficient: recompute activations to save memory (DenseNet only).
-    """
-
-    model_name: str
-    zero_init_residual: bool = False
-    memory_efficient: bool = False
-
-    @property
-    def is_resnet(self) -> bool:
-        return self.model_name in RESNETS
 
 
 def build(architecture: Architecture, num_classes: int, seed: int | None = None) -> nn.Module:

@@ -10,9 +10,9 @@ import torch
 import yaml
 
 from designer_vision import networks
+from designer_vision.architectures import Architecture
 from designer_vision.directories.model_directory import Model, read_model_directory, untrained, write_model_directory
 from designer_vision.errors import InvalidModelDirectoryError
-from designer_vision.networks import Architecture
 
 CLASSIC = "azureml.designer.modules.dl.pytorch.initialize_models.vision.classification"
 CLASSIC_SPEC = f"""

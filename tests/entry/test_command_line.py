@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import run_entry
 
+from designer_vision import entry
 from designer_vision.entry.command_line import BOOLEAN, INTEGER, NUMBER
 from designer_vision.errors import ParameterParsingError
 
@@ -72,3 +74,12 @@ def test_a_process_ends_after_its_exit_functions_but_without_taking_the_interpre
     )
     process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (process.returncode, process.stdout.split("\n")) == (0, ["work", "exit function", ""])
+
+
+@pytest.mark.parametrize("path", sorted(Path(entry.__file__).parent.glob("[a-z]*.py")), ids=lambda path: path.stem)
+def test_flags_are_read_before_anything_slow_is_imported(path: Path) -> None:
+    program = (
+        f"import sys, designer_vision.entry.{path.stem}\n"
+        "print(sorted({'torch', 'numpy', 'pandas', 'mlflow', 'PIL', 'sklearn', 'pyarrow'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -27,6 +27,7 @@ import yaml
 from torch import Tensor, nn
 
 from designer_vision import networks
+from designer_vision.architectures import DENSENETS, RESNETS, Architecture
 from designer_vision.directories.image_directory import SAMPLES, SCHEMA, schema
 from designer_vision.directories.manifest import (
     Manifest,
@@ -39,7 +40,6 @@ from designer_vision.directories.manifest import (
     write_manifest,
 )
 from designer_vision.errors import InvalidModelDirectoryError
-from designer_vision.networks import Architecture
 from designer_vision.transforms import Operation, Size
 
 TYPE = "ModelDirectory"
@@ -47,8 +47,8 @@ SPEC, WEIGHTS, LABELS = "model_spec.yaml", "model", "index_to_label.csv"
 PREFIX = "model."
 MODULES = "azureml.designer.modules.dl.pytorch.initialize_models.vision.classification"
 FAMILIES = {
-    (f"{MODULES}.resnet", "ResNet"): networks.RESNETS,
-    (f"{MODULES}.densenet", "DenseNet"): networks.DENSENETS,
+    (f"{MODULES}.resnet", "ResNet"): RESNETS,
+    (f"{MODULES}.densenet", "DenseNet"): DENSENETS,
 }
 NORMALIZER = ("azureml.designer.core.model.model_spec.builtin_model_meta.pre_processor", "ImageNormalizer")
 
@@ -155,7 +155,7 @@ def read_model_directory(folder: Path) -> Model:
     if known is None or params.model_name not in known:
         raise InvalidModelDirectoryError(
             f"{folder / spec_name} names {extras.class_name} {params.model_name!r} of {extras.module}; "
-            f"expected a network made by ResNet ({', '.join(networks.RESNETS)}) or DenseNet ({', '.join(networks.DENSENETS)})"
+            f"expected a network made by ResNet ({', '.join(RESNETS)}) or DenseNet ({', '.join(DENSENETS)})"
         )
     architecture = Architecture(params.model_name, bool(params.zero_init_residual), bool(params.memory_efficient))
     labels = _read_labels(folder, spec.label_map_file, manifest) if spec.label_map_file else ()

@@ -1,87 +1,23 @@
-"""Apply Image Transformation: do what can be done once, and leave what is random to the training."""
+"""The command line of Apply Image Transformation."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
-import torch
-from torch import Tensor
 
-from designer_vision import images, transforms
-from designer_vision.directories.image_directory import ImageDirectoryWriter, read_image_directory
-from designer_vision.directories.image_index import ImageIndex, Operations
-from designer_vision.directories.manifest import hash_of_bytes
-from designer_vision.directories.transformation_directory import read_transformation_directory
 from designer_vision.entry.command_line import Choice, parameter, port, run
-from designer_vision.machine import in_order
-
-FOR_TRAINING, FOR_INFERENCE = "For training", "For inference"
 
 
 @click.command()
-@parameter("mode", Choice((FOR_TRAINING, FOR_INFERENCE)))
+@parameter("mode", Choice(("For training", "For inference")))
 @port("input_image_transformation")
 @port("input_image_directory")
 @port("output_image_directory")
 def parse(mode: str, input_image_transformation: Path, input_image_directory: Path, output_image_directory: Path) -> None:
+    from designer_vision.components.apply_image_transformation import main
+
     main(mode, input_image_transformation, input_image_directory, output_image_directory)
-
-
-def main(mode: str, input_image_transformation: Path, input_image_directory: Path, output_image_directory: Path) -> None:
-    """Write the images, transformed, as PNG files.
-
-    For training, the operations up to the first random one are done here; the others are recorded, and Train PyTorch
-    Model draws them anew in every epoch. For inference, random operations are left out.
-
-    Raises:
-        InvalidTransformationDirectoryError: an operation is unknown or makes no image.
-        InvalidDatasetError: the first image that cannot be read.
-    """
-    chosen = transforms.check(read_transformation_directory(input_image_transformation), input_image_transformation)
-    index = read_image_directory(input_image_directory)
-    now, later = plan(chosen, mode, index.random_operations)
-    start = time.perf_counter()
-    writer = ImageDirectoryWriter(
-        output_image_directory,
-        index.classes,
-        transformation=[*index.transformation, *now],
-        random_operations=later,
-    )
-    with writer:
-        for number, (content, height, width) in enumerate(transformed(index, now)):
-            row = index.row(number)
-            row.image_info.height, row.image_info.width = height, width
-            row.image_info.content_hash = hash_of_bytes(content)
-            writer.add(content, ".png", row)
-    print(f"done: {now or 'nothing'}; left to the training: {later or 'nothing'}")
-    print(f"{len(index)} images transformed, {len(index) / (time.perf_counter() - start):.1f} images/s")
-
-
-def plan(chosen: Operations, mode: str, pending: Operations) -> tuple[Operations, Operations]:
-    """What to do now and what to leave to the training; `pending` is what an earlier Apply left.
-
-    What comes behind a pending random operation has to wait with it.
-    """
-    if mode == FOR_INFERENCE:
-        return transforms.for_inference([*pending, *chosen]), []
-    if pending:
-        return [], [*pending, *chosen]
-    return transforms.split_at_first_random(chosen)
-
-
-def transformed(index: ImageIndex, operations: Operations) -> Iterator[tuple[bytes, int, int]]:
-    """PNG bytes, height and width of every image after the operations, in order, from all CPUs."""
-    apply = transforms.compose(operations)
-    torch.set_num_threads(1)
-    yield from in_order(lambda number: _transform(apply, index.path(number)), len(index))
-
-
-def _transform(apply: Callable[[Tensor], Tensor], path: Path) -> tuple[bytes, int, int]:
-    image = apply(torch.from_numpy(images.decode(images.read(path), path)).permute(2, 0, 1))
-    return images.encode_png(image.permute(1, 2, 0).numpy()), image.shape[1], image.shape[2]
 
 
 if __name__ == "__main__":

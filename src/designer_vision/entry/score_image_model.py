@@ -1,23 +1,12 @@
-"""Score Image Model: a trained network's probabilities and labels for a directory of images."""
+"""The command line of Score Image Model."""
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import click
-import torch
 
-from designer_vision.directories.data_frame_directory import ScoredSet, write_data_frame_directory
-from designer_vision.directories.image_directory import read_image_directory
-from designer_vision.directories.image_index import NO_LABEL, ImageIndex
-from designer_vision.directories.model_directory import read_model_directory
 from designer_vision.entry.command_line import port, run
-from designer_vision.errors import InvalidModelDirectoryError
-from designer_vision.loader import worker_count
-from designer_vision.machine import available_cpus, keep_freed_memory
-from designer_vision.scoring import score
-from designer_vision.settings import Settings
 
 
 @click.command()
@@ -25,36 +14,9 @@ from designer_vision.settings import Settings
 @port("dataset")
 @port("scored_dataset")
 def parse(trained_model: Path, dataset: Path, scored_dataset: Path) -> None:
+    from designer_vision.components.score_image_model import main
+
     main(trained_model, dataset, scored_dataset)
-
-
-def main(trained_model: Path, dataset: Path, scored_dataset: Path) -> None:
-    """Score every image and write the DataFrameDirectory.
-
-    Raises:
-        InvalidModelDirectoryError: the model is not a trained one.
-        InvalidDatasetError: the first image that cannot be read.
-    """
-    model = read_model_directory(trained_model)
-    if not model.is_trained:
-        raise InvalidModelDirectoryError(f"{trained_model} is an untrained model; connect the output of Train PyTorch Model")
-    index = read_image_directory(dataset)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device.type == "cpu":
-        keep_freed_memory()
-    workers = worker_count(available_cpus(), 1, device, Settings.from_environment().data_workers)
-    start = time.perf_counter()
-    probabilities = score(model, index, device, workers)
-    seconds = time.perf_counter() - start
-    write_data_frame_directory(scored_dataset, ScoredSet(model.labels, probabilities, index.ids, categories(index)))
-    print(f"{len(index)} images scored, {len(index) / seconds:.1f} images/s")
-
-
-def categories(index: ImageIndex) -> list[str | None] | None:
-    """The true labels in row order; None for an unlabelled directory."""
-    if not index.is_labeled:
-        return None
-    return [None if label == NO_LABEL else index.classes[label] for label in index.labels]
 
 
 if __name__ == "__main__":

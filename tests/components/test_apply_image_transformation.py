@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from conftest import make_image_directory, run_entry
 
+from designer_vision.components.apply_image_transformation import FOR_INFERENCE, FOR_TRAINING, main, plan
 from designer_vision.directories.image_directory import read_image_directory
 from designer_vision.directories.manifest import hash_of_file
 from designer_vision.directories.transformation_directory import write_transformation_directory
-from designer_vision.entry.apply_image_transformation import FOR_INFERENCE, FOR_TRAINING, main, plan
 from designer_vision.errors import InvalidDatasetError, InvalidTransformationDirectoryError
 
 OPERATIONS = [["Resize", 24], ["CenterCrop", 20], ["RandomHorizontalFlip", {}], ["Pad", 2]]

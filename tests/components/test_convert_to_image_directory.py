@@ -10,9 +10,9 @@ import pytest
 from conftest import COLORS, make_image_directory, make_photos
 from PIL import Image
 
+from designer_vision.components.convert_to_image_directory import main
 from designer_vision.directories.image_directory import read_image_directory
 from designer_vision.directories.manifest import hash_of_file
-from designer_vision.entry.convert_to_image_directory import main
 from designer_vision.errors import InvalidDatasetError
 
 

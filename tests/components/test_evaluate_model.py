@@ -6,8 +6,8 @@ from pathlib import Path
 import mlflow
 import numpy as np
 
+from designer_vision.components.evaluate_model import main
 from designer_vision.directories.data_frame_directory import ScoredSet, write_data_frame_directory
-from designer_vision.entry.evaluate_model import main
 
 
 def write_scored(folder: Path, predicted: list[int]) -> Path:

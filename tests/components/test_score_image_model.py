@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from conftest import make_photos
 
+from designer_vision.components.score_image_model import main
 from designer_vision.directories.data_frame_directory import read_data_frame_directory
-from designer_vision.entry.score_image_model import main
 from designer_vision.errors import InvalidModelDirectoryError
 
 

@@ -10,11 +10,11 @@ import torch
 from conftest import make_image_directory, make_photos, run_entry, training_flags
 
 from designer_vision import networks
+from designer_vision.architectures import Architecture
+from designer_vision.components.train_pytorch_model import initial_network, keep_best, main, train, with_same_classes
 from designer_vision.directories.image_directory import read_image_directory
 from designer_vision.directories.model_directory import Model, read_model_directory
-from designer_vision.entry.train_pytorch_model import initial_network, keep_best, main, train, with_same_classes
 from designer_vision.errors import InvalidDatasetError, InvalidModelDirectoryError, NotLabeledDatasetError, TrainingDivergedError
-from designer_vision.networks import Architecture
 from designer_vision.training.metrics import Averages
 from designer_vision.training.parameters import Parameters
 from designer_vision.training.trainer import Epoch

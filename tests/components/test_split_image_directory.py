@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from conftest import make_image_directory, make_photos
 
+from designer_vision.components.split_image_directory import main, split
 from designer_vision.directories.image_directory import read_image_directory
-from designer_vision.entry.split_image_directory import main, split
 from designer_vision.errors import InvalidDatasetError, NotInRangeValueError
 
 

@@ -1,0 +1,248 @@
+"""Train PyTorch Model: train an untrained, pretrained or trained network on labelled images, on one or many processes."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from designer_vision import networks
+from designer_vision.cache import PixelCache, Sizes, shared_cache
+from designer_vision.directories.image_directory import read_image_directory
+from designer_vision.directories.image_index import ImageIndex
+from designer_vision.directories.manifest import publishing
+from designer_vision.directories.model_directory import (
+    Model,
+    read_model_directory,
+    write_model_directory,
+    write_model_files,
+)
+from designer_vision.errors import InvalidDatasetError, TrainingDivergedError
+from designer_vision.loader import ImageDataset, worker_count
+from designer_vision.machine import available_cpus, available_memory, keep_freed_memory
+from designer_vision.settings import Settings
+from designer_vision.tracking import Tracker
+from designer_vision.training.parameters import Parameters
+from designer_vision.training.precision import choose_precision
+from designer_vision.training.preparation import Preparation, plan_preparation
+from designer_vision.training.progress import Progress
+from designer_vision.training.ranks import Ranks
+from designer_vision.training.trainer import Epoch, Hardware, Listener, Result, Trainer
+
+CHECKPOINT = "checkpoint"
+SHARE_OF_MEMORY = 0.25
+"""Of what is free at the start, for decoded images: the network and the page cache need the rest."""
+
+
+def main(
+    untrained_model: Path, training_dataset: Path, validation_dataset: Path, parameters: Parameters, trained_model: Path
+) -> None:
+    """Train, and write the best epoch's network to `trained_model`.
+
+    Every process of the job calls this with the same arguments; the main one writes.
+
+    Raises:
+        DesignerError: an input cannot be used, the processes do not fit the machine, or the loss is not finite.
+    """
+    ranks = Ranks.from_environment()
+    settings = Settings.from_environment()
+    model = read_model_directory(untrained_model)
+    training, validation = with_same_classes(
+        model.labels, read_image_directory(training_dataset).labeled(), read_image_directory(validation_dataset).labeled()
+    )
+    preparation = plan_preparation(training.folder, training.known_sizes(), training.transformation, training.random_operations)
+    seed = parameters.torch_seed
+    network = initial_network(model, training.classes, seed)
+    with ExitStack() as stack:
+        ranks, device = stack.enter_context(ranks.connected(torch.cuda.device_count(), settings.process_group_timeout))
+        hardware = choose_hardware(ranks, device, settings)
+        if ranks.is_main:
+            describe(model, training, validation, preparation, parameters, ranks, hardware)
+            stack.enter_context(publishing(trained_model))
+        tracker = stack.enter_context(Tracker(enabled=ranks.is_main))
+        progress = stack.enter_context(Progress(parameters.epochs, len(training), ranks))
+
+        def as_model(epoch: Epoch, weights: Mapping[str, Tensor]) -> Model:
+            return Model(
+                model.architecture,
+                weights,
+                labels=training.classes,
+                mean=model.mean,
+                std=model.std,
+                operations=preparation.evaluation.operations,
+                size=preparation.size,
+                training=asdict(parameters) | {"processes": ranks.world_size, "epoch": epoch.number, **epoch.metrics()},
+            )
+
+        def keep(epoch: Epoch, weights: Mapping[str, Tensor]) -> None:
+            keep_best(trained_model / CHECKPOINT, as_model(epoch, weights), epoch, training_dataset)
+
+        def tell(epoch: Epoch) -> None:
+            progress.epoch(epoch)
+            tracker.log_metrics(epoch.metrics(), epoch.number)
+
+        caches = keep_decoded(stack, training, validation, preparation, parameters.epochs, ranks, settings)
+        trainer = Trainer(
+            network,
+            ImageDataset(training, preparation.prepare, preparation.size, preparation.random_operations, seed, caches[0]),
+            ImageDataset(validation, preparation.evaluation, preparation.size, cache=caches[1]),
+            parameters,
+            ranks,
+            hardware,
+            model.mean,
+            model.std,
+            Listener(progress.iteration, tell, keep, progress.step) if ranks.is_main else Listener(),
+        )
+        result = train(trainer, trained_model / CHECKPOINT)
+        if ranks.is_main:
+            from designer_vision.serving import write_mlflow_files
+
+            write_mlflow_files(trained_model, training.classes)
+            write_model_files(trained_model, as_model(result.best, result.weights), training_dataset)
+            shutil.rmtree(trained_model / CHECKPOINT)
+            progress.result(result, parameters, trained_model)
+
+
+def choose_hardware(ranks: Ranks, device: torch.device, settings: Settings) -> Hardware:
+    """What this process computes with: its GPU, or its share of the node's CPUs."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        gpus = torch.cuda.device_count()
+        if ranks.is_main and ranks.local_world_size < gpus:
+            print(
+                f"warning: {ranks.local_world_size} of the {gpus} GPUs of this node are used; "
+                f"set process_count_per_instance to {gpus}"
+            )
+    else:
+        torch.set_num_threads(max(1, available_cpus() // ranks.local_world_size))
+        keep_freed_memory()
+    workers = worker_count(available_cpus(), ranks.local_world_size, device, settings.data_workers)
+    return Hardware(device, choose_precision(device, settings.precision), workers)
+
+
+def keep_decoded(
+    stack: ExitStack,
+    training: ImageIndex,
+    validation: ImageIndex,
+    preparation: Preparation,
+    epochs: int,
+    ranks: Ranks,
+    settings: Settings,
+) -> tuple[PixelCache | None, PixelCache | None]:
+    """Caches of the training and the validation images, shared by the processes of this node while the stack is open."""
+    budget = 0
+    if ranks.is_first_of_node and epochs > 1:
+        forced = settings.cache_megabytes
+        budget = int(available_memory() * SHARE_OF_MEMORY) if forced is None else forced * 10**6
+    fitted = np.array([preparation.size], np.int32)
+    prepared = np.broadcast_to(fitted, (len(training), 2)) if preparation.operations else training.all_sizes()
+
+    def cache(sizes: Sizes, budget: int) -> PixelCache | None:
+        return stack.enter_context(shared_cache(sizes, budget, ranks.is_first_of_node, ranks.told_by_first_of_node))
+
+    to_train = cache(prepared, budget)
+    to_validate = cache(np.broadcast_to(fitted, (len(validation), 2)), budget - (to_train.size if to_train else 0))
+    if ranks.is_main:
+        for name, images, kept in (("train", training, to_train), ("validate", validation, to_validate)):
+            if kept is not None:
+                print(f"kept in memory once decoded: {len(kept)} of {len(images)} images to {name}, {kept.size / 1e6:.0f} MB")
+    return to_train, to_validate
+
+
+def with_same_classes(labels: tuple[str, ...], training: ImageIndex, validation: ImageIndex) -> tuple[ImageIndex, ImageIndex]:
+    """Both sets with the network's classes: matched by name, whatever numbers each folder has.
+
+    Args:
+        labels: of a model to fine-tune, in its order; it is kept where its classes are the training set's.
+        training: its classes decide, otherwise in their own order.
+        validation: may lack some of them.
+
+    Raises:
+        InvalidDatasetError: training has only one class, or validation has one that training lacks.
+    """
+    if len(training.classes) < 2:
+        raise InvalidDatasetError(f"{training.folder} has one class, {training.classes[0]!r}; at least two are needed to train")
+    classes = labels if set(labels) == set(training.classes) else training.classes
+    numbers = {name: number for number, name in enumerate(classes)}
+    unknown = [name for name in validation.classes if name not in numbers]
+    if unknown:
+        raise InvalidDatasetError(
+            f"{validation.folder} has classes that {training.folder} does not have: {', '.join(unknown[:5])}; "
+            "both must come from the same set of classes"
+        )
+
+    def renumbered(index: ImageIndex) -> ImageIndex:
+        return index.relabeled(classes, np.array([numbers[name] for name in index.classes], dtype=np.int32)[index.labels])
+
+    return renumbered(training), renumbered(validation)
+
+
+def initial_network(model: Model, classes: tuple[str, ...], seed: int) -> nn.Module:
+    """The network to start from: the same on every rank.
+
+    An untrained one draws its weights from the seed; a pretrained or trained one keeps its own, with a new head unless
+    the classes are the same.
+    """
+    if not model.is_trained and not model.pretrained:
+        return networks.build(model.architecture, len(classes), seed)
+    network = model.network()
+    if model.labels != classes:
+        networks.replace_head(network, len(classes), seed)
+    return network
+
+
+def keep_best(folder: Path, model: Model, epoch: Epoch, dataset: Path) -> None:
+    """Write the best epoch so far as a ModelDirectory of its own, then remove the one it beats."""
+    beaten = list(folder.glob("epoch_*"))
+    write_model_directory(folder / f"epoch_{epoch.number}", model, dataset)
+    for former in beaten:
+        shutil.rmtree(former)
+
+
+def train(trainer: Trainer, checkpoint: Path) -> Result:
+    """Train; when the loss is not finite, the error also says where the best earlier epoch is kept."""
+    try:
+        return trainer.train()
+    except TrainingDivergedError as error:
+        kept = [folder.name for folder in checkpoint.glob("epoch_*")]
+        if not kept:
+            raise
+        raise TrainingDivergedError(f"{error.message}; the best epoch before that is kept in {checkpoint / kept[0]}") from error
+
+
+def describe(
+    model: Model,
+    training: ImageIndex,
+    validation: ImageIndex,
+    preparation: Preparation,
+    parameters: Parameters,
+    ranks: Ranks,
+    hardware: Hardware,
+) -> None:
+    """Say in a few lines what is about to happen."""
+    origin = "a trained model" if model.is_trained else "ImageNet" if model.pretrained else f"seed {parameters.random_seed}"
+    height, width = preparation.size
+    precision = str(hardware.precision).removeprefix("torch.")
+    print(f"network: {model.architecture.model_name}, weights from {origin}, {len(training.classes)} classes")
+    print(f"images: {len(training)} to train, {len(validation)} to validate, {height} x {width} pixels")
+    if preparation.operations:
+        print(f"the images have different sizes and no transformation: {preparation.operations} is applied to each")
+    if preparation.random_operations:
+        print(f"drawn anew in every epoch: {preparation.random_operations}")
+    print(
+        f"hardware: {ranks.world_size} process{'es' if ranks.world_size > 1 else ''} on {hardware.device.type}, {precision}, "
+        f"{hardware.workers} data workers each"
+    )
+    missing = sorted(set(training.classes) - {validation.classes[label] for label in np.unique(validation.labels)})
+    if missing:
+        print(f"warning: no validation image has the classes {', '.join(missing[:5])}")
+    if parameters.warmup_step_number >= parameters.epochs:
+        print("warning: warmup_step_number is not below epochs, so the learning rate only rises")
+    if parameters.learning_rate > 10:
+        print(f"warning: learning_rate is {parameters.learning_rate}, unusually high")
