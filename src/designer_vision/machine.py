@@ -29,6 +29,12 @@ def available_cpus() -> int:
     return os.cpu_count() or 1
 
 
+def give_back_freed_memory() -> None:
+    """Have glibc give back to the kernel what it holds of freed memory; nothing where the C library is another."""
+    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):
+        library.malloc_trim(0)
+
+
 def available_memory() -> int:
     """Bytes that can still be used before something has to give: of the machine, or of the container if that is less.
 

@@ -45,7 +45,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     folder = make_image_directory(
         tmp_path, per_class=2, size=(5, 7), transformation=[["Resize", 5]], random_operations=[["RandomCrop", 4]]
     )
-    index = read_image_directory(folder)
+    index = read_image_directory(folder, original_names=True)
     assert index.classes == tuple(sorted(COLORS))
     assert index.labels.tolist() == [0, 0, 1, 1, 2, 2]
     assert [index.names[number] for number in range(6)] == [

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,12 @@ rows = st.fixed_dictionaries(
 )
 
 
+def written(folder: Path, content: bytes) -> Path:
+    path = folder / "images.lst"
+    path.write_bytes(content)
+    return path
+
+
 def same(one: ImageIndex, other: ImageIndex) -> bool:
     arrays = ("labels", "sizes", "hashes", "ids")
     texts = ("names", "original_names")
@@ -50,26 +57,35 @@ def same(one: ImageIndex, other: ImageIndex) -> bool:
 @given(st.lists(rows, min_size=1, max_size=20), st.booleans(), st.booleans())
 def test_the_fast_reader_reads_what_the_strict_one_reads(rows: list[dict], labeled: bool, ascii_only: bool) -> None:
     content = "".join(json.dumps(row, ensure_ascii=ascii_only) + "\n" for row in rows).encode()
-    strict = index_rows(FOLDER, image_list._rows(FOLDER / "images.lst", content), labeled, {})
-    assert same(image_list._read_fast(FOLDER, content, labeled, {}), strict)
+    with tempfile.TemporaryDirectory() as folder:
+        path = written(Path(folder), content)
+        strict = index_rows(FOLDER, image_list._rows(path), labeled, {})
+        assert same(image_list._read_fast(path, FOLDER, labeled, {}, True), strict)
 
 
-def test_lists_longer_than_a_block_are_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_longer_than_a_block_are_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_list, "BLOCK", 1000)
     rows = [{"image_info": {"file_name": f"image/{n}.jpg"}, "category": f"class {n % 7}", "id": n} for n in range(500)]
     content = "\n".join(json.dumps(row) for row in rows).encode()
-    index = image_list._read_fast(FOLDER, content, True, {})
+    index = image_list._read_fast(written(tmp_path, content), FOLDER, True, {}, False)
     assert [index.names[n] for n in (0, 499)] == ["image/0.jpg", "image/499.jpg"]
     assert [index.classes[label] for label in index.labels] == [row["category"] for row in rows]
 
 
-def test_ids_that_are_texts_are_left_to_the_strict_reader() -> None:
+def test_original_names_are_held_for_those_who_ask(tmp_path: Path) -> None:
+    path = written(tmp_path, b'{"image_info": {"file_name": "image/0_0.jpg", "original_file_name": "cat/1.jpg"}}\n')
+    assert read_image_list(path, FOLDER, True, {}, original_names=True).original_names[0] == "cat/1.jpg"
+    without = read_image_list(path, FOLDER, True, {}, original_names=False)
+    assert (without.original_names[0], without.names[0]) == ("", "image/0_0.jpg")
+
+
+def test_ids_that_are_texts_are_left_to_the_strict_reader(tmp_path: Path) -> None:
     content = b'{"image_info": {"file_name": "a"}, "id": "x"}\n{"image_info": {"file_name": "b"}, "id": 7}\n'
-    assert read_image_list(FOLDER, "images.lst", content, True, {}).ids.tolist() == [0, 7]
+    assert read_image_list(written(tmp_path, content), FOLDER, True, {}).ids.tolist() == [0, 7]
 
 
 @pytest.mark.parametrize("name", ["", "/a", "../a", "a/../../b", "a\\u0000b"])
-def test_a_name_outside_the_folder_is_refused_with_its_line(name: str) -> None:
+def test_a_name_outside_the_folder_is_refused_with_its_line(tmp_path: Path, name: str) -> None:
     content = f'{{"image_info": {{"file_name": "a"}}}}\n{{"image_info": {{"file_name": "{name}"}}}}\n'.encode()
     with pytest.raises(InvalidDatasetError, match=r"images\.lst line 2: the file name"):
-        read_image_list(FOLDER, "images.lst", content, True, {})
+        read_image_list(written(tmp_path, content), FOLDER, True, {})

@@ -30,7 +30,7 @@ def main(mode: str, input_image_transformation: Path, input_image_directory: Pat
         InvalidDatasetError: the first image that cannot be read.
     """
     chosen = transforms.check(read_transformation_directory(input_image_transformation), input_image_transformation)
-    index = read_image_directory(input_image_directory)
+    index = read_image_directory(input_image_directory, original_names=True)
     now, later = plan(chosen, mode, index.random_operations)
     start = time.perf_counter()
     writer = ImageDirectoryWriter(

@@ -28,7 +28,7 @@ def main(input_dataset: Path, output_image_directory: Path) -> None:
     """
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="designer_vision_") as scratch:
-        index = read_image_directory(find_images(input_dataset, Path(scratch)))
+        index = read_image_directory(find_images(input_dataset, Path(scratch)), original_names=True)
         unreadable: list[str] = []
         writer = ImageDirectoryWriter(
             output_image_directory,

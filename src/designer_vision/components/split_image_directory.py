@@ -33,7 +33,7 @@ def main(
     """
     if not 0 < fraction < 1:
         raise NotInRangeValueError(f"fraction is {fraction}, it must be between 0 and 1")
-    index = read_image_directory(input_image_directory)
+    index = read_image_directory(input_image_directory, original_names=True)
     start = time.perf_counter()
     parts = split(index, fraction, random_seed)
     outputs = (output_image_directory1, output_image_directory2)

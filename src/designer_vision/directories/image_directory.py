@@ -29,6 +29,7 @@ from designer_vision.directories.manifest import (
     read_manifest,
     read_verified,
     refuse_unfinished,
+    verified,
     write_json,
     write_manifest,
 )
@@ -41,28 +42,31 @@ IMAGE_LIST, SCHEMA, SAMPLES, IMAGE_FOLDER = "images.lst", "_schema.json", "_samp
 # Reading
 
 
-def read_image_directory(folder: Path) -> ImageIndex:
+def read_image_directory(folder: Path, original_names: bool = False) -> ImageIndex:
     """Read an ImageDirectory, or a plain folder of images, without touching the images.
 
     A folder without `_meta.yaml` is a COCO `*.json` beside the images, class sub-folders (depth exactly one), or
     unlabelled images at any depth, in this order.
 
+    Args:
+        folder: that a port was connected to.
+        original_names: whether the index shall hold them; who copies rows needs them, and a million of them are 50 MB.
+
     Raises:
         InvalidDatasetError: the folder is unfinished or broken or has no images; with file and line.
     """
     refuse_unfinished(folder, InvalidDatasetError)
-    index = _read_classic(folder) if (folder / MANIFEST).exists() else _read_plain(folder)
+    index = _read_classic(folder, original_names) if (folder / MANIFEST).exists() else _read_plain(folder)
     if not len(index):
         raise InvalidDatasetError(f"{folder} has no images; expected files ending in {', '.join(sorted(SUFFIXES))}")
     return index
 
 
-def _read_classic(folder: Path) -> ImageIndex:
+def _read_classic(folder: Path, original_names: bool) -> ImageIndex:
     manifest = read_manifest(folder, TYPE, InvalidDatasetError)
     list_name = manifest.files.get("image_list", IMAGE_LIST)
-    lines = read_verified(folder, list_name, manifest, InvalidDatasetError)
-    labeled = _is_labeled(folder, manifest)
-    return read_image_list(folder, list_name, lines, labeled, manifest.ours)
+    path = verified(folder, list_name, manifest, InvalidDatasetError)
+    return read_image_list(path, folder, _is_labeled(folder, manifest), manifest.ours, original_names)
 
 
 def _is_labeled(folder: Path, manifest: Manifest) -> bool:

@@ -47,15 +47,20 @@ class Row(msgspec.Struct, omit_defaults=True):
 
 @dataclass(frozen=True)
 class Texts:
-    """Many short texts as one string of bytes, and int64 [n] where each of them ends."""
+    """Many short texts as one string of bytes, and [n] where each of them ends."""
 
     content: bytes
-    ends: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.unsignedinteger[Any]]
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> Texts:
         encoded = [text.encode("utf-8", "surrogateescape") for text in texts]
-        return cls(b"".join(encoded), np.cumsum([len(text) for text in encoded], dtype=np.int64))
+        return cls.joined(b"".join(encoded), np.array([len(text) for text in encoded], dtype=np.int64))
+
+    @classmethod
+    def joined(cls, content: bytes, lengths: npt.NDArray[np.integer[Any]]) -> Texts:
+        """Texts that stand one behind the other, of these lengths in bytes."""
+        return cls(content, np.cumsum(lengths, dtype=np.uint32 if len(content) < 2**32 else np.uint64))
 
     def __getitem__(self, index: int) -> str:
         start = int(self.ends[index - 1]) if index else 0

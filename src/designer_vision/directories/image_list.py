@@ -15,8 +15,9 @@ import pyarrow.json as pj
 
 from designer_vision.directories.image_index import NO_LABEL, ImageIndex, Row, Texts, assemble, hash_bytes, index_rows
 from designer_vision.errors import InvalidDatasetError
+from designer_vision.machine import give_back_freed_memory
 
-BLOCK = 4 * 2**20
+BLOCK = 2**20
 INFO = {
     "file_name": pa.string(),
     "base_file_name": pa.string(),
@@ -30,83 +31,87 @@ OUTSIDE = r"^$|^/|(^|/)\.\.(/|$)|\x00"
 """Names that do not stay inside the folder."""
 
 
-def read_image_list(folder: Path, name: str, content: bytes, labeled: bool, recorded: Mapping[str, Any]) -> ImageIndex:
+def read_image_list(
+    path: Path, folder: Path, labeled: bool, recorded: Mapping[str, Any], original_names: bool = True
+) -> ImageIndex:
     """The index of an image list.
 
     Args:
-        folder, name: of the list; names in it are relative to the folder.
-        content: its bytes.
+        path: of the list.
+        folder: what the names in it are relative to.
         labeled: whether categories are labels.
         recorded: the operations that the folder's manifest records.
+        original_names: whether the index shall hold them.
 
     Raises:
-        InvalidDatasetError: with the line that is no row.
+        InvalidDatasetError: the list cannot be read, or with the line that is no row.
     """
     try:
-        return _read_fast(folder, content, labeled, recorded)
+        return _read_fast(path, folder, labeled, recorded, original_names)
+    except OSError as cause:
+        raise InvalidDatasetError(f"{path} cannot be read: {cause.strerror}") from cause
     except (pa.ArrowException, _NotPlainError, UnicodeDecodeError):
-        return index_rows(folder, _rows(folder / name, content), labeled, recorded)
+        return index_rows(folder, _rows(path), labeled, recorded)
 
 
 class _NotPlainError(Exception):
     """A row that only the strict reader can judge."""
 
 
-def _read_fast(folder: Path, content: bytes, labeled: bool, recorded: Mapping[str, Any]) -> ImageIndex:
-    """Read in blocks with Arrow's parser; a million rows never become a million objects."""
-    names, originals = _TextsBuilder(), _TextsBuilder()
-    labels: list[npt.NDArray[np.int32]] = []
-    sizes: list[npt.NDArray[np.int32]] = []
-    ids: list[npt.NDArray[np.int64]] = []
-    hashes: list[npt.NDArray[np.uint8]] = []
+def _read_fast(path: Path, folder: Path, labeled: bool, recorded: Mapping[str, Any], original_names: bool) -> ImageIndex:
+    """Read in blocks with Arrow's parser, into arrays made once: a million rows never become a million objects."""
+    lines = _count_lines(path)
+    names, originals = _TextsBuilder(lines), _TextsBuilder(lines)
+    labels, sizes = np.empty(lines, np.int32), np.empty((lines, 2), np.int32)
+    ids, hashes = np.empty(lines, np.int64), np.empty((lines, 16), np.uint8)
     found: dict[str, int] = {}
     options = pj.ParseOptions(explicit_schema=ROW, unexpected_field_behavior="ignore")
-    count = 0
-    with pj.open_json(pa.BufferReader(content), pj.ReadOptions(block_size=BLOCK), options) as batches:
+    pool = pa.system_memory_pool()  # gives back what it frees
+    end = 0
+    with path.open("rb") as file, pj.open_json(file, pj.ReadOptions(block_size=BLOCK), options, pool) as batches:
         for batch in batches:
             info = dict(zip(INFO, batch.column("image_info").flatten(), strict=True))
-            path = pc.if_else(pc.equal(pc.fill_null(info["base_file_name"], ""), ""), info["file_name"], info["base_file_name"])
-            if path.null_count or pc.any(pc.match_substring_regex(path, OUTSIDE)).as_py():
+            name = pc.if_else(pc.equal(pc.fill_null(info["base_file_name"], ""), ""), info["file_name"], info["base_file_name"])
+            if name.null_count or pc.any(pc.match_substring_regex(name, OUTSIDE)).as_py():
                 raise _NotPlainError
-            names.add(path)
-            originals.add(pc.fill_null(info["original_file_name"], ""))
-            labels.append(_labels(batch.column("category"), labeled, found))
-            sides = [_integers(info[side], 0) for side in ("height", "width")]
-            sizes.append(np.maximum(np.column_stack(sides), 0).astype(np.int32))
-            places = np.arange(count, count + len(batch))
+            names.add(name)
+            originals.add(pc.fill_null(info["original_file_name"], "") if original_names else pa.repeat("", len(batch)))
+            start, end = end, end + len(batch)
+            labels[start:end] = _labels(batch.column("category"), labeled, found)
+            for side, column in (("height", 0), ("width", 1)):
+                sizes[start:end, column] = np.maximum(_integers(info[side], 0), 0)
             given = batch.column("id")
-            ids.append(np.where(given.is_null().to_numpy(zero_copy_only=False), places, _integers(given, 0)))
-            hashes.append(_hashes(pc.fill_null(info["content_hash"], "")))
-            count += len(batch)
-    pa.default_memory_pool().release_unused()  # the parser's blocks, which the index does not share
-    return assemble(
-        folder,
-        found,
-        np.concatenate(labels),
-        np.concatenate(sizes),
-        names.texts(),
-        originals.texts(),
-        np.concatenate(hashes),
-        np.concatenate(ids).astype(np.int64),
-        recorded,
+            ids[start:end] = np.where(given.is_null(), np.arange(start, end), _integers(given, 0))
+            hashes[start:end] = _hashes(pc.fill_null(info["content_hash"], ""))
+    index = assemble(
+        folder, found, labels[:end], sizes[:end], names.texts(), originals.texts(), hashes[:end], ids[:end], recorded
     )
+    give_back_freed_memory()  # the parser's blocks
+    return index
+
+
+def _count_lines(path: Path) -> int:
+    """Line ends, and one line more for a last one without."""
+    with path.open("rb") as file:
+        return 1 + sum(block.count(b"\n") for block in iter(lambda: file.read(BLOCK), b""))
 
 
 class _TextsBuilder:
     """Collects string arrays into Texts without making Python strings."""
 
-    def __init__(self) -> None:
-        self._content, self._lengths = bytearray(), [np.zeros(0, np.int64)]
+    def __init__(self, most: int) -> None:
+        self._content, self._lengths, self._count = bytearray(), np.empty(most, np.uint32), 0
 
     def add(self, texts: pa.StringArray) -> None:
         _, offsets, data = texts.buffers()
         ends = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1]
         if data is not None:
             self._content += memoryview(data)[ends[0] : ends[-1]]
-        self._lengths.append(np.diff(ends).astype(np.int64))
+        self._lengths[self._count : self._count + len(texts)] = np.diff(ends)
+        self._count += len(texts)
 
     def texts(self) -> Texts:
-        return Texts(bytes(self._content), np.cumsum(np.concatenate(self._lengths)))
+        return Texts.joined(bytes(self._content), self._lengths[: self._count])
 
 
 def _labels(categories: pa.StringArray, labeled: bool, found: dict[str, int]) -> npt.NDArray[np.int32]:
@@ -127,7 +132,7 @@ def _integers(values: pa.Array, missing: int) -> npt.NDArray[Any]:
 def _hashes(texts: pa.StringArray) -> npt.NDArray[np.uint8]:
     lengths = pc.binary_length(texts).to_numpy(zero_copy_only=False)
     if (lengths == 32).all():
-        builder = _TextsBuilder()
+        builder = _TextsBuilder(len(texts))
         builder.add(texts)
         try:
             return np.frombuffer(bytes.fromhex(builder.texts().content.decode()), np.uint8).reshape(-1, 16)
@@ -136,9 +141,9 @@ def _hashes(texts: pa.StringArray) -> npt.NDArray[np.uint8]:
     return np.frombuffer(b"".join(hash_bytes(text) for text in texts.to_pylist()), np.uint8).reshape(-1, 16)
 
 
-def _rows(path: Path, content: bytes) -> Iterator[Row]:
+def _rows(path: Path) -> Iterator[Row]:
     decoder = msgspec.json.Decoder(Row)
-    for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+    for number, line in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
         if not line.strip():
             continue
         try:

@@ -122,17 +122,26 @@ def refuse_unfinished(folder: Path, error: type[DesignerError]) -> None:
         raise error(f"{folder} is unfinished: the job that writes it was stopped; run that step again")
 
 
-def read_verified(folder: Path, file_name: str, manifest: Manifest, error: type[DesignerError]) -> bytes:
-    """The bytes of a file that the manifest names, their hash checked where one is recorded."""
+def verified(folder: Path, file_name: str, manifest: Manifest, error: type[DesignerError]) -> Path:
+    """The path of a file that the manifest names, its hash checked where one is recorded."""
     path = contained(folder, file_name, error)
+    recorded = manifest.hash_of(file_name)
     try:
-        content = path.read_bytes()
+        found = recorded and hash_of_file(path)
     except OSError as cause:
         raise error(f"{path} cannot be read: {cause.strerror}") from cause
-    recorded = manifest.hash_of(file_name)
-    if recorded is not None and recorded != hash_of_bytes(content):
+    if found != recorded:
         raise error(f"{path} is not what was written: its hash differs from {MANIFEST}; copy the folder again")
-    return content
+    return path
+
+
+def read_verified(folder: Path, file_name: str, manifest: Manifest, error: type[DesignerError]) -> bytes:
+    """The bytes of a small file that the manifest names, their hash checked where one is recorded."""
+    path = verified(folder, file_name, manifest, error)
+    try:
+        return path.read_bytes()
+    except OSError as cause:
+        raise error(f"{path} cannot be read: {cause.strerror}") from cause
 
 
 def contained(folder: Path, name: str, error: type[DesignerError]) -> Path:
