@@ -157,6 +157,9 @@ def worker_count(cpus: int, local_world_size: int, device: torch.device, forced:
 class Loader:
     """Batches of a dataset, decoded ahead by workers that live as long as the loader.
 
+    The workers start with the loader: forked later, when a training's memory has grown, each would make its parent copy all
+    of that memory again at the next step.
+
     Iterate `epoch(number, batches)`, where the batches are lists of indices.
     """
 
@@ -171,6 +174,7 @@ class Loader:
             collate_fn=_as_it_is,
             pin_memory=device.type == "cuda",
         )
+        iter(self._loader)  # of no batches yet
 
     def epoch(self, number: int, batches: Sequence[Indices]) -> Iterator[Batch]:
         """The batches in order.

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from designer_vision.cache import shared_cache
+from designer_vision.cache import PixelCache, shared_cache
 from designer_vision.entry.command_line import leave
 from designer_vision.errors import DesignerError
 from designer_vision.images import encode_png
@@ -85,12 +85,13 @@ def make_trainer(
     workers: int = 0,
     listener: Listener | None = None,
     hardware: Hardware | None = None,
+    cache: PixelCache | None = None,
 ) -> Trainer:
     torch.set_num_threads(1)
     fit = FitToNetwork([], (SIZE, SIZE))
     return Trainer(
         network or small_network(),
-        ImageDataset(Squares(folder / "train", train).written(), fit, fit.size, [["RandomHorizontalFlip", {}]], 1),
+        ImageDataset(Squares(folder / "train", train).written(), fit, fit.size, [["RandomHorizontalFlip", {}]], 1, cache),
         ImageDataset(Squares(folder / "validate", validate).written(), fit, fit.size),
         seven,
         ranks,
@@ -148,8 +149,7 @@ def run(scenario: str, folder: Path) -> dict:
             data = folder / f"data_{ranks.rank}"
             read_anew = make_trainer(data, ranks, parameters()).train()
             with shared_cache(np.full((24, 2), SIZE), 10**6, ranks.is_first_of_node, ranks.told_by_first_of_node) as cache:
-                trainer = make_trainer(data, ranks, parameters(), workers=1)
-                trainer.training.cache = cache
+                trainer = make_trainer(data, ranks, parameters(), workers=1, cache=cache)
                 remove_after_validation(trainer, data / "train")
                 decoded_once = trainer.train()
             return {"losses": [[epoch.training.loss for epoch in result.history] for result in (read_anew, decoded_once)]}
