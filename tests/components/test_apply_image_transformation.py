@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from conftest import make_image_directory, run_entry
+from PIL import Image
 
 from designer_vision.components.apply_image_transformation import FOR_INFERENCE, FOR_TRAINING, main, plan
 from designer_vision.directories.image_directory import read_image_directory
@@ -22,7 +23,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path, Path]:
 
 def test_for_training_leaves_what_is_random_to_the_training(folders: tuple[Path, Path, Path]) -> None:
     main(FOR_TRAINING, *folders)
-    index = read_image_directory(folders[2])
+    index = read_image_directory(folders[2], original_names=True)
     assert index.known_sizes() == [(20, 20)]
     assert index.transformation == [["Resize", 24], ["CenterCrop", 20]]
     assert index.random_operations == [["RandomHorizontalFlip", {}], ["Pad", 2]]
@@ -36,6 +37,17 @@ def test_for_inference_drops_it(folders: tuple[Path, Path, Path]) -> None:
     index = read_image_directory(folders[2])
     assert (index.known_sizes(), index.random_operations) == ([(24, 24)], [])
     assert index.transformation == [["Resize", 24], ["CenterCrop", 20], ["Pad", 2]]
+
+
+def test_where_all_is_left_to_the_training_the_files_stay_as_they_are(tmp_path: Path) -> None:
+    photo = tmp_path / "photos" / "a" / "1.JPG"
+    photo.parent.mkdir(parents=True)
+    Image.new("RGB", (40, 30), "red").save(photo)
+    write_transformation_directory(tmp_path / "transformation", [["RandomResizedCrop", 24]])
+    main(FOR_TRAINING, tmp_path / "transformation", tmp_path / "photos", tmp_path / "out")
+    index = read_image_directory(tmp_path / "out")
+    assert (index.random_operations, index.names[0]) == ([["RandomResizedCrop", 24]], "image/0_0.jpg")
+    assert index.path(0).read_bytes() == photo.read_bytes()
 
 
 def test_what_an_earlier_apply_left_comes_first() -> None:

@@ -20,7 +20,7 @@ FOR_TRAINING, FOR_INFERENCE = "For training", "For inference"
 
 
 def main(mode: str, input_image_transformation: Path, input_image_directory: Path, output_image_directory: Path) -> None:
-    """Write the images, transformed, as PNG files.
+    """Write the images, transformed, as PNG files; where nothing is to be done yet, the files as they are.
 
     For training, the operations up to the first random one are done here; the others are recorded, and Train PyTorch
     Model draws them anew in every epoch. For inference, random operations are left out.
@@ -40,11 +40,16 @@ def main(mode: str, input_image_transformation: Path, input_image_directory: Pat
         random_operations=later,
     )
     with writer:
-        for number, (content, height, width) in enumerate(transformed(index, now)):
-            row = index.row(number)
-            row.image_info.height, row.image_info.width = height, width
-            row.image_info.content_hash = hash_of_bytes(content)
-            writer.add(content, ".png", row)
+        if now:
+            for number, (content, height, width) in enumerate(transformed(index, now)):
+                row = index.row(number)
+                row.image_info.height, row.image_info.width = height, width
+                row.image_info.content_hash = hash_of_bytes(content)
+                writer.add(content, ".png", row)
+        else:
+            for number in range(len(index)):
+                path = index.path(number)
+                writer.add(images.read(path), path.suffix, index.row(number))
     print(f"done: {now or 'nothing'}; left to the training: {later or 'nothing'}")
     print(f"{len(index)} images transformed, {len(index) / (time.perf_counter() - start):.1f} images/s")
 

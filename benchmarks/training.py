@@ -1,0 +1,148 @@
+"""Images a second of training, beside a plain script, timm, and the network alone.
+
+    python benchmarks/training.py FOLDER RUNS CELL...        a CELL is NETWORK:BATCH_SIZE, such as resnet18:16
+
+Runs every contender of every cell in turn, RUNS times, each as a process of its own; results go to FOLDER/training.jsonl as they
+come, and a run that stands there is not made again. Prints the table as Markdown. The peers need timm (`make bench` sees to it).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import statistics
+import sys
+from pathlib import Path
+
+from measure import Run, conditions, run, say, summary
+from photos import write_photos
+
+PEERS = Path(__file__).parent / "peers"
+IMAGES = {16: 384, 64: 512}
+"""How many images an epoch has, by batch size: 24 and 8 steps."""
+CONTENDERS = ("plain script", "timm, default", "timm, best flags", "network alone", "1 process", "2 processes")
+
+
+def prepared(folder: Path, count: int) -> Path:
+    """Photos, and the same as an ImageDirectory that asks for a random crop and flip; made once."""
+    target = folder / f"photos_{count}"
+    if not target.exists():
+        say(f"making {count} photos")
+        scratch = folder / "unfinished"
+        shutil.rmtree(scratch, ignore_errors=True)
+        write_photos(scratch / "photos", count)
+        entry = [sys.executable, "-m"]
+        choices = {"resize": False, "random_resized_crop": True, "random_resized_crop_size": 224, "random_horizontal_flip": True}
+        run([*entry, "designer_vision.entry.convert_to_image_directory", "--input_dataset", scratch / "photos",
+             "--output_image_directory", scratch / "converted"])  # fmt: skip
+        run([*entry, "designer_vision.entry.init_image_transformation", *transformation_flags(choices),
+             "--output_image_transformation", scratch / "transformation"])  # fmt: skip
+        run([*entry, "designer_vision.entry.apply_image_transformation", "--mode", "For training",
+             "--input_image_transformation", scratch / "transformation", "--input_image_directory", scratch / "converted",
+             "--output_image_directory", scratch / "training"])  # fmt: skip
+        run([*entry, "designer_vision.entry.split_image_directory", "--input_image_directory", scratch / "converted",
+             "--fraction", "0.9", "--random_seed", "1", "--output_image_directory1", scratch / "rest",
+             "--output_image_directory2", scratch / "validation"])  # fmt: skip
+        scratch.rename(target)
+    return target
+
+
+def transformation_flags(chosen: dict[str, object]) -> list[object]:
+    """All flags of Init Image Transformation: the component's defaults, and what is chosen."""
+    import yaml
+
+    component = Path(__file__).parents[1] / "component/init_image_transformation.yaml"
+    inputs = yaml.safe_load(component.read_text())["inputs"]
+    return [word for name, port in inputs.items() for word in (f"--{name}", chosen.get(name, port["default"]))]
+
+
+def measure(contender: str, network: str, batch_size: int, data: Path, model: Path, output: Path) -> dict[str, float]:
+    """One run: images/s from the first step's end to the last's, seconds to the first step's end, and memory."""
+    count = IMAGES[batch_size]
+    processes = 1
+    if contender.endswith(("process", "processes")):
+        processes = int(contender[0])
+        shutil.rmtree(output, ignore_errors=True)
+        result = run(training_words(model, data / "training", data / "validation", output, batch_size), ranks(processes))
+    else:
+        script = {"plain": "plain.py", "timm,": "timm_loop.py", "network": "network_alone.py"}[contender.split()[0]]
+        last = {"timm, default": ["default"], "timm, best flags": ["best"], "network alone": [count]}.get(contender, [])
+        result = run([sys.executable, PEERS / script, data / "photos", network, batch_size, *last])
+    return {**rate(result, count), "processes": processes}
+
+
+def training_words(model: Path, training: Path, validation: Path, output: Path, batch_size: int) -> list[object]:
+    flags = {
+        "untrained_model": model, "training_dataset": training, "validation_dataset": validation, "epochs": 1,
+        "batch_size": batch_size, "warmup_step_number": 0, "learning_rate": 0.01, "random_seed": 1, "patience": 3,
+        "print_frequency": 1, "trained_model": output,
+    }  # fmt: skip
+    words = [word for name, value in flags.items() for word in (f"--{name}", value)]
+    return [sys.executable, "-m", "designer_vision.entry.train_pytorch_model", *words]
+
+
+def ranks(processes: int) -> list[dict[str, str]]:
+    """The variables of each process of one node; metrics go nowhere."""
+    common = {"MLFLOW_TRACKING_URI": "sqlite://"}
+    if processes == 1:
+        return [common]
+    node = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29517", "NODE_RANK": "0"}
+    return [common | node | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
+
+
+def rate(result: Run, count: int) -> dict[str, float]:
+    """From lines that say `iteration k/n`, the first and the last of them."""
+    steps = [
+        (at, int(found[1]), int(found[2])) for at, line in result.lines if (found := re.search(r"iteration (\d+)/(\d+)", line))
+    ]
+    (first, begin, iterations), (last, end, _) = steps[0], steps[-1]
+    images = count * (end - begin) / iterations
+    return {"images/s": images / (last - first), "first step": first, "peak MB": result.peak_mb, "others": result.others}
+
+
+def table(lines: list[dict[str, object]]) -> str:
+    """Markdown: a row a contender, with ratios to the medians of the same cell."""
+    text = "| cell | contender | images/s | x plain | x timm best | x network alone | first step after s | peak MB |\n|---|---|---|---|---|---|---|---|\n"
+    for cell in dict.fromkeys(str(line["cell"]) for line in lines):
+        runs = {name: [line for line in lines if (line["cell"], line["contender"]) == (cell, name)] for name in CONTENDERS}
+        values = {name: {key: [float(str(one[key])) for one in found] for key in ("images/s", "first step", "peak MB")}
+                  for name, found in runs.items() if found}  # fmt: skip
+        median = {name: statistics.median(found["images/s"]) for name, found in values.items()}
+        for name, found in values.items():
+            against = ("plain script", "timm, best flags", "network alone")
+            ratios = [f"{median[name] / median[other]:.2f}" if other in median else "" for other in against]
+            text += f"| {cell} | {name} | {summary(found['images/s'])} | {' | '.join(ratios)} | "
+            text += f"{statistics.median(found['first step']):.1f} | {statistics.median(found['peak MB']):.0f} |\n"
+    return text
+
+
+def main(folder: Path, runs: int, cells: list[str]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    results = folder / "training.jsonl"
+    lines = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+    done = {(line["cell"], line["contender"], line["run"]) for line in lines}
+    for number in range(runs):
+        for cell in cells:
+            network, _, size = cell.partition(":")
+            data, model = prepared(folder, IMAGES[int(size)]), folder / f"untrained_{network}"
+            if not model.exists():
+                kind = "densenet" if network.startswith("densenet") else "resnet"
+                own = "memory_efficient" if kind == "densenet" else "zero_init_residual"
+                run([sys.executable, "-m", f"designer_vision.entry.{kind}", "--model_name", network, "--pretrained", "False",
+                     f"--{own}", "False", "--untrained_model", model])  # fmt: skip
+            for contender in CONTENDERS:
+                if (cell, contender, number) in done:
+                    continue
+                figures = measure(contender, network, int(size), data, model, folder / "trained")
+                line = {"cell": cell, "contender": contender, "run": number, **figures}
+                lines.append(line)
+                with results.open("a") as file:
+                    file.write(json.dumps(line) + "\n")
+                say(f"{cell} {contender}: {figures['images/s']:.1f} images/s, others {figures['others']:.2f}")
+    print(table(lines))
+    print(conditions(("torch", "torchvision", "timm", "pillow", "simplejpeg")))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])
