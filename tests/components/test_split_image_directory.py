@@ -14,7 +14,7 @@ from designer_vision.errors import InvalidDatasetError, NotInRangeValueError
 def test_every_image_is_in_one_part_and_every_class_in_both(tmp_path: Path) -> None:
     make_image_directory(tmp_path / "in", per_class=10, transformation=[["Resize", 32]])
     main(tmp_path / "in", 0.8, 42, tmp_path / "one", tmp_path / "two")
-    whole, one, two = (read_image_directory(tmp_path / name) for name in ("in", "one", "two"))
+    whole, one, two = (read_image_directory(tmp_path / name, original_names=True) for name in ("in", "one", "two"))
     names = [part.original_names[n] for part in (one, two) for n in range(len(part))]
     assert sorted(names) == sorted(whole.original_names[n] for n in range(len(whole)))
     assert Counter(one.labels.tolist()) == {0: 8, 1: 8, 2: 8}
@@ -45,7 +45,7 @@ def test_a_class_with_a_single_image_is_in_the_first_part_and_the_others_in_both
     photos = make_photos(tmp_path, per_class=10)
     for path in sorted((photos / "green").iterdir())[1:]:
         path.unlink()
-    index = read_image_directory(photos)
+    index = read_image_directory(photos, original_names=True)
     for seed in range(20):
         one, two = split(index, 0.8, seed)
         assert Counter(index.labels[one].tolist()) == {0: 8, 1: 1, 2: 8}
@@ -56,4 +56,4 @@ def test_a_single_image_cannot_be_split(tmp_path: Path) -> None:
     for path in list(make_photos(tmp_path).rglob("*.png"))[1:]:
         path.unlink()
     with pytest.raises(InvalidDatasetError, match="has 1 image"):
-        split(read_image_directory(tmp_path), 0.5, 1)
+        split(read_image_directory(tmp_path, original_names=True), 0.5, 1)
