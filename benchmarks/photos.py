@@ -44,7 +44,7 @@ def write_photos(folder: Path, count: int, seed: int = 1) -> None:
         part = draw.uniform(0.5, 1, 2) * sample.size
         left, top = draw.uniform(0, 1, 2) * (sample.size - part)
         size = tuple(int(side) for side in (500, 375) * draw.uniform(0.95, 1.05, 2))
-        photo = sample.resize(size, Image.Resampling.BICUBIC, (left, top, *(part + (left, top))))
+        photo = sample.resize(size, Image.Resampling.BICUBIC, (left, top, left + part[0], top + part[1]))
         path = folder / name / f"{number:05}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         photo.save(path, quality=90)

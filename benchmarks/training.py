@@ -19,8 +19,10 @@ from measure import Run, conditions, run, say, summary
 from photos import write_photos
 
 PEERS = Path(__file__).parent / "peers"
-IMAGES = {16: 384, 64: 512}
-"""How many images an epoch has, by batch size: 24 and 8 steps."""
+IMAGES, IMAGES_OF_SLOW_ONES = 640, 320
+"""How many images a run has; half of it for those in float32, which take the longest."""
+LEFT_OUT = 0.4
+"""Of a run's steps, the first: memory grows, kernels are made, and MLflow is imported beside them."""
 CONTENDERS = ("plain script", "timm, default", "timm, best flags", "network alone", "1 process", "2 processes")
 
 
@@ -42,10 +44,20 @@ def prepared(folder: Path, count: int) -> Path:
              "--input_image_transformation", scratch / "transformation", "--input_image_directory", scratch / "converted",
              "--output_image_directory", scratch / "training"])  # fmt: skip
         run([*entry, "designer_vision.entry.split_image_directory", "--input_image_directory", scratch / "converted",
-             "--fraction", "0.9", "--random_seed", "1", "--output_image_directory1", scratch / "rest",
+             "--fraction", "0.95", "--random_seed", "1", "--output_image_directory1", scratch / "rest",
              "--output_image_directory2", scratch / "validation"])  # fmt: skip
         scratch.rename(target)
     return target
+
+
+def untrained(folder: Path, network: str) -> Path:
+    """The ModelDirectory to train; made once."""
+    model = folder / f"untrained_{network}"
+    if not model.exists():
+        kind, own = ("densenet", "memory_efficient") if network.startswith("densenet") else ("resnet", "zero_init_residual")
+        run([sys.executable, "-m", f"designer_vision.entry.{kind}", "--model_name", network, "--pretrained", "False",
+             f"--{own}", "False", "--untrained_model", model])  # fmt: skip
+    return model
 
 
 def transformation_flags(chosen: dict[str, object]) -> list[object]:
@@ -57,9 +69,11 @@ def transformation_flags(chosen: dict[str, object]) -> list[object]:
     return [word for name, port in inputs.items() for word in (f"--{name}", chosen.get(name, port["default"]))]
 
 
-def measure(contender: str, network: str, batch_size: int, data: Path, model: Path, output: Path) -> dict[str, float]:
-    """One run: images/s from the first step's end to the last's, seconds to the first step's end, and memory."""
-    count = IMAGES[batch_size]
+def measure(contender: str, cell: str, folder: Path) -> dict[str, float]:
+    """One run: images/s of its later steps, seconds to the end of the first one, and memory."""
+    network, _, batch_size = cell.partition(":")
+    count = IMAGES_OF_SLOW_ONES if contender in ("plain script", "timm, default") else IMAGES
+    data, model, output = prepared(folder, count), untrained(folder, network), folder / "trained"
     processes = 1
     if contender.endswith(("process", "processes")):
         processes = int(contender[0])
@@ -69,10 +83,10 @@ def measure(contender: str, network: str, batch_size: int, data: Path, model: Pa
         script = {"plain": "plain.py", "timm,": "timm_loop.py", "network": "network_alone.py"}[contender.split()[0]]
         last = {"timm, default": ["default"], "timm, best flags": ["best"], "network alone": [count]}.get(contender, [])
         result = run([sys.executable, PEERS / script, data / "photos", network, batch_size, *last])
-    return {**rate(result, count), "processes": processes}
+    return {**rate(result, count), "processes": processes, "seconds": result.seconds}
 
 
-def training_words(model: Path, training: Path, validation: Path, output: Path, batch_size: int) -> list[object]:
+def training_words(model: Path, training: Path, validation: Path, output: Path, batch_size: str) -> list[object]:
     flags = {
         "untrained_model": model, "training_dataset": training, "validation_dataset": validation, "epochs": 1,
         "batch_size": batch_size, "warmup_step_number": 0, "learning_rate": 0.01, "random_seed": 1, "patience": 3,
@@ -92,18 +106,19 @@ def ranks(processes: int) -> list[dict[str, str]]:
 
 
 def rate(result: Run, count: int) -> dict[str, float]:
-    """From lines that say `iteration k/n`, the first and the last of them."""
+    """From lines that say `iteration k/n`."""
     steps = [
         (at, int(found[1]), int(found[2])) for at, line in result.lines if (found := re.search(r"iteration (\d+)/(\d+)", line))
     ]
-    (first, begin, iterations), (last, end, _) = steps[0], steps[-1]
+    (start, begin, iterations), (last, end, _) = steps[int(len(steps) * LEFT_OUT)], steps[-1]
     images = count * (end - begin) / iterations
-    return {"images/s": images / (last - first), "first step": first, "peak MB": result.peak_mb, "others": result.others}
+    return {"images/s": images / (last - start), "first step": steps[0][0], "peak MB": result.peak_mb, "others": result.others}
 
 
 def table(lines: list[dict[str, object]]) -> str:
     """Markdown: a row a contender, with ratios to the medians of the same cell."""
-    text = "| cell | contender | images/s | x plain | x timm best | x network alone | first step after s | peak MB |\n|---|---|---|---|---|---|---|---|\n"
+    columns = ("cell", "contender", "images/s", "x plain", "x timm best", "x network alone", "first step after s", "peak MB")
+    text = f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|\n"
     for cell in dict.fromkeys(str(line["cell"]) for line in lines):
         runs = {name: [line for line in lines if (line["cell"], line["contender"]) == (cell, name)] for name in CONTENDERS}
         values = {name: {key: [float(str(one[key])) for one in found] for key in ("images/s", "first step", "peak MB")}
@@ -124,17 +139,10 @@ def main(folder: Path, runs: int, cells: list[str]) -> None:
     done = {(line["cell"], line["contender"], line["run"]) for line in lines}
     for number in range(runs):
         for cell in cells:
-            network, _, size = cell.partition(":")
-            data, model = prepared(folder, IMAGES[int(size)]), folder / f"untrained_{network}"
-            if not model.exists():
-                kind = "densenet" if network.startswith("densenet") else "resnet"
-                own = "memory_efficient" if kind == "densenet" else "zero_init_residual"
-                run([sys.executable, "-m", f"designer_vision.entry.{kind}", "--model_name", network, "--pretrained", "False",
-                     f"--{own}", "False", "--untrained_model", model])  # fmt: skip
             for contender in CONTENDERS:
                 if (cell, contender, number) in done:
                     continue
-                figures = measure(contender, network, int(size), data, model, folder / "trained")
+                figures = measure(contender, cell, folder)
                 line = {"cell": cell, "contender": contender, "run": number, **figures}
                 lines.append(line)
                 with results.open("a") as file:

@@ -17,6 +17,7 @@ from conftest import make_photos
 
 from designer_vision.directories.image_directory import read_image_directory
 from designer_vision.directories.model_directory import read_model_directory
+from designer_vision.precision import choose_precision
 from designer_vision.scoring import score
 from designer_vision.serving import ServedModel
 
@@ -41,7 +42,7 @@ def test_the_folder_alone_is_a_model_that_scores_like_score_image_model(trained_
     answer = json.loads(result.stdout.splitlines()[-1])
     model = read_model_directory(trained_model)
     assert answer["columns"] == [*(f"Scored Probabilities_{label}" for label in model.labels), "Scored Labels"]
-    expected = score(model, read_image_directory(photos), torch.device("cpu"), workers=0)
+    expected = score(model, read_image_directory(photos), torch.device("cpu"), choose_precision(torch.device("cpu")), workers=0)
     assert np.allclose(np.array([row[:3] for row in answer["data"]], dtype=float), expected, atol=1e-6)
     assert [row[3] for row in answer["data"]] == [model.labels[index] for index in expected.argmax(axis=1)]
 

@@ -23,7 +23,9 @@ from designer_vision import images
 from designer_vision.directories.data_frame_directory import PROBABILITIES, SCORED_LABELS, score_columns
 from designer_vision.directories.model_directory import Model, read_model_directory
 from designer_vision.errors import DesignerError
+from designer_vision.precision import choose_precision
 from designer_vision.scoring import BATCH_SIZE, Scorer, fit_for
+from designer_vision.settings import Settings
 from designer_vision.transforms import check_size
 
 IMAGE = "image"
@@ -65,7 +67,7 @@ class ServedModel:
     def __init__(self, model: Model) -> None:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._labels = model.labels
-        self._scorer = Scorer(model, device)
+        self._scorer = Scorer(model, device, choose_precision(device, Settings.from_environment().precision))
         self._fit = fit_for(model)
 
     def predict(self, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:

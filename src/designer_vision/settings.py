@@ -18,7 +18,7 @@ class Settings:
     """The operator's wishes; None where there is none.
 
     Attributes:
-        precision: DESIGNER_VISION_PRECISION, the number format that networks are trained in.
+        precision: DESIGNER_VISION_PRECISION, the number format that networks compute in.
         data_workers: DESIGNER_VISION_DATA_WORKERS, processes that decode images for each training process.
         cache_megabytes: DESIGNER_VISION_CACHE_MB, memory for decoded images on each node.
         process_group_timeout: DESIGNER_VISION_PROCESS_GROUP_TIMEOUT, seconds that ranks wait for each other.

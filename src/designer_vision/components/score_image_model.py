@@ -14,6 +14,7 @@ from designer_vision.directories.model_directory import read_model_directory
 from designer_vision.errors import InvalidModelDirectoryError
 from designer_vision.loader import worker_count
 from designer_vision.machine import available_cpus, keep_freed_memory
+from designer_vision.precision import choose_precision
 from designer_vision.scoring import score
 from designer_vision.settings import Settings
 
@@ -32,9 +33,11 @@ def main(trained_model: Path, dataset: Path, scored_dataset: Path) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cpu":
         keep_freed_memory()
-    workers = worker_count(available_cpus(), 1, device, Settings.from_environment().data_workers)
+    settings = Settings.from_environment()
+    workers = worker_count(available_cpus(), 1, device, settings.data_workers)
+    precision = choose_precision(device, settings.precision)
     start = time.perf_counter()
-    probabilities = score(model, index, device, workers)
+    probabilities = score(model, index, device, precision, workers)
     seconds = time.perf_counter() - start
     write_data_frame_directory(scored_dataset, ScoredSet(model.labels, probabilities, index.ids, categories(index)))
     print(f"{len(index)} images scored, {len(index) / seconds:.1f} images/s")

@@ -26,10 +26,10 @@ from designer_vision.directories.model_directory import (
 from designer_vision.errors import InvalidDatasetError, TrainingDivergedError
 from designer_vision.loader import ImageDataset, worker_count
 from designer_vision.machine import available_cpus, available_memory, keep_freed_memory
+from designer_vision.precision import choose_precision
 from designer_vision.settings import Settings
 from designer_vision.tracking import Tracker
 from designer_vision.training.parameters import Parameters
-from designer_vision.training.precision import choose_precision
 from designer_vision.training.preparation import Preparation, plan_preparation
 from designer_vision.training.progress import Progress
 from designer_vision.training.ranks import Ranks

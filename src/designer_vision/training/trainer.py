@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from designer_vision.errors import TrainingDivergedError
 from designer_vision.loader import Batch, ImageDataset, Loader, batches, epoch_order, shard
+from designer_vision.precision import autocast
 from designer_vision.training.metrics import LOSS, Averages, add_to_totals, averages, loss_function, new_totals
 from designer_vision.training.parameters import Parameters
 from designer_vision.training.ranks import Ranks
@@ -267,11 +268,8 @@ class Trainer:
         device = self.hardware.device
         return batch.images.to(device, non_blocking=True), batch.labels.to(device, non_blocking=True)
 
-    @contextmanager
-    def autocast(self) -> Iterator[None]:
-        precision = self.hardware.precision
-        with torch.autocast(self.hardware.device.type, precision, enabled=precision != torch.float32):
-            yield
+    def autocast(self) -> AbstractContextManager[object]:
+        return autocast(self.hardware.device, self.hardware.precision)
 
 
 class Meter:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from designer_vision.training.precision import choose_precision
+from designer_vision.precision import choose_precision
 
 CPU = torch.device("cpu")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
@@ -20,3 +22,8 @@ def choose_precision(device: torch.device, forced: str | None = None) -> torch.d
         return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
     abilities = torch.cpu.get_capabilities()
     return torch.bfloat16 if abilities.get("amx_bf16") or abilities.get("avx512_bf16") else torch.float32
+
+
+def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager[object]:
+    """The block in which a network's multiplications are done in that format."""
+    return nullcontext() if precision == torch.float32 else torch.autocast(device.type, precision)
