@@ -1,15 +1,18 @@
 # make demo    from handwritten digits to a trained, scored and evaluated network, on this machine
 # make test    everything that must hold before a commit lands
-# Both set themselves up in VENV; VENV=path shares one environment (5.5 GB with torch) between checkouts.
+# make bench   how fast it is, beside other programs, on this machine
+# All set themselves up in VENV; VENV=path shares one environment (5.5 GB with torch) between checkouts.
 
 VENV ?= .venv
 PYTHON ?= python3
 OUTPUT ?= runs/demo
+BENCH ?= runs/bench
+TODAY := $(shell date +%F)
 BIN := $(abspath $(VENV))/bin
 STAMP := $(abspath $(VENV))/.set_up$(subst /,_,$(CURDIR))
 export PYTHONPATH := $(CURDIR)/src
 
-.PHONY: demo digits test check setup clean
+.PHONY: demo digits test check setup clean bench bench-full
 
 demo: setup digits
 	@rm -rf $(OUTPUT)
@@ -26,6 +29,24 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# What the README says about speed, measured here: bench in 20 minutes, bench-full in hours (it goes on where it was stopped).
+bench: $(BENCH)/venv
+	$(BENCH)/venv/bin/python benchmarks/training.py $(BENCH)/3 3 resnet18:16 resnet18:64 > benchmarks/$(TODAY)_training.md
+	$(BENCH)/venv/bin/python benchmarks/components.py $(BENCH)/3 3 > benchmarks/$(TODAY)_components.md
+	$(BENCH)/venv/bin/python benchmarks/index.py $(BENCH)/index
+
+bench-full: $(BENCH)/venv
+	$(BENCH)/venv/bin/python benchmarks/training.py $(BENCH)/5 5 resnet18:16 resnet18:64 resnet50:16 resnet50:64 densenet121:16 > benchmarks/$(TODAY)_training_full.md
+	$(BENCH)/venv/bin/python benchmarks/components.py $(BENCH)/5 5 > benchmarks/$(TODAY)_components_full.md
+	$(BENCH)/venv/bin/python benchmarks/scaling.py $(BENCH)/5 benchmarks/$(TODAY)_scaling.png > benchmarks/$(TODAY)_scaling.md
+
+# timm and the sample photos in an environment of their own, which borrows torch and us from the other one
+$(BENCH)/venv: $(STAMP)
+	@$(PYTHON) -m venv $@.unfinished
+	@$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > $$(echo $@.unfinished/lib/python3*/site-packages)/main.pth
+	@$@.unfinished/bin/python -m pip install --quiet --disable-pip-version-check timm==1.0.31 scikit-image==0.26.0
+	@mv $@.unfinished $@
 
 setup: $(STAMP)
 

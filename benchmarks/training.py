@@ -23,6 +23,16 @@ IMAGES, IMAGES_OF_SLOW_ONES = 640, 320
 """How many images a run has; half of it for those in float32, which take the longest."""
 LEFT_OUT = 0.4
 """Of a run's steps, the first: memory grows, kernels are made, and MLflow is imported beside them."""
+EXPLANATION = """\
+* Everyone reads the same JPEG photos of about 500 x 375 (`benchmarks/photos.py`), takes a random resized crop of 224 x 224 and
+  flips it, and trains from scratch with SGD; batch size is per process. Lines come every step.
+* images/s are wall clock, from the end of a run's 40th percent of steps to its end: memory and kernels are settled then, and
+  MLflow, which is imported beside the first steps, has been. `first step after s` counts from the start of the process.
+* The plain script: float32, PIL, torchvision's transforms, two data workers. timm's package has no training script, so the peer is
+  its dataset, loader, network and optimizer in that script's loop; "best flags" are bfloat16 autocast and channels last.
+* The network alone: steps on one batch in memory, bfloat16, channels last, freed memory kept, fused optimizer.
+* Peak MB: proportional set size of all processes of the run, looked at once a second.
+"""
 CONTENDERS = ("plain script", "timm, default", "timm, best flags", "network alone", "1 process", "2 processes")
 
 
@@ -148,8 +158,16 @@ def main(folder: Path, runs: int, cells: list[str]) -> None:
                 with results.open("a") as file:
                     file.write(json.dumps(line) + "\n")
                 say(f"{cell} {contender}: {figures['images/s']:.1f} images/s, others {figures['others']:.2f}")
-    print(table(lines))
+    print("# Images a second of training, beside its peers\n")
+    print("What is compared is said at the end. Medians, with minimum and maximum, of the runs below.\n")
+    print(table([line for line in lines if line["cell"] in cells]))
+    print(EXPLANATION)
+    print(f"* Command: `python benchmarks/training.py FOLDER {runs} {' '.join(cells)}`")
     print(conditions(("torch", "torchvision", "timm", "pillow", "simplejpeg")))
+    print("Raw lines:\n\n```json")
+    print("\n".join(json.dumps({key: round(value, 3) if isinstance(value, float) else value for key, value in line.items()})
+                    for line in lines if line["cell"] in cells))  # fmt: skip
+    print("```")
 
 
 if __name__ == "__main__":

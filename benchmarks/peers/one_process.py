@@ -15,7 +15,6 @@ import time
 from pathlib import Path
 
 from PIL import Image
-from torchvision import transforms
 
 task, folder, other = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 photos = sorted(path for path in folder.rglob("*") if path.suffix in (".jpg", ".png"))
@@ -30,6 +29,8 @@ if task == "convert":
             shutil.copy(photo, other / f"{number}.jpg")
             file.write(json.dumps(row) + "\n")
 elif task == "apply":
+    from torchvision import transforms
+
     other.mkdir(parents=True)
     operations = transforms.Compose([transforms.Resize(256), transforms.CenterCrop(224), transforms.RandomHorizontalFlip()])
     for number, photo in enumerate(photos):
@@ -37,6 +38,7 @@ elif task == "apply":
 else:
     import torch
     import torchvision
+    from torchvision import transforms
 
     network = torchvision.models.resnet18(num_classes=9).eval()
     network.load_state_dict({name.removeprefix("model."): value for name, value in torch.load(other / "model").items()})
