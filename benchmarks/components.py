@@ -138,9 +138,7 @@ def main(folder: Path, runs: int) -> None:
     for name, _, _ in rows:
         peer, mine = (statistics.median(figures[f"{name}: {who}"]) for who in ("peer", "ours"))
         print(f"* {name}: {mine / peer:.2f} times the peer.")
-    print(
-        f"* The peers are `benchmarks/peers/one_process.py`; {PHOTOS} photos of about 500 x 375, scored as PNG of 224 x 224 by ResNet-18."
-    )
+    print(f"* The peers are `benchmarks/peers/one_process.py`; {PHOTOS} photos; ResNet-18 scores what Apply wrote.")
     print("* images/s are those that each command prints: imports are left out. Reading is in milliseconds of one core an image.")
     print(f"* Command: `python benchmarks/components.py FOLDER {runs}`")
     print(conditions(("torch", "torchvision", "pillow", "simplejpeg")))

@@ -28,8 +28,8 @@ EXPLANATION = """\
   flips it, and trains from scratch with SGD; batch size is per process. Lines come every step.
 * images/s are wall clock, from the end of a run's 40th percent of steps to its end: memory and kernels are settled then, and
   MLflow, which is imported beside the first steps, has been. `first step after s` counts from the start of the process.
-* The plain script: float32, PIL, torchvision's transforms, two data workers. timm's package has no training script, so the peer is
-  its dataset, loader, network and optimizer in that script's loop; "best flags" are bfloat16 autocast and channels last.
+* The plain script: float32, PIL, torchvision's transforms, two data workers. timm's package has no training script, so the peer
+  is its dataset, loader, network and optimizer in that script's loop; "best flags" are bfloat16 autocast and channels last.
 * The network alone: steps on one batch in memory, bfloat16, channels last, freed memory kept, fused optimizer.
 * Peak MB: proportional set size of all processes of the run, looked at once a second.
 """

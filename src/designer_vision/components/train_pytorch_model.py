@@ -113,6 +113,7 @@ def choose_hardware(ranks: Ranks, device: torch.device, settings: Settings) -> H
     """What this process computes with: its GPU, or its share of the node's CPUs."""
     if device.type == "cuda":
         torch.cuda.set_device(device)
+        torch.backends.cudnn.benchmark = True  # images have one size, so the fastest convolution is worth a trial
         gpus = torch.cuda.device_count()
         if ranks.is_main and ranks.local_world_size < gpus:
             print(
