@@ -47,7 +47,7 @@ def run(words: Sequence[object], environments: Iterable[Mapping[str, str]] = ({}
         result = _run([str(word) for word in words], list(environments))
         if result.others < DISTURBED:
             break
-        print(f"  disturbed: others used {result.others:.2f} cores", flush=True)
+        say(f"  disturbed: others used {result.others:.2f} cores")
     return result
 
 
