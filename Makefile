@@ -32,12 +32,12 @@ check: setup
 
 # What the README says about speed, measured here: bench in 20 minutes, bench-full in hours (it goes on where it was stopped).
 bench: $(BENCH)/venv
-	$(BENCH)/venv/bin/python benchmarks/training.py $(BENCH)/3 3 resnet18:16 resnet18:64 > benchmarks/$(TODAY)_training.md
+	$(BENCH)/venv/bin/python benchmarks/training.py $(BENCH)/3 3 short resnet18:16 resnet18:64 > benchmarks/$(TODAY)_training.md
 	$(BENCH)/venv/bin/python benchmarks/components.py $(BENCH)/3 3 > benchmarks/$(TODAY)_components.md
 	$(BENCH)/venv/bin/python benchmarks/index.py $(BENCH)/index
 
 bench-full: $(BENCH)/venv
-	$(BENCH)/venv/bin/python benchmarks/training.py $(BENCH)/5 5 resnet18:16 resnet18:64 resnet50:16 resnet50:64 densenet121:16 > benchmarks/$(TODAY)_training_full.md
+	$(BENCH)/venv/bin/python benchmarks/training.py $(BENCH)/5 5 all resnet18:16 resnet18:64 resnet50:16 resnet50:64 densenet121:16 > benchmarks/$(TODAY)_training_full.md
 	$(BENCH)/venv/bin/python benchmarks/components.py $(BENCH)/5 5 > benchmarks/$(TODAY)_components_full.md
 	$(BENCH)/venv/bin/python benchmarks/scaling.py $(BENCH)/5 benchmarks/$(TODAY)_scaling.png > benchmarks/$(TODAY)_scaling.md
 

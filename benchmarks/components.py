@@ -25,7 +25,7 @@ from torchvision import transforms
 from training import prepared, ranks, training_words, transformation_flags, untrained
 
 ONE_PROCESS = Path(__file__).parent / "peers" / "one_process.py"
-PHOTOS = 1000
+PHOTOS, PHOTOS_TO_READ = 500, 256
 
 
 def entry(stem: str, **flags: object) -> list[object]:
@@ -58,7 +58,7 @@ def reading(folder: Path, runs: int) -> dict[str, list[float]]:
     from designer_vision.loader import ImageDataset
 
     torch.set_num_threads(1)
-    index = read_image_directory(prepared(folder, 320) / "training")
+    index = read_image_directory(prepared(folder, PHOTOS_TO_READ) / "training")
     ours = ImageDataset(index, torch.nn.Identity(), (224, 224), index.random_operations, 1)
     cached = ImageDataset(index, torch.nn.Identity(), (224, 224), index.random_operations, 1)
     theirs = transforms.Compose([
@@ -83,7 +83,7 @@ def pixel_difference(folder: Path) -> float:
     from torchvision.transforms.v2 import functional as ours
 
     differences = []
-    for path in sorted((prepared(folder, 320) / "photos").rglob("*.jpg"))[:50]:
+    for path in sorted((prepared(folder, PHOTOS_TO_READ) / "photos").rglob("*.jpg"))[:50]:
         image = Image.open(io.BytesIO(path.read_bytes())).convert("RGB")
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
         box = (20, 30, 300, 400)
@@ -99,7 +99,7 @@ def main(folder: Path, runs: int) -> None:
     scratch = folder / "scratch"
     if not model.exists():
         run(
-            training_words(untrained(folder, "resnet18"), prepared(folder, 320) / "training", photos / "validation", model, "16"),
+            training_words(untrained(folder, "resnet18"), prepared(folder, PHOTOS_TO_READ) / "training", photos / "validation", model, "16"),
             ranks(1),
         )
     shutil.rmtree(scratch, ignore_errors=True)

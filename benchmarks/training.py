@@ -1,8 +1,8 @@
 """Images a second of training, beside a plain script, timm, and the network alone.
 
-    python benchmarks/training.py FOLDER RUNS CELL...        a CELL is NETWORK:BATCH_SIZE, such as resnet18:16
+    python benchmarks/training.py FOLDER RUNS all|short CELL...        a CELL is NETWORK:BATCH_SIZE, such as resnet18:16
 
-Runs every contender of every cell in turn, RUNS times, each as a process of its own; results go to FOLDER/training.jsonl as they
+Runs every contender (`short`: all but timm's default) of every cell in turn, RUNS times, each as a process of its own; results go to FOLDER/training.jsonl as they
 come, and a run that stands there is not made again. Prints the table as Markdown. The peers need timm (`make bench` sees to it).
 """
 
@@ -19,8 +19,8 @@ from measure import Run, conditions, run, say, summary
 from photos import write_photos
 
 PEERS = Path(__file__).parent / "peers"
-IMAGES, IMAGES_OF_SLOW_ONES = 640, 320
-"""How many images a run has; half of it for those in float32, which take the longest."""
+IMAGES, IMAGES_OF_SLOW_ONES = {"16": 480, "64": 640}, 256
+"""How many images a run has, by batch size; fewer for those in float32, which take the longest."""
 LEFT_OUT = 0.4
 """Of a run's steps, the first: memory grows, kernels are made, and MLflow is imported beside them."""
 EXPLANATION = """\
@@ -82,7 +82,7 @@ def transformation_flags(chosen: dict[str, object]) -> list[object]:
 def measure(contender: str, cell: str, folder: Path) -> dict[str, float]:
     """One run: images/s of its later steps, seconds to the end of the first one, and memory."""
     network, _, batch_size = cell.partition(":")
-    count = IMAGES_OF_SLOW_ONES if contender in ("plain script", "timm, default") else IMAGES
+    count = IMAGES_OF_SLOW_ONES if contender in ("plain script", "timm, default") else IMAGES[batch_size]
     data, model, output = prepared(folder, count), untrained(folder, network), folder / "trained"
     processes = 1
     if contender.endswith(("process", "processes")):
@@ -142,14 +142,14 @@ def table(lines: list[dict[str, object]]) -> str:
     return text
 
 
-def main(folder: Path, runs: int, cells: list[str]) -> None:
+def main(folder: Path, runs: int, contenders: tuple[str, ...], cells: list[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     results = folder / "training.jsonl"
     lines = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
     done = {(line["cell"], line["contender"], line["run"]) for line in lines}
     for number in range(runs):
         for cell in cells:
-            for contender in CONTENDERS:
+            for contender in contenders:
                 if (cell, contender, number) in done:
                     continue
                 figures = measure(contender, cell, folder)
@@ -162,7 +162,8 @@ def main(folder: Path, runs: int, cells: list[str]) -> None:
     print("What is compared is said at the end. Medians, with minimum and maximum, of the runs below.\n")
     print(table([line for line in lines if line["cell"] in cells]))
     print(EXPLANATION)
-    print(f"* Command: `python benchmarks/training.py FOLDER {runs} {' '.join(cells)}`")
+    print(f"* Images of a run: {IMAGES} by batch size, {IMAGES_OF_SLOW_ONES} in float32.")
+    print(f"* Command: `python benchmarks/training.py FOLDER {' '.join(sys.argv[2:])}`")
     print(conditions(("torch", "torchvision", "timm", "pillow", "simplejpeg")))
     print("Raw lines:\n\n```json")
     print("\n".join(json.dumps({key: round(value, 3) if isinstance(value, float) else value for key, value in line.items()})
@@ -171,4 +172,5 @@ def main(folder: Path, runs: int, cells: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])
+    who = CONTENDERS if sys.argv[3] == "all" else tuple(name for name in CONTENDERS if name != "timm, default")
+    main(Path(sys.argv[1]), int(sys.argv[2]), who, sys.argv[4:])
