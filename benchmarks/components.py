@@ -94,12 +94,12 @@ def pixel_difference(folder: Path) -> float:
 
 
 def main(folder: Path, runs: int) -> None:
-    photos = prepared(folder, PHOTOS)
+    photos, to_read = prepared(folder, PHOTOS), prepared(folder, PHOTOS_TO_READ)
     model = folder / "scored_model"
     scratch = folder / "scratch"
     if not model.exists():
         run(
-            training_words(untrained(folder, "resnet18"), prepared(folder, PHOTOS_TO_READ) / "training", photos / "validation", model, "16"),
+            training_words(untrained(folder, "resnet18"), to_read / "training", photos / "validation", model, "16"),
             ranks(1),
         )
     shutil.rmtree(scratch, ignore_errors=True)

@@ -2,8 +2,9 @@
 
     python benchmarks/training.py FOLDER RUNS all|short CELL...        a CELL is NETWORK:BATCH_SIZE, such as resnet18:16
 
-Runs every contender (`short`: all but timm's default) of every cell in turn, RUNS times, each as a process of its own; results go to FOLDER/training.jsonl as they
-come, and a run that stands there is not made again. Prints the table as Markdown. The peers need timm (`make bench` sees to it).
+Runs every contender (`short`: all but timm's default) of every cell in turn, RUNS times, each as a process of its own. Results go
+to FOLDER/training.jsonl as they come, and a run that stands there is not made again. Prints the table as Markdown. The peers
+need timm (`make bench` sees to it).
 """
 
 from __future__ import annotations
