@@ -56,10 +56,17 @@ def main(folder: Path, picture: Path, counts: list[int]) -> None:
     seconds = {(count, 1): epoch_seconds(folder, count, 1) for count in counts}
     middle = counts[len(counts) // 2]
     seconds |= {(middle, processes): epoch_seconds(folder, middle, processes) for processes in PROCESSES[1:]}
+    print("# An epoch's time against images and processes\n")
+    print(
+        f"ResNet-18 on noise of {SIDE} x {SIDE} pixels, batch size {BATCH_SIZE} over all processes, which share the CPUs. One run each; the"
+    )
+    print("first epoch, with the imports that go on beside it.\n")
     print("| images | processes | seconds of an epoch | ms an image |\n|---|---|---|---|")
     for (count, processes), value in seconds.items():
         print(f"| {count} | {processes} | {value:.1f} | {value / count * 1000:.2f} |")
-    print("\n" + conditions(("torch", "torchvision")))
+    print(f"\n![the same as pictures]({picture.name})\n")
+    print(f"* Command: `python benchmarks/scaling.py FOLDER {picture.name} {' '.join(map(str, counts))}`")
+    print(conditions(("torch", "torchvision")))
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
     left.loglog(counts, [seconds[count, 1] for count in counts], "o-")
     left.set(xlabel="images", ylabel="seconds of an epoch", title="one process")

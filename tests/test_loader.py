@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import pickle
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -138,3 +141,30 @@ def test_processes_share_the_cpus_among_their_workers() -> None:
     assert worker_count(2, 8, torch.device("cuda", 0)) == 1
     assert worker_count(16, 1, CPU) == 1
     assert worker_count(16, 1, CPU, forced=0) == 0
+
+
+TRAINING = """
+import os, sys, time
+from pathlib import Path
+import numpy as np, torch
+from designer_vision.directories.image_directory import read_image_directory
+from designer_vision.loader import ImageDataset, Loader
+from designer_vision.transforms import FitToNetwork
+index = read_image_directory(Path(sys.argv[1]))
+loader = Loader(ImageDataset(index, FitToNetwork([], (32, 32)), (32, 32)), 2, torch.device("cpu"))
+next(loader.epoch(1, [np.array([0, 1])]))
+print(*Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split(), flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
+def test_workers_of_a_killed_process_end_with_it(tmp_path: Path) -> None:
+    folder = make_image_directory(tmp_path / "images", per_class=1)
+    process = subprocess.Popen([sys.executable, "-c", TRAINING, str(folder)], stdout=subprocess.PIPE, text=True)
+    workers = [Path(f"/proc/{pid}") for pid in process.stdout.readline().split()]
+    assert len(workers) >= 2
+    process.kill()
+    process.wait()
+    time.sleep(2)
+    assert not any(worker.exists() and "Z (zombie)" not in (worker / "status").read_text() for worker in workers)

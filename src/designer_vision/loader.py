@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from designer_vision import images
 from designer_vision.cache import PixelCache
 from designer_vision.errors import DesignerError, InvalidDatasetError
+from designer_vision.machine import end_with
 from designer_vision.transforms import Operation, Size, check_size, compose
 
 Indices = npt.NDArray[np.int64]
@@ -173,6 +175,7 @@ class Loader:
             prefetch_factor=2 if workers else None,
             collate_fn=_as_it_is,
             pin_memory=device.type == "cuda",
+            worker_init_fn=_EndWith(os.getpid()),
         )
         iter(self._loader)  # of no batches yet
 
@@ -200,6 +203,16 @@ class _Batches:
 
     def __len__(self) -> int:
         return len(self.items)
+
+
+@dataclass(frozen=True)
+class _EndWith:
+    """What a worker does first: tie its life to the process that started it."""
+
+    parent: int
+
+    def __call__(self, worker: int) -> None:
+        end_with(self.parent)
 
 
 def _as_it_is(batch: Any) -> Any:

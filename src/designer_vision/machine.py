@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,8 @@ Result = TypeVar("Result")
 AT_A_TIME = 256
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 """glibc's malloc.h"""
+PR_SET_PDEATHSIG = 1
+"""Linux's prctl.h"""
 HEAP_GROWS_BY = 256 * 2**20
 CGROUP_MEMORY = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
@@ -77,6 +80,19 @@ def in_order(work: Callable[[int], Result], count: int) -> Iterator[Result]:
     with ThreadPoolExecutor(available_cpus()) as pool:
         for start in range(0, count, AT_A_TIME):
             yield from pool.map(work, range(start, min(start + AT_A_TIME, count)))
+
+
+def end_with(parent: int) -> None:
+    """Have this process killed when its parent ends, however that happens: nothing is left running for nobody (on Linux).
+
+    Args:
+        parent: its process; the kernel watches the parent's thread that started this one, which must be one that stays.
+    """
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before it was watched
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def keep_freed_memory() -> None:

@@ -10,6 +10,8 @@ from datetime import timedelta
 from designer_vision.errors import ParameterParsingError
 
 PREFIX = "DESIGNER_VISION_"
+RUNNER = f"{PREFIX}RUNNER"
+"""The local runner sets it to its process, which the processes of a step then do not outlive."""
 PRECISIONS = ("bfloat16", "float16", "float32")
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -110,3 +111,43 @@ def test_the_cause_of_a_failure_is_said(code: int, words: str) -> None:
 
 def test_a_free_port_is_one() -> None:
     assert 0 < free_port() < 65536
+
+
+ENTRY = """
+import os, time
+import click
+from designer_vision.entry.command_line import run
+def work():
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+run(click.command()(work))
+"""
+LAUNCHER = f"""
+import os, sys, time
+from pathlib import Path
+from designer_vision.pipeline.processes import Processes
+folder = Path(sys.argv[1])
+Processes([sys.executable, "-c", {ENTRY!r}], [os.environ] * 2, [folder / "a", folder / "b"], folder)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
+def test_a_killed_runner_takes_its_processes_with_it(tmp_path: Path) -> None:
+    launcher = subprocess.Popen([sys.executable, "-c", LAUNCHER, str(tmp_path)])
+    pids = [int(text) for text in (wait_for_text(tmp_path / name) for name in ("a", "b"))]
+    assert all(alive(pid) for pid in pids)
+    launcher.kill()
+    launcher.wait()
+    deadline = time.monotonic() + 2
+    while any(alive(pid) for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(alive(pid) for pid in pids)
+
+
+def wait_for_text(path: Path) -> str:
+    deadline = time.monotonic() + 30
+    while not (path.exists() and path.read_text().endswith("\n")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return path.read_text()

@@ -15,6 +15,8 @@ from typing import Any, Never
 import click
 
 from designer_vision.errors import DesignerError, ParameterParsingError
+from designer_vision.machine import end_with
+from designer_vision.settings import RUNNER
 
 DEBUG = "DESIGNER_VISION_DEBUG"
 
@@ -76,6 +78,8 @@ def run(command: click.Command) -> Never:
 
     With DESIGNER_VISION_DEBUG=1 the traceback is shown too. What is no user's error keeps its traceback.
     """
+    if os.environ.get(RUNNER) == str(os.getppid()):  # started by it, not by a script that it started
+        end_with(os.getppid())
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     try:

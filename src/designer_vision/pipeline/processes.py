@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 
 from designer_vision.pipeline.graph import Step
+from designer_vision.settings import RUNNER
 
 GRACE_SECONDS = 10
 POLL_SECONDS = 0.1
@@ -97,7 +98,7 @@ class Processes:
                     self._running.append(
                         subprocess.Popen(
                             list(words),
-                            env=dict(environment),
+                            env={**environment, RUNNER: str(os.getpid())},
                             cwd=folder,
                             stdin=subprocess.DEVNULL,
                             stdout=output,
