@@ -57,10 +57,8 @@ def main(folder: Path, picture: Path, counts: list[int]) -> None:
     middle = counts[len(counts) // 2]
     seconds |= {(middle, processes): epoch_seconds(folder, middle, processes) for processes in PROCESSES[1:]}
     print("# An epoch's time against images and processes\n")
-    print(
-        f"ResNet-18 on noise of {SIDE} x {SIDE} pixels, batch size {BATCH_SIZE} over all processes, which share the CPUs. One run each; the"
-    )
-    print("first epoch, with the imports that go on beside it.\n")
+    print(f"ResNet-18 on noise of {SIDE} x {SIDE} pixels, batch size {BATCH_SIZE} over all processes, which share the CPUs.")
+    print("One run each; the first epoch, with the imports that go on beside it.\n")
     print("| images | processes | seconds of an epoch | ms an image |\n|---|---|---|---|")
     for (count, processes), value in seconds.items():
         print(f"| {count} | {processes} | {value:.1f} | {value / count * 1000:.2f} |")

@@ -88,6 +88,11 @@ def test_without_memory_files_there_is_no_cache(monkeypatch: pytest.MonkeyPatch)
         assert cache is None
 
 
+def test_a_process_that_cannot_map_the_memory_has_no_cache(tmp_path: Path) -> None:
+    with shared_cache(SIZES, 0, False, lambda said: f"3 {tmp_path / 'nothing'}") as cache:
+        assert cache is None
+
+
 def test_the_memory_is_gone_afterwards() -> None:
     with shared_cache(SIZES, 10_000, True, lambda said: said) as cache:
         memory = Path(str(cache._memory))

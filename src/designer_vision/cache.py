@@ -37,7 +37,11 @@ def shared_cache(sizes: Sizes, budget: int, is_first: bool, tell: Callable[[str]
                 memory = stack.enter_context(memory_file(STATE * 4 * fitting + int(ends[fitting - 1])))
                 said = f"{fitting} {memory}"
         count, _, path = tell(said).partition(" ")
-        yield PixelCache(Path(path), ends[: int(count)]) if path else None
+        cache = None
+        if path:
+            with suppress(OSError):  # a process that may not look into the first one's memory reads its images anew
+                cache = PixelCache(Path(path), ends[: int(count)])
+        yield cache
 
 
 class PixelCache:
