@@ -54,3 +54,9 @@ def test_freed_memory_is_used_again_without_the_kernel() -> None:
 
 def test_some_memory_is_available_and_less_than_the_machine_has() -> None:
     assert 0 < available_memory() < os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
+def test_a_process_is_not_tied_to_one_that_is_not_its_parent() -> None:
+    program = "from designer_vision.machine import end_with; end_with(1); print('alive')"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "alive\n"

@@ -86,9 +86,10 @@ def end_with(parent: int) -> None:
     """Have this process killed when its parent ends, however that happens: nothing is left running for nobody (on Linux).
 
     Args:
-        parent: its process; the kernel watches the parent's thread that started this one, which must be one that stays.
+        parent: its process. The kernel watches the thread that started this one, which must be one that stays. Nothing
+            happens if another process, such as a shell in between, is the parent.
     """
-    if sys.platform != "linux":
+    if sys.platform != "linux" or os.getppid() != parent:
         return
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it ended before it was watched

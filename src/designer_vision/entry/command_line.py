@@ -78,8 +78,8 @@ def run(command: click.Command) -> Never:
 
     With DESIGNER_VISION_DEBUG=1 the traceback is shown too. What is no user's error keeps its traceback.
     """
-    if os.environ.get(RUNNER) == str(os.getppid()):  # started by it, not by a script that it started
-        end_with(os.getppid())
+    if runner := os.environ.get(RUNNER):
+        end_with(int(runner))
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     try:
