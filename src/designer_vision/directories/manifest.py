@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -150,9 +151,15 @@ def contained(folder: Path, name: str, error: type[DesignerError]) -> Path:
     if not name or "\0" in name or relative.is_absolute() or ".." in relative.parts:
         raise error(f"{folder}: the file name {name!r} leads out of the folder")
     path = folder / relative
-    if not path.resolve().is_relative_to(folder.resolve()):
+    if not path.resolve().is_relative_to(_resolved(folder)):
         raise error(f"{path} is a link that leads out of the folder")
     return path
+
+
+@lru_cache(maxsize=8)
+def _resolved(folder: Path) -> Path:
+    """Once a folder, not once an image: should a link to it be turned elsewhere meanwhile, its files are refused."""
+    return folder.resolve()
 
 
 def write_json(path: Path, content: Any) -> None:
