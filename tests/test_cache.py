@@ -53,6 +53,12 @@ def test_as_many_of_the_first_images_are_kept_as_the_budget_holds() -> None:
         assert cache is None
 
 
+def test_sizes_that_no_image_has_take_no_place_and_overflow_nothing() -> None:
+    claims = np.array([[4, 6], [2**31 - 1, 2**31 - 1], [5, 5]], np.int32)
+    with shared_cache(claims, 10**9, True, lambda said: said) as cache:
+        assert len(cache) == 1
+
+
 def test_processes_that_are_told_the_memory_read_what_another_put() -> None:
     said: list[str] = []
     with (

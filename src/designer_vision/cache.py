@@ -15,6 +15,8 @@ from torch import Tensor
 from designer_vision.machine import memory_file
 
 Sizes = npt.NDArray[np.integer[Any]]
+NO_SUCH_IMAGE = 2**36
+"""Pixels. A list can claim any size; a sum of claims must not overflow."""
 STATE = 3
 """What is noted of each image: the epoch that wrote it (0 before), its height and its width."""
 
@@ -29,7 +31,7 @@ def shared_cache(sizes: Sizes, budget: int, is_first: bool, tell: Callable[[str]
         is_first: whether this is that process; it makes the memory.
         tell: gives every process of the machine what the first one puts in.
     """
-    ends = np.cumsum(sizes.astype(np.int64).prod(axis=1) * 3)
+    ends = np.cumsum(np.minimum(sizes.astype(np.int64).prod(axis=1), NO_SUCH_IMAGE) * 3)
     with ExitStack() as stack:
         said = ""
         if is_first and (fitting := int(np.searchsorted(ends, budget, side="right"))):
