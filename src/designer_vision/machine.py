@@ -44,7 +44,7 @@ def available_memory() -> int:
     0 where neither can be told.
     """
     found = []
-    with suppress(OSError, ValueError, IndexError):
+    with suppress(OSError, ValueError, IndexError, StopIteration):
         lines = Path("/proc/meminfo").read_text().splitlines()
         found.append(next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")))
     for limit, used in CGROUP_MEMORY:
