@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from measure import conditions, run, say, summary
+from measure import conditions, prepare, run, say, summary
 from PIL import Image
 from torchvision import transforms
 from training import prepared, ranks, training_words, transformation_flags, untrained
@@ -37,9 +37,9 @@ def entry(stem: str, **flags: object) -> list[object]:
     ]
 
 
-def images_per_second(words: list[object]) -> float:
+def images_per_second(words: list[object], writes: list[Path]) -> float:
     """Of a command that ends by saying it: its imports are left out."""
-    lines = run(words, ranks(1)).lines
+    lines = run(words, ranks(1), writes).lines
     return float(re.findall(r"([\d.]+) images/s", "\n".join(line for _, line in lines))[-1])
 
 
@@ -98,16 +98,13 @@ def main(folder: Path, runs: int) -> None:
     model = folder / "scored_model"
     scratch = folder / "scratch"
     if not model.exists():
-        run(
-            training_words(untrained(folder, "resnet18"), to_read / "training", photos / "validation", model, "16"),
-            ranks(1),
-        )
+        prepare(*training_words(untrained(folder, "resnet18"), to_read / "training", photos / "validation", model, "16"))
     shutil.rmtree(scratch, ignore_errors=True)
     flags = transformation_flags({"center_crop": True, "random_horizontal_flip": True})
-    run([*entry("init_image_transformation"), *flags, "--output_image_transformation", scratch / "transformation"])
+    prepare(*entry("init_image_transformation"), *flags, "--output_image_transformation", scratch / "transformation")
     apply = entry("apply_image_transformation", mode="For training", input_image_transformation=scratch / "transformation",
                   input_image_directory=photos / "converted", output_image_directory=scratch / "applied")  # fmt: skip
-    run(apply)
+    prepare(*apply)
     (scratch / "applied").rename(scratch / "images")
     outputs = [scratch / name for name in ("one", "two", "scored", "applied")]
     convert = entry("convert_to_image_directory", input_dataset=photos / "photos", output_image_directory=scratch / "two")
@@ -122,9 +119,7 @@ def main(folder: Path, runs: int) -> None:
     for name, theirs, ours in rows:
         for _ in range(runs):
             for who, words in (("peer", theirs), ("ours", ours)):
-                for output in outputs:
-                    shutil.rmtree(output, ignore_errors=True)
-                figures.setdefault(f"{name}: {who}", []).append(images_per_second(words))
+                figures.setdefault(f"{name}: {who}", []).append(images_per_second(words, outputs))
         say(f"{name}: {figures[f'{name}: peer']} {figures[f'{name}: ours']}")
     figures["--help of an entry, s"] = [run([*entry("train_pytorch_model"), "--help"]).seconds for _ in range(runs)]
     print("# Reading, converting, applying, scoring, starting\n")

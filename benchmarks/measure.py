@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -37,13 +38,25 @@ class Run:
     others: float
 
 
-def run(words: Sequence[object], environments: Iterable[Mapping[str, str]] = ({},)) -> Run:
+def prepare(*words: object) -> None:
+    """Run a command that makes what is measured later, once; its metrics go nowhere."""
+    _run([str(word) for word in words], [{"MLFLOW_TRACKING_URI": "sqlite://"}])
+
+
+def run(words: Sequence[object], environments: Iterable[Mapping[str, str]] = ({},), writes: Iterable[Path] = ()) -> Run:
     """Run a command, once for each of the environments at the same time; repeat it while others disturb it.
+
+    Args:
+        words: of the command.
+        environments: variables of its own for each process.
+        writes: folders to be removed before each try.
 
     Raises:
         RuntimeError: it failed; with what it printed last.
     """
     for _ in range(TRIES):
+        for folder in writes:
+            shutil.rmtree(folder, ignore_errors=True)
         result = _run([str(word) for word in words], list(environments))
         if result.others < DISTURBED:
             break

@@ -16,7 +16,7 @@ import statistics
 import sys
 from pathlib import Path
 
-from measure import Run, conditions, run, say, summary
+from measure import Run, conditions, prepare, run, say, summary
 from photos import write_photos
 
 PEERS = Path(__file__).parent / "peers"
@@ -45,18 +45,18 @@ def prepared(folder: Path, count: int) -> Path:
         scratch = folder / "unfinished"
         shutil.rmtree(scratch, ignore_errors=True)
         write_photos(scratch / "photos", count)
-        entry = [sys.executable, "-m"]
+        entry = (sys.executable, "-m")
         choices = {"resize": False, "random_resized_crop": True, "random_resized_crop_size": 224, "random_horizontal_flip": True}
-        run([*entry, "designer_vision.entry.convert_to_image_directory", "--input_dataset", scratch / "photos",
-             "--output_image_directory", scratch / "converted"])  # fmt: skip
-        run([*entry, "designer_vision.entry.init_image_transformation", *transformation_flags(choices),
-             "--output_image_transformation", scratch / "transformation"])  # fmt: skip
-        run([*entry, "designer_vision.entry.apply_image_transformation", "--mode", "For training",
-             "--input_image_transformation", scratch / "transformation", "--input_image_directory", scratch / "converted",
-             "--output_image_directory", scratch / "training"])  # fmt: skip
-        run([*entry, "designer_vision.entry.split_image_directory", "--input_image_directory", scratch / "converted",
-             "--fraction", "0.95", "--random_seed", "1", "--output_image_directory1", scratch / "rest",
-             "--output_image_directory2", scratch / "validation"])  # fmt: skip
+        prepare(*entry, "designer_vision.entry.convert_to_image_directory", "--input_dataset", scratch / "photos",
+                "--output_image_directory", scratch / "converted")  # fmt: skip
+        prepare(*entry, "designer_vision.entry.init_image_transformation", *transformation_flags(choices),
+                "--output_image_transformation", scratch / "transformation")  # fmt: skip
+        prepare(*entry, "designer_vision.entry.apply_image_transformation", "--mode", "For training",
+                "--input_image_transformation", scratch / "transformation", "--input_image_directory", scratch / "converted",
+                "--output_image_directory", scratch / "training")  # fmt: skip
+        prepare(*entry, "designer_vision.entry.split_image_directory", "--input_image_directory", scratch / "converted",
+                "--fraction", "0.95", "--random_seed", "1", "--output_image_directory1", scratch / "rest",
+                "--output_image_directory2", scratch / "validation")  # fmt: skip
         scratch.rename(target)
     return target
 
@@ -66,8 +66,8 @@ def untrained(folder: Path, network: str) -> Path:
     model = folder / f"untrained_{network}"
     if not model.exists():
         kind, own = ("densenet", "memory_efficient") if network.startswith("densenet") else ("resnet", "zero_init_residual")
-        run([sys.executable, "-m", f"designer_vision.entry.{kind}", "--model_name", network, "--pretrained", "False",
-             f"--{own}", "False", "--untrained_model", model])  # fmt: skip
+        prepare(sys.executable, "-m", f"designer_vision.entry.{kind}", "--model_name", network, "--pretrained", "False",
+                f"--{own}", "False", "--untrained_model", model)  # fmt: skip
     return model
 
 
@@ -88,8 +88,8 @@ def measure(contender: str, cell: str, folder: Path) -> dict[str, float]:
     processes = 1
     if contender.endswith(("process", "processes")):
         processes = int(contender[0])
-        shutil.rmtree(output, ignore_errors=True)
-        result = run(training_words(model, data / "training", data / "validation", output, batch_size), ranks(processes))
+        words = training_words(model, data / "training", data / "validation", output, batch_size)
+        result = run(words, ranks(processes), writes=[output])
     else:
         script = {"plain": "plain.py", "timm,": "timm_loop.py", "network": "network_alone.py"}[contender.split()[0]]
         last = {"timm, default": ["default"], "timm, best flags": ["best"], "network alone": [count]}.get(contender, [])
