@@ -20,7 +20,7 @@ from measure import Run, conditions, prepare, run, say, summary
 from photos import write_photos
 
 PEERS = Path(__file__).parent / "peers"
-IMAGES, IMAGES_OF_SLOW_ONES = {"16": 480, "64": 640}, 256
+IMAGES, IMAGES_OF_SLOW_ONES = {"16": 400, "64": 512}, 192
 """How many images a run has, by batch size; fewer for those in float32, which take the longest."""
 LEFT_OUT = 0.4
 """Of a run's steps, the first: memory grows, kernels are made, and MLflow is imported beside them."""

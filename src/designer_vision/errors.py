@@ -12,6 +12,7 @@ class DesignerError(Exception):
     """A mistake that the user can put right; its message says where, what was found and what to do."""
 
     code: ClassVar[str] = ""
+    exit_code: ClassVar[int] = 1
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -82,6 +83,30 @@ class InvalidTransformationDirectoryError(DesignerError):
 
 class ProcessSetupError(DesignerError):
     """The variables, devices or peers of a distributed job do not fit together."""
+
+
+class LostRankError(DesignerError):
+    """Another process of the job failed, ended or does not answer."""
+
+
+class CheckpointError(DesignerError):
+    """A checkpoint cannot be gone on from."""
+
+
+class DataWorkerError(DesignerError):
+    """A process that reads images ended or does not answer."""
+
+
+class ModuleOutOfMemoryError(DesignerError):
+    """There is not enough memory."""
+
+    code = "0138"
+
+
+class JobStoppedError(DesignerError):
+    """The job was asked to stop, by a signal, and has saved what it did."""
+
+    exit_code = 143  # as after SIGTERM, whose number is 15
 
 
 class TrainingDivergedError(DesignerError):

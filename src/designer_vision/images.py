@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +20,9 @@ from designer_vision.errors import InvalidDatasetError
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")
 MAX_PIXELS = 178_956_970  # Pillow's own line between a large photo and a decompression bomb
 ORIENTATION = 0x0112
+PASSING = {errno.EIO, errno.EAGAIN, errno.EINTR, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.ECONNRESET, errno.EBUSY}
+PAUSES = (0.1, 0.5, 2.0)
+"""Seconds before each further try."""
 ADVICE = "run the images through Convert to Image Directory, which leaves out what cannot be read"
 
 # broken EXIF, odd palettes: what matters shows in the pixels. Set once: a filter for a block is not safe among threads
@@ -27,15 +32,19 @@ Pixels = npt.NDArray[np.uint8]
 
 
 def read(path: Path) -> bytes:
-    """The bytes of an image file.
+    """The bytes of an image file; what may be a passing fault of a disk or a mount is tried again.
 
     Raises:
         InvalidDatasetError: it is missing or cannot be read.
     """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InvalidDatasetError(f"{path} cannot be read: {error.strerror}; copy the dataset again") from error
+    for pause in (*PAUSES, None):
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            if pause is None or error.errno not in PASSING:
+                raise InvalidDatasetError(f"{path} cannot be read: {error.strerror}; copy the dataset again") from error
+            time.sleep(pause)
+    raise AssertionError("the last try returns or raises")
 
 
 def decode(content: bytes, name: str | Path) -> Pixels:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,13 +15,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from designer_vision import images
 from designer_vision.cache import PixelCache
-from designer_vision.errors import DesignerError, InvalidDatasetError
+from designer_vision.errors import DataWorkerError, DesignerError, InvalidDatasetError
 from designer_vision.machine import end_with
 from designer_vision.transforms import Operation, Size, check_size, compose
+
+PREFETCHED = 2
+"""Batches that a worker decodes ahead."""
+NOTHING = -1
+WORKER_LOST = re.compile("worker|timed out", re.IGNORECASE)
 
 Indices = npt.NDArray[np.int64]
 
@@ -40,6 +48,21 @@ def shard(order: Indices, rank: int, world_size: int) -> Indices:
 def batches(indices: Indices, batch_size: int) -> list[Indices]:
     """ceil(n / batch_size) batches of nearly equal size, so that none is left with a single image."""
     return np.array_split(indices, -(-len(indices) // batch_size)) if len(indices) else []
+
+
+def remaining(order: Indices, legs: Sequence[tuple[int, int]], batch_size: int) -> Indices:
+    """What is left of an epoch, in order, after it was trained for some steps, on changing numbers of ranks.
+
+    Args:
+        order: of the whole epoch.
+        legs: number of ranks and steps, one after the other.
+        batch_size: of each rank.
+    """
+    for world_size, steps in legs:
+        taken = [batch for rank in range(world_size) for batch in batches(shard(order, rank, world_size), batch_size)[:steps]]
+        if taken:
+            order = order[~np.isin(order, np.concatenate(taken))]
+    return order
 
 
 # The data
@@ -98,6 +121,7 @@ class ImageDataset(Dataset[Tensor]):
         cache: PixelCache | None = None,
     ) -> None:
         self.cache = cache
+        self.reading: Any = None
         self._source = source
         self._prepare = prepare
         self._size = size
@@ -138,10 +162,23 @@ class ImageDataset(Dataset[Tensor]):
     def __getitems__(self, items: list[tuple[int, int]]) -> Batch | DesignerError:
         """One batch. A user's error is returned, not raised: raising across processes would lose its type."""
         try:
-            pixels = [self[item].permute(1, 2, 0) for item in items]
+            pixels = [self._noted(item).permute(1, 2, 0) for item in items]
         except DesignerError as error:
             return error
         return Batch(torch.stack(pixels).permute(0, 3, 1, 2), self._labels[[index for _, index in items]])
+
+    def _noted(self, item: tuple[int, int]) -> Tensor:
+        """One image; while it is read, its number is where the training process can see it, should this worker end."""
+        worker = get_worker_info()
+        if self.reading is None or worker is None:
+            return self[item]
+        self.reading[worker.id] = item[1]
+        image = self[item]
+        self.reading[worker.id] = NOTHING
+        return image
+
+    def path(self, index: int) -> Path:
+        return self._source.path(index)
 
 
 def _seed_of(seed: int, epoch: int, index: int) -> int:
@@ -156,6 +193,17 @@ def worker_count(cpus: int, local_world_size: int, device: torch.device, forced:
     return 1 if device.type == "cpu" else min(share, 16)
 
 
+def workers_that_fit(workers: int, batch_bytes: int, room: int) -> int:
+    """As many workers as have room in shared memory for the batches they hand over.
+
+    Args:
+        workers: that are wanted.
+        batch_bytes: of one batch.
+        room: bytes of shared memory for this process.
+    """
+    return max(0, min(workers, (room // max(1, batch_bytes) - 1) // (PREFETCHED + 1)))
+
+
 class Loader:
     """Batches of a dataset, decoded ahead by workers that live as long as the loader.
 
@@ -163,33 +211,71 @@ class Loader:
     of that memory again at the next step.
 
     Iterate `epoch(number, batches)`, where the batches are lists of indices.
+
+    Args:
+        dataset: that the batches are of.
+        workers: processes that decode; with 0 it happens in this one.
+        device: that the batches go to.
+        patience: how long a batch may take.
     """
 
-    def __init__(self, dataset: ImageDataset, workers: int, device: torch.device) -> None:
+    def __init__(
+        self, dataset: ImageDataset, workers: int, device: torch.device, patience: timedelta = timedelta(minutes=5)
+    ) -> None:
+        self._dataset, self._patience = dataset, patience.total_seconds()
         self._sampler = _Batches()
+        if workers:
+            dataset.reading = multiprocessing.RawArray("q", [NOTHING] * workers)
         self._loader: DataLoader[Any] = DataLoader(
             dataset,
             batch_sampler=self._sampler,
             num_workers=workers,
             persistent_workers=workers > 0,
-            prefetch_factor=2 if workers else None,
+            prefetch_factor=PREFETCHED if workers else None,
             collate_fn=_as_it_is,
             pin_memory=device.type == "cuda",
-            worker_init_fn=_EndWith(os.getpid()),
+            worker_init_fn=_Worker(os.getpid()),
+            timeout=self._patience if workers else 0,
         )
-        iter(self._loader)  # of no batches yet
+        try:
+            iter(self._loader)  # of no batches yet
+        except OSError as error:
+            raise DataWorkerError(
+                f"{workers} data workers cannot be started: {error.strerror}; allow more processes and open files (ulimit -u, "
+                "ulimit -n), or set DESIGNER_VISION_DATA_WORKERS lower"
+            ) from error
 
     def epoch(self, number: int, batches: Sequence[Indices]) -> Iterator[Batch]:
         """The batches in order.
 
         Raises:
             DesignerError: what a worker found wrong with an image.
+            DataWorkerError: a worker ended or does not answer; with the images that were being read.
         """
         self._sampler.items = [[(number, int(index)) for index in batch] for batch in batches]
-        for batch in self._loader:
+        coming = iter(self._loader)
+        while True:
+            try:
+                batch = next(coming, None)
+            except RuntimeError as error:  # DataLoader knows no other for a worker that is gone or silent
+                if not WORKER_LOST.search(str(error)):
+                    raise
+                raise self._lost(str(error)) from error
+            if batch is None:
+                return
             if isinstance(batch, DesignerError):
                 raise batch
             yield batch
+
+    def _lost(self, reason: str) -> DataWorkerError:
+        numbers = [index for index in self._dataset.reading or () if index != NOTHING]
+        images = f" while reading {', '.join(str(self._dataset.path(index)) for index in numbers[:3])}" if numbers else ""
+        if "timed out" in reason:
+            return DataWorkerError(f"a data worker has not answered for {self._patience:.0f} s{images}; see to the storage")
+        return DataWorkerError(
+            f"a data worker ended{images}: {reason.splitlines()[0]} This is often for lack of memory, or of shared memory (set "
+            "shm_size in the node's resources)"
+        )
 
 
 class _Batches:
@@ -206,13 +292,17 @@ class _Batches:
 
 
 @dataclass(frozen=True)
-class _EndWith:
-    """What a worker does first: tie its life to the process that started it."""
+class _Worker:
+    """What a worker does first: tie its life to the process that started it, and leave that one's process group.
+
+    A signal to a job goes to its whole group, and the training needs its workers until it has stopped in order.
+    """
 
     parent: int
 
     def __call__(self, worker: int) -> None:
         end_with(self.parent)
+        os.setpgid(0, 0)
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -51,6 +52,14 @@ def available_memory() -> int:
         with suppress(OSError, ValueError):  # "max" is no number: no limit
             found.append(max(0, int(Path(limit).read_text()) - int(Path(used).read_text())))
     return min(found, default=0)
+
+
+def free_shared_memory() -> int | None:
+    """Bytes left in /dev/shm, where processes hand tensors to each other; None where there is no such place."""
+    try:
+        return shutil.disk_usage("/dev/shm").free  # noqa: S108 (looked at, not written to)
+    except OSError:
+        return None
 
 
 @contextmanager

@@ -23,13 +23,23 @@ class Settings:
         precision: DESIGNER_VISION_PRECISION, the number format that networks compute in.
         data_workers: DESIGNER_VISION_DATA_WORKERS, processes that decode images for each training process.
         cache_megabytes: DESIGNER_VISION_CACHE_MB, memory for decoded images on each node.
-        process_group_timeout: DESIGNER_VISION_PROCESS_GROUP_TIMEOUT, seconds that ranks wait for each other.
+        start_timeout: DESIGNER_VISION_START_TIMEOUT, seconds that ranks wait for each other at the start.
+        process_group_timeout: DESIGNER_VISION_PROCESS_GROUP_TIMEOUT, seconds that they wait in training; a data worker or a
+            checkpoint may take half of that.
+        checkpoint_seconds: DESIGNER_VISION_CHECKPOINT_SECONDS, how much work may be lost at most.
     """
 
     precision: str | None = None
     data_workers: int | None = None
     cache_megabytes: int | None = None
+    start_timeout: timedelta = timedelta(minutes=30)
     process_group_timeout: timedelta = timedelta(minutes=10)
+    checkpoint_seconds: timedelta = timedelta(minutes=2)
+
+    @property
+    def patience(self) -> timedelta:
+        """How long a data worker or a disk may take: less than the other ranks wait, so that the reason is told first."""
+        return self.process_group_timeout / 2
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -42,13 +52,19 @@ class Settings:
         precision = variables.get(f"{PREFIX}PRECISION")
         if precision is not None and precision not in PRECISIONS:
             raise ParameterParsingError(f"{PREFIX}PRECISION is {precision!r}, expected one of {', '.join(PRECISIONS)}")
-        timeout = _whole_number(variables, "PROCESS_GROUP_TIMEOUT", 1)
         return cls(
             precision,
             _whole_number(variables, "DATA_WORKERS", 0),
             _whole_number(variables, "CACHE_MB", 0),
-            cls.process_group_timeout if timeout is None else timedelta(seconds=timeout),
+            _seconds(variables, "START_TIMEOUT", 1, cls.start_timeout),
+            _seconds(variables, "PROCESS_GROUP_TIMEOUT", 2, cls.process_group_timeout),
+            _seconds(variables, "CHECKPOINT_SECONDS", 0, cls.checkpoint_seconds),
         )
+
+
+def _seconds(variables: Mapping[str, str], name: str, least: int, default: timedelta) -> timedelta:
+    number = _whole_number(variables, name, least)
+    return default if number is None else timedelta(seconds=number)
 
 
 def _whole_number(variables: Mapping[str, str], name: str, least: int) -> int | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import queue
+import threading
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,64 +24,110 @@ def import_mlflow() -> Any:
     return mlflow
 
 
-FAILURES_ALLOWED = 2
+PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 60.0
+"""Between two tries to send the same message; each pause is twice the last."""
+CLOSING_SECONDS = 15.0
 
 
 class Tracker:
-    """Sends metrics and artifacts from one background thread, in order.
+    """Sends metrics and artifacts from one background thread, in order; what fails is tried again until the end.
 
     On Azure ML, and under our runner, MLFLOW_RUN_ID names the run of the job. Elsewhere a new run is started where
-    MLFLOW_TRACKING_URI says. With `enabled=False` (every rank but the main one) all calls do nothing.
+    MLFLOW_TRACKING_URI says.
+
+    Args:
+        enabled: False on every rank but the main one: all calls do nothing.
+        file: a JSON line for each call of `log_metrics`, whether MLflow takes it or not.
     """
 
-    def __init__(self, enabled: bool = True) -> None:
-        self._thread = ThreadPoolExecutor(1, "mlflow") if enabled else None
-        self._sent: list[Future[None]] = []
+    def __init__(self, enabled: bool = True, file: Path | None = None) -> None:
+        self._enabled, self._file = enabled, file
+        self._messages: queue.Queue[tuple[Callable[..., None], tuple[Any, ...]] | None] = queue.Queue()
+        self._closing = threading.Event()
+        self._count, self._sent = 0, 0
+        self._reason = ""
         self._client: Any = None
         self._run_id = ""
         self._own_run = False
-        self._failures = 0
-        if self._thread:
+        self._logged: set[int] = set()
+        if enabled:
             self._submit(self._open)
+            self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
+            self._thread.start()
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Log some metrics of one step."""
-        if self._thread:
+        if self._enabled:
+            self._keep(metrics, step)
             self._submit(self._log_metrics, dict(metrics), step)
 
     def log_artifact(self, path: Path) -> None:
         """Log a file beside the run."""
-        if self._thread:
+        if self._enabled:
             self._submit(self._log_artifact, path)
+
+    def resume(self, history: Sequence[tuple[int, Mapping[str, float]]], name: str) -> None:
+        """Have the run hold each step once: send those of the history that it lacks, and none again that it has.
+
+        Args:
+            history: steps and their metrics, so far.
+            name: of a metric that every step has.
+        """
+        if not self._enabled:
+            return
+        if self._file is not None:
+            self._file.write_text("")
+        self._submit(self._look_what_is_logged, name)
+        for step, metrics in history:
+            self.log_metrics(metrics, step)
 
     def __enter__(self) -> Tracker:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Wait for what is under way and say what could not be sent."""
-        if not self._thread:
+        """Wait a little for what is under way and say what could not be sent."""
+        if not self._enabled:
             return
         self._submit(self._close, "FINISHED" if error is None else "FAILED")
-        self._thread.shutdown()
-        failures = [failure for future in self._sent if (failure := future.exception()) is not None]
-        if failures:
-            reason = " ".join(str(failures[0]).split())[:200]
-            print(f"warning: MLflow did not take {len(failures)} of {len(self._sent)} messages: {reason}", flush=True)
+        self._messages.put(None)
+        self._closing.set()
+        self._thread.join(CLOSING_SECONDS)
+        if self._sent < self._count:
+            kept = f"; the metrics are in {self._file}" if self._file is not None else ""
+            reason = self._reason or "no answer"
+            print(
+                f"warning: MLflow did not take {self._count - self._sent} of {self._count} messages: {reason}{kept}", flush=True
+            )
+
+    def _keep(self, metrics: Mapping[str, float], step: int) -> None:
+        if self._file is not None:
+            try:
+                with self._file.open("a") as file:
+                    file.write(json.dumps({"step": step, **metrics}) + "\n")
+            except OSError as error:
+                print(f"warning: {self._file} cannot be written: {error.strerror}", flush=True)
 
     def _submit(self, send: Callable[..., None], *arguments: Any) -> None:
-        assert self._thread
-        self._sent.append(self._thread.submit(self._send, send, *arguments))
+        self._count += 1
+        self._messages.put((send, arguments))
 
-    def _send(self, send: Callable[..., None], *arguments: Any) -> None:
-        """Send one message; after FAILURES_ALLOWED in a row that failed, none is tried any more."""
-        if self._failures >= FAILURES_ALLOWED:
-            raise ConnectionError("given up")
+    def _work(self) -> None:
+        while (message := self._messages.get()) is not None:
+            send, arguments = message
+            pause = PAUSE_SECONDS
+            while not self._try(send, arguments):
+                if self._closing.wait(pause):
+                    return  # one that fails at the end would be followed by others
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    def _try(self, send: Callable[..., None], arguments: tuple[Any, ...]) -> bool:
         try:
             send(*arguments)
-            self._failures = 0
-        except Exception:
-            self._failures += 1
-            raise
+        except Exception as error:  # noqa: BLE001 (whatever MLflow's store and server raise)
+            self._reason = " ".join(str(error).split())[:200]
+            return False
+        self._sent += 1
+        return True
 
     def _open(self) -> None:
         self._client = import_mlflow().MlflowClient()
@@ -91,11 +139,16 @@ class Tracker:
             self._run_id = self._client.create_run(experiment_id).info.run_id
             self._own_run = True
 
+    def _look_what_is_logged(self, name: str) -> None:
+        if not self._own_run:
+            self._logged = {metric.step for metric in self._client.get_metric_history(self._run_id, name)}
+
     def _log_metrics(self, metrics: dict[str, float], step: int) -> None:
         from mlflow.entities import Metric
 
-        now = int(time.time() * 1000)
-        self._client.log_batch(self._run_id, [Metric(name, value, now, step) for name, value in metrics.items()])
+        if step not in self._logged:
+            now = int(time.time() * 1000)
+            self._client.log_batch(self._run_id, [Metric(name, value, now, step) for name, value in metrics.items()])
 
     def _log_artifact(self, path: Path) -> None:
         self._client.log_artifact(self._run_id, str(path))

@@ -11,13 +11,11 @@ from conftest import make_image_directory, make_photos, run_entry, training_flag
 
 from designer_vision import networks
 from designer_vision.architectures import Architecture
-from designer_vision.components.train_pytorch_model import initial_network, keep_best, main, train, with_same_classes
+from designer_vision.components.train_pytorch_model import initial_network, main, with_same_classes
 from designer_vision.directories.image_directory import read_image_directory
 from designer_vision.directories.model_directory import Model, read_model_directory
 from designer_vision.errors import InvalidDatasetError, InvalidModelDirectoryError, NotLabeledDatasetError, TrainingDivergedError
-from designer_vision.training.metrics import Averages
 from designer_vision.training.parameters import Parameters
-from designer_vision.training.trainer import Epoch
 
 SEVEN = Parameters(1, 6, 0, 0.01, 1, 3, 2)
 
@@ -147,24 +145,6 @@ def test_a_trained_model_is_fine_tuned(trained_model: Path, datasets: tuple[Path
     main(trained_model, *datasets, dataclasses.replace(SEVEN, learning_rate=1e-12), tmp_path / "out")
     before, after = read_model_directory(trained_model), read_model_directory(tmp_path / "out")
     assert torch.allclose(before.weights["fc.weight"], after.weights["fc.weight"], atol=1e-6)
-
-
-def epoch(number: int) -> Epoch:
-    return Epoch(number, Averages(1, 0.5, 1, 4), Averages(1, 0.5, 1, 4), 10.0, 0.1)
-
-
-def test_a_diverged_training_says_where_the_best_earlier_epoch_is_kept(tmp_path: Path, datasets: tuple[Path, Path]) -> None:
-    keep_best(tmp_path, model(), epoch(1), datasets[0])
-    keep_best(tmp_path, model(), epoch(2), datasets[0])
-
-    class Diverging:
-        def train(self) -> None:
-            raise TrainingDivergedError("the loss")
-
-    with pytest.raises(TrainingDivergedError, match=r"the loss; the best epoch before that is kept in .*epoch_2"):
-        train(Diverging(), tmp_path)
-    assert [folder.name for folder in tmp_path.iterdir()] == ["epoch_2"]
-    assert read_model_directory(tmp_path / "epoch_2").labels == ("a", "b", "c")
 
 
 def test_a_diverged_training_leaves_an_output_that_is_refused(

@@ -7,9 +7,10 @@ Each scenario prints nothing and writes FOLDER/rank_<rank>.pt.
 
 from __future__ import annotations
 
+import io
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,12 +20,14 @@ from torch import nn
 
 from designer_vision.cache import PixelCache, shared_cache
 from designer_vision.entry.command_line import leave
-from designer_vision.errors import DesignerError
+from designer_vision.errors import DesignerError, JobStoppedError
 from designer_vision.images import encode_png
 from designer_vision.loader import ImageDataset
+from designer_vision.training.checkpoint import state_of
 from designer_vision.training.parameters import Parameters
 from designer_vision.training.ranks import Ranks
-from designer_vision.training.trainer import Hardware, Listener, Trainer
+from designer_vision.training.records import Listener
+from designer_vision.training.trainer import Hardware, Trainer
 from designer_vision.transforms import FitToNetwork
 
 SIZE = 8
@@ -136,9 +139,59 @@ class Contrary(Ranks):
         return super().sum(values)
 
 
+class Recorder:
+    """Asks a trainer to stop between two batches, and keeps what it saves as it would come back from a disk."""
+
+    def __init__(self, after: int | None) -> None:
+        self.state: bytes | None = None
+        self._after = after
+        self._asked = 0
+
+    def listener(self) -> Listener:
+        return Listener(on_save=self._save, is_stop_requested=self._is_stop_requested)
+
+    def _is_stop_requested(self) -> bool:
+        self._asked += 1
+        return self._asked == self._after
+
+    def _save(self, state: dict, position: object) -> None:
+        content = io.BytesIO()
+        torch.save(state, content)
+        self.state = content.getvalue()
+
+
+def outcome(trainer: Trainer) -> dict:
+    """All that two trainings of the same must have in common."""
+    result = trainer.train()
+    history = [{**asdict(epoch), "images_per_second": 0} for epoch in result.history]
+    momentum = [trainer.optimizer.state[weight]["momentum_buffer"].clone() for weight in trainer.network.parameters()]
+    weights = {name: tensor.clone() for name, tensor in trainer.network.state_dict().items()}
+    return {"history": history, "weights": weights, "kept": dict(result.weights), "momentum": momentum}
+
+
+def stopped_and_gone_on(folder: Path, ranks: Ranks, after: int) -> dict:
+    """Two outcomes: of a training in one go, and of one that was stopped and gone on with in new trainers."""
+
+    def trainer() -> Trainer:
+        return make_trainer(folder / f"data_{ranks.rank}", ranks, parameters(), network=small_network(True), train=26)
+
+    whole = outcome(trainer())
+    first, recorder = trainer(), Recorder(after)
+    first.listener = recorder.listener()
+    try:
+        first.train()
+    except JobStoppedError as error:
+        message = error.message
+    state = ranks.told_by_main(recorder.state)
+    assert state is not None
+    second = trainer()
+    second.load(state_of(state))
+    return {"whole": whole, "gone on": outcome(second), "message": message}
+
+
 def run(scenario: str, folder: Path) -> dict:
     ranks = Ranks.from_environment()
-    with ranks.connected(0, timedelta(seconds=60)) as (ranks, _):
+    with ranks.connected(0, timedelta(seconds=60), timedelta(seconds=60), {}) as (ranks, _):
         if scenario == "plain":
             trainer = make_trainer(folder / f"data_{ranks.rank}", ranks, parameters())
         elif scenario == "batch norm":
@@ -153,6 +206,8 @@ def run(scenario: str, folder: Path) -> dict:
                 remove_after_validation(trainer, data / "train")
                 decoded_once = trainer.train()
             return {"losses": [[epoch.training.loss for epoch in result.history] for result in (read_anew, decoded_once)]}
+        elif scenario.startswith("stopped"):
+            return stopped_and_gone_on(folder, ranks, int(scenario.split()[-1]))
         elif scenario == "patience":
             trainer = make_trainer(folder / f"data_{ranks.rank}", ranks, parameters(epochs=50, learning_rate=1e-9, patience=2))
             trainer.ranks = Contrary(**vars(ranks))

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT
 
-from designer_vision.errors import InvalidDatasetError, TrainingDivergedError
+from designer_vision.errors import InvalidDatasetError, JobStoppedError, TrainingDivergedError
+from designer_vision.loader import batches, epoch_order, remaining, shard
 from designer_vision.pipeline.graph import Step
 from designer_vision.pipeline.processes import Processes, free_port, rank_variables
+from designer_vision.training.checkpoint import state_of
 from designer_vision.training.metrics import Averages
 from designer_vision.training.ranks import Ranks
-from designer_vision.training.trainer import Epoch, Hardware, Listener, epochs_without_improvement, make_optimizer
+from designer_vision.training.records import Epoch, Listener
+from designer_vision.training.trainer import Hardware, Trainer, epochs_without_improvement, make_optimizer
 
 sys.path.insert(0, str(Path(__file__).parent))
-from scenarios import make_trainer, parameters, poison, small_network
+from scenarios import Recorder, make_trainer, outcome, parameters, poison, small_network
 
 ALONE = Ranks()
 
@@ -126,7 +131,126 @@ def test_an_unreadable_image_stops_the_training_by_name(tmp_path: Path) -> None:
         trainer.train()
 
 
+# stopped and gone on with
+
+EPOCHS, TRAINED, VALIDATED = 3, 7, 2
+"""Batches an epoch, of 26 and of 7 images at batch size 4."""
+EDGES = EPOCHS * (TRAINED + VALIDATED)
+
+
+def resumable(folder: Path) -> Trainer:
+    seven = parameters(epochs=EPOCHS, print_frequency=3, warmup_step_number=1)
+    return make_trainer(folder, ALONE, seven, network=small_network(True), train=26)
+
+
+def saved_after(folder: Path, edge: int | None) -> dict:
+    """The state that a training leaves, stopped after so many batches, or finished."""
+    trainer, recorder = resumable(folder), Recorder(edge)
+    trainer.listener = recorder.listener()
+    with pytest.raises(JobStoppedError, match=r"stopped after \d+ images of epoch \d") if edge else nullcontext():
+        trainer.train()
+    assert recorder.state is not None
+    return dict(state_of(recorder.state))
+
+
+def gone_on(folder: Path, state: dict) -> dict:
+    trainer = resumable(folder)
+    trainer.load(state)
+    return outcome(trainer)
+
+
+def equal(one: object, other: object) -> bool:
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(equal, one, other))
+    return one == other
+
+
+def test_a_training_stopped_between_any_two_batches_ends_with_the_same_bits(tmp_path: Path) -> None:
+    whole = outcome(resumable(tmp_path))
+    assert len(whole["history"]) == EPOCHS
+    for edge in [*range(1, EDGES + 1), None]:
+        assert equal(gone_on(tmp_path, saved_after(tmp_path, edge)), whole), f"stopped after batch {edge}"
+
+
+@pytest.mark.parametrize(
+    ("item", "edge", "left_out"),
+    [
+        ("legs", 4, [(1, 0)]),
+        ("meter", 5, {"whole": torch.zeros(4), "stretches": torch.zeros(1, 4), "seconds": 0.0, "stretch_seconds": 0.0}),
+        ("statistics", 4, torch.zeros(1, 8)),
+        ("totals", 8, torch.zeros(1, 4)),
+        ("learning_rate", 8, 0.0),
+        ("validated", 8, 0),
+        ("history", 12, []),
+        ("best", None, {}),
+        ("network", 4, small_network(True).state_dict()),
+    ],
+)
+def test_every_stored_item_counts(tmp_path: Path, item: str, edge: int | None, left_out: object) -> None:
+    state = saved_after(tmp_path, edge)
+    assert item in state
+    assert not equal(gone_on(tmp_path, state | {item: left_out}), outcome(resumable(tmp_path)))
+
+
+def test_the_stored_momentum_counts(tmp_path: Path) -> None:
+    state = saved_after(tmp_path, 4)
+    state["optimizer"] = state["optimizer"] | {"state": {}}
+    assert not equal(gone_on(tmp_path, state), outcome(resumable(tmp_path)))
+
+
+def test_nothing_is_stored_that_no_test_leaves_out(tmp_path: Path) -> None:
+    controlled = {mark.args[1][n][0] for mark in test_every_stored_item_counts.pytestmark for n in range(9)}
+    # the scaler's state is empty on a CPU: only float16 on a GPU scales
+    assert set(saved_after(tmp_path, 4)) == controlled | {"optimizer", "scaler"}
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2), (2, 3)])
+def test_on_another_number_of_ranks_the_epochs_other_images_are_dealt_out_once(before: int, after: int) -> None:
+    order = epoch_order(26, 1, 1)
+    first = [batch for rank in range(before) for batch in batches(shard(order, rank, before), 4)[:2]]
+    left = remaining(order, [(before, 2)], 4)
+    assert sorted([*np.concatenate(first), *left]) == list(range(26))
+    then = [batch for rank in range(after) for batch in batches(shard(left, rank, after), 4)[:1]]
+    assert sorted([*np.concatenate(first), *np.concatenate(then), *remaining(order, [(before, 2), (after, 1)], 4)]) == list(
+        range(26)
+    )
+    assert len(remaining(order, [(before, 2), (after, 99)], 4)) == 0
+
+
+def test_a_training_of_two_ranks_is_finished_by_one(tmp_path: Path) -> None:
+    state = saved_after(tmp_path, 4)
+    two = state | {"legs": [(2, 2)], "statistics": state["statistics"].repeat(2, 1), "totals": state["totals"].repeat(2, 1)}
+    trainer = resumable(tmp_path)
+    trainer.load(two)
+    lines: list[int] = []
+    trainer.listener = Listener(on_iteration=lambda at: lines.append(at.iteration))
+    assert trainer.position().images == 14
+    result = trainer.train()
+    assert lines[:2] == [6, 7]  # the 12 images that are left are the epoch's last 3 batches
+    assert len(result.history) == EPOCHS
+
+
+def test_a_state_that_is_not_finite_is_not_saved(tmp_path: Path) -> None:
+    trainer, recorder = resumable(tmp_path), Recorder(2)
+    poison(trainer, rank=0, step=2)
+    trainer.listener = recorder.listener()
+    with pytest.raises(TrainingDivergedError, match="since epoch 1, iteration 2"):
+        trainer.train()
+    assert recorder.state is None
+
+
 # on several ranks
+
+
+@pytest.mark.parametrize(("world", "after"), [(2, 3), (2, 5), (3, 2)])
+def test_ranks_that_stop_together_go_on_with_the_same_bits(tmp_path: Path, world: int, after: int) -> None:
+    for result in on_ranks(f"stopped after {after}", tmp_path, world):
+        assert equal(result["gone on"], result["whole"])
+        assert "images of epoch 1" in result["message"]
 
 
 def test_two_processes_equal_one_on_the_same_global_batch(tmp_path: Path) -> None:

@@ -3,39 +3,49 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from designer_vision import networks
 from designer_vision.cache import PixelCache, Sizes, shared_cache
+from designer_vision.components.training_output import (
+    CHECKPOINT,
+    check_room,
+    describe_configuration,
+    find_checkpoint,
+    input_of,
+    is_already_trained,
+    only_writer,
+    read_start,
+    versions,
+)
 from designer_vision.directories.image_directory import read_image_directory
 from designer_vision.directories.image_index import ImageIndex
 from designer_vision.directories.manifest import publishing
-from designer_vision.directories.model_directory import (
-    Model,
-    read_model_directory,
-    write_model_directory,
-    write_model_files,
-)
-from designer_vision.errors import InvalidDatasetError, TrainingDivergedError
-from designer_vision.loader import ImageDataset, worker_count
-from designer_vision.machine import available_cpus, available_memory, keep_freed_memory
+from designer_vision.directories.model_directory import Model, write_model_directory, write_model_files
+from designer_vision.errors import FailedToWriteOutputsError, InvalidDatasetError, JobStoppedError, TrainingDivergedError
+from designer_vision.loader import ImageDataset, worker_count, workers_that_fit
+from designer_vision.machine import available_cpus, available_memory, free_shared_memory, keep_freed_memory
 from designer_vision.precision import choose_precision
 from designer_vision.settings import Settings
 from designer_vision.tracking import Tracker
+from designer_vision.training.checkpoint import Checkpoints, Manifest, Position, Saver, state_of
 from designer_vision.training.parameters import Parameters
 from designer_vision.training.preparation import Preparation, plan_preparation
 from designer_vision.training.progress import Progress
 from designer_vision.training.ranks import Ranks
-from designer_vision.training.trainer import Epoch, Hardware, Listener, Result, Trainer
+from designer_vision.training.records import Epoch, Listener, Result
+from designer_vision.training.stopping import StopRequest
+from designer_vision.training.trainer import Hardware, Trainer
 
-CHECKPOINT = "checkpoint"
+METRICS = "metrics.jsonl"
+"""Of every epoch, a line each, whether MLflow took them or not."""
+SHARE_OF_SHARED_MEMORY = 0.5
 SHARE_OF_MEMORY = 0.25
 """Of what is free at the start, for decoded images: the network and the page cache need the rest."""
 
@@ -45,71 +55,128 @@ def main(
 ) -> None:
     """Train, and write the best epoch's network to `trained_model`.
 
-    Every process of the job calls this with the same arguments; the main one writes.
+    Every process of the job calls this with the same arguments; the main one writes. Where `trained_model`, or else
+    `untrained_model`, holds the checkpoints of the same training, it goes on from the last one.
 
     Raises:
-        DesignerError: an input cannot be used, the processes do not fit the machine, or the loss is not finite.
+        DesignerError: an input cannot be used, the processes do not fit the machine or each other, the output holds another
+            training, or the loss is not finite.
+        JobStoppedError: a signal asked to stop; the work done is saved.
     """
     ranks = Ranks.from_environment()
     settings = Settings.from_environment()
-    model = read_model_directory(untrained_model)
+    model, source = read_start(untrained_model)
+    labels = tuple(source.configuration["classes"]) if source else model.labels
     training, validation = with_same_classes(
-        model.labels, read_image_directory(training_dataset).labeled(), read_image_directory(validation_dataset).labeled()
+        labels, read_image_directory(training_dataset).labeled(), read_image_directory(validation_dataset).labeled()
     )
     preparation = plan_preparation(training.folder, training.known_sizes(), training.transformation, training.random_operations)
-    seed = parameters.torch_seed
-    network = initial_network(model, training.classes, seed)
+    network = initial_network(model, training.classes, parameters.torch_seed)
+    configuration = describe_configuration(parameters, model, network, training, validation, preparation)
+    if source is not None:  # its initial weights were another folder's
+        configuration["initial weights"] = source.configuration.get("initial weights")
+    timeouts = settings.start_timeout, settings.process_group_timeout
+    stop = StopRequest()
     with ExitStack() as stack:
-        ranks, device = stack.enter_context(ranks.connected(torch.cuda.device_count(), settings.process_group_timeout))
-        hardware = choose_hardware(ranks, device, settings)
+        facts = {name: str(value) for name, value in (configuration | versions()).items()}
+        ranks, device = stack.enter_context(ranks.connected(torch.cuda.device_count(), *timeouts, facts))
+        if ranks.told_by_main(ranks.is_main and is_already_trained(trained_model, configuration)):
+            return
+        height, width = preparation.size
+        hardware = choose_hardware(ranks, device, settings, parameters.batch_size * 3 * height * width)
+        made_by = versions() | {"processes": ranks.world_size, "precision": str(hardware.precision).removeprefix("torch.")}
+        template = Manifest(Position(), "", "", configuration, asdict(model.architecture) | input_of(model), made_by)
+        checkpoints = Checkpoints(trained_model / CHECKPOINT)
         if ranks.is_main:
             describe(model, training, validation, preparation, parameters, ranks, hardware)
-            stack.enter_context(publishing(trained_model))
-        tracker = stack.enter_context(Tracker(enabled=ranks.is_main))
+            check_room(trained_model, network)
+            stack.enter_context(publishing(trained_model, kept=(CHECKPOINT,)))
+            stack.enter_context(only_writer(trained_model))
+        payload = ranks.told_by_main(find_checkpoint(checkpoints, untrained_model, template) if ranks.is_main else None)
+        stack.enter_context(stop.listened_for())
+        tracker = stack.enter_context(Tracker(ranks.is_main, trained_model / METRICS))
         progress = stack.enter_context(Progress(parameters.epochs, len(training), ranks))
-
-        def as_model(epoch: Epoch, weights: Mapping[str, Tensor]) -> Model:
-            return Model(
-                model.architecture,
-                weights,
-                labels=training.classes,
-                mean=model.mean,
-                std=model.std,
-                operations=preparation.evaluation.operations,
-                size=preparation.size,
-                training=asdict(parameters) | {"processes": ranks.world_size, "epoch": epoch.number, **epoch.metrics()},
-            )
-
-        def keep(epoch: Epoch, weights: Mapping[str, Tensor]) -> None:
-            keep_best(trained_model / CHECKPOINT, as_model(epoch, weights), epoch, training_dataset)
-
-        def tell(epoch: Epoch) -> None:
-            progress.epoch(epoch)
-            tracker.log_metrics(epoch.metrics(), epoch.number)
-
         caches = keep_decoded(stack, training, validation, preparation, parameters.epochs, ranks, settings)
+        random_operations, seed = preparation.random_operations, parameters.torch_seed
         trainer = Trainer(
             network,
-            ImageDataset(training, preparation.prepare, preparation.size, preparation.random_operations, seed, caches[0]),
+            ImageDataset(training, preparation.prepare, preparation.size, random_operations, seed, caches[0]),
             ImageDataset(validation, preparation.evaluation, preparation.size, cache=caches[1]),
             parameters,
             ranks,
             hardware,
             model.mean,
             model.std,
-            Listener(progress.iteration, tell, keep, progress.step) if ranks.is_main else Listener(),
         )
-        result = train(trainer, trained_model / CHECKPOINT)
+        trainer.listener.is_stop_requested = stop.is_made
+        if payload is not None:
+            trainer.load(state_of(payload))
         if ranks.is_main:
-            from designer_vision.serving import write_mlflow_files
+            tracker.resume([(epoch.number, epoch.metrics()) for epoch in trainer.history], "Valid loss")
+            checkpoints.note_start(trainer.position())
+            saver = Saver(checkpoints, template, settings.checkpoint_seconds, settings.patience)
+            trainer.listener = tell(progress, tracker, saver, stop)
 
-            write_mlflow_files(trained_model, training.classes)
-            write_model_files(trained_model, as_model(result.best, result.weights), training_dataset)
-            shutil.rmtree(trained_model / CHECKPOINT)
+        def as_model(result: Result) -> Model:
+            metrics = {"processes": ranks.world_size, "epoch": result.best.number, **result.best.metrics()}
+            return Model(
+                model.architecture,
+                result.weights,
+                labels=training.classes,
+                mean=model.mean,
+                std=model.std,
+                operations=preparation.evaluation.operations,
+                size=preparation.size,
+                training=asdict(parameters) | metrics,
+                configuration=configuration,
+            )
+
+        try:
+            result = trainer.train()
+        except TrainingDivergedError as error:
+            if not ranks.is_main or trainer.best is None:
+                raise
+            best = trained_model / f"best_epoch_{trainer.best.number}"
+            write_model_directory(best, as_model(trainer.result()), training_dataset)
+            raise TrainingDivergedError(f"{error.message}; the best epoch before that is kept in {best}") from error
+        except JobStoppedError:
+            if ranks.is_main:
+                saver.wait()
+                checkpoints.note_end()
+            raise
+        if ranks.is_main:
+            saver.wait()
+            export(trained_model, as_model(result), training_dataset)
             progress.result(result, parameters, trained_model)
+    if ranks.is_main:
+        shutil.rmtree(trained_model / CHECKPOINT)
 
 
-def choose_hardware(ranks: Ranks, device: torch.device, settings: Settings) -> Hardware:
+def tell(progress: Progress, tracker: Tracker, saver: Saver, stop: StopRequest) -> Listener:
+    """What the main rank does with what the trainer tells."""
+
+    def on_epoch(epoch: Epoch) -> None:
+        progress.epoch(epoch)
+        tracker.log_metrics(epoch.metrics(), epoch.number)
+
+    return Listener(progress.iteration, on_epoch, progress.step, saver.save, saver.is_due, stop.is_made)
+
+
+def export(folder: Path, model: Model, dataset: Path) -> None:
+    """Write the model beside its checkpoints, its manifest last."""
+    from designer_vision.serving import write_mlflow_files
+
+    try:
+        write_mlflow_files(folder, model.labels)
+        write_model_files(folder, model, dataset)
+    except OSError as error:
+        raise FailedToWriteOutputsError(
+            f"the model cannot be written to {folder}: {error.strerror or error}; the training is kept in its {CHECKPOINT}, "
+            "start the same job again to write it"
+        ) from error
+
+
+def choose_hardware(ranks: Ranks, device: torch.device, settings: Settings, batch_bytes: int) -> Hardware:
     """What this process computes with: its GPU, or its share of the node's CPUs."""
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -123,8 +190,16 @@ def choose_hardware(ranks: Ranks, device: torch.device, settings: Settings) -> H
     else:
         torch.set_num_threads(max(1, available_cpus() // ranks.local_world_size))
         keep_freed_memory()
-    workers = worker_count(available_cpus(), ranks.local_world_size, device, settings.data_workers)
-    return Hardware(device, choose_precision(device, settings.precision), workers)
+    wanted = worker_count(available_cpus(), ranks.local_world_size, device, settings.data_workers)
+    workers, room = wanted, free_shared_memory()
+    if room is not None:
+        workers = workers_that_fit(wanted, batch_bytes, int(room * SHARE_OF_SHARED_MEMORY) // ranks.local_world_size)
+        if workers < wanted and ranks.is_main:
+            print(
+                f"warning: {room / 1e6:.1f} MB of shared memory suffice for {workers} of {wanted} data workers a process; "
+                "set shm_size in the node's resources"
+            )
+    return Hardware(device, choose_precision(device, settings.precision), workers, settings.patience)
 
 
 def keep_decoded(
@@ -196,25 +271,6 @@ def initial_network(model: Model, classes: tuple[str, ...], seed: int) -> nn.Mod
     if model.labels != classes:
         networks.replace_head(network, len(classes), seed)
     return network
-
-
-def keep_best(folder: Path, model: Model, epoch: Epoch, dataset: Path) -> None:
-    """Write the best epoch so far as a ModelDirectory of its own, then remove the one it beats."""
-    beaten = list(folder.glob("epoch_*"))
-    write_model_directory(folder / f"epoch_{epoch.number}", model, dataset)
-    for former in beaten:
-        shutil.rmtree(former)
-
-
-def train(trainer: Trainer, checkpoint: Path) -> Result:
-    """Train; when the loss is not finite, the error also says where the best earlier epoch is kept."""
-    try:
-        return trainer.train()
-    except TrainingDivergedError as error:
-        kept = [folder.name for folder in checkpoint.glob("epoch_*")]
-        if not kept:
-            raise
-        raise TrainingDivergedError(f"{error.message}; the best epoch before that is kept in {checkpoint / kept[0]}") from error
 
 
 def describe(

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -51,11 +52,15 @@ def hash_of_file(path: Path) -> str:
 
 
 @contextmanager
-def publishing(folder: Path) -> Iterator[None]:
+def publishing(folder: Path, kept: Sequence[str] = ()) -> Iterator[None]:
     """Mark `folder` unfinished while its files are written.
 
     What an earlier, unfinished attempt left there is removed first. The mark goes away only when the block ends
     without an exception, so that whoever reads the folder meanwhile, or after a crash, is told.
+
+    Args:
+        folder: empty, new, or one that an earlier attempt did not finish.
+        kept: what that attempt left and this one needs.
 
     Raises:
         FailedToWriteOutputsError: the folder cannot be written or holds something that is not an unfinished output.
@@ -63,8 +68,7 @@ def publishing(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / UNFINISHED).exists():
-            for entry in folder.iterdir():
-                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+            clear(folder, (*kept, UNFINISHED))
         elif any(folder.iterdir()):
             raise FailedToWriteOutputsError(
                 f"the output folder {folder} is not empty; give an empty or new folder, nothing in it is overwritten"
@@ -76,12 +80,37 @@ def publishing(folder: Path) -> Iterator[None]:
     (folder / UNFINISHED).unlink()
 
 
+def clear(folder: Path, kept: Sequence[str] = ()) -> None:
+    """Remove everything in a folder but the entries `kept`."""
+    for entry in folder.iterdir():
+        if entry.name not in kept:
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Whether the folder's writer was stopped, or is at work."""
+    return (folder / UNFINISHED).exists() and not (folder / MANIFEST).exists()
+
+
 def write_manifest(folder: Path, manifest: Manifest, hashed: Iterable[str]) -> None:
-    """Write `_meta.yaml` with the hashes of the files `hashed`. Call it last: it is what makes the folder complete."""
+    """Write `_meta.yaml` with the hashes of the files `hashed`. Call it last: it is what makes the folder complete.
+
+    All of them are on the disk before it: a manifest that survives a power cut names nothing that did not.
+    """
     hashes = {name: hash_of_file(folder / name) for name in sorted(hashed)}
+    for name in hashes:
+        _to_disk(folder / name)
     ours = {"version": FORMAT_VERSION, **manifest.ours, "hashes": hashes}
     content = {"type": manifest.type, "extension": {OURS: ours}, **manifest.files}
-    (folder / MANIFEST).write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    scratch = folder / f"{MANIFEST}.tmp"
+    scratch.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    _to_disk(scratch)
+    scratch.replace(folder / MANIFEST)  # half a manifest could pass for a whole one
+
+
+def _to_disk(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def read_manifest(folder: Path, expected_type: str, error: type[DesignerError]) -> Manifest:
@@ -119,7 +148,7 @@ def refuse_unfinished(folder: Path, error: type[DesignerError]) -> None:
     """Raise `error` when the folder does not exist or its writer was stopped before the end."""
     if not folder.is_dir():
         raise error(f"{folder} is not a folder")
-    if (folder / UNFINISHED).exists() and not (folder / MANIFEST).exists():
+    if is_unfinished(folder):
         raise error(f"{folder} is unfinished: the job that writes it was stopped; run that step again")
 
 

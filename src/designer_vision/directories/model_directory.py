@@ -65,6 +65,7 @@ class Model:
         mean, std: of the RGB input (0 to 1) that the network expects.
         operations, size: what takes any photo to the network's input, height and width; None in classic folders.
         training: parameters and results of the training, for people.
+        configuration: what the training was started with; the same again is not trained again.
     """
 
     architecture: Architecture
@@ -76,6 +77,7 @@ class Model:
     operations: list[Operation] | None = None
     size: Size | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
+    configuration: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_trained(self) -> bool:
@@ -174,6 +176,7 @@ def read_model_directory(folder: Path) -> Model:
         manifest.ours.get("transformation"),
         (int(size[0]), int(size[1])) if size else None,
         manifest.ours.get("training", {}),
+        manifest.ours.get("configuration", {}),
     )
 
 
@@ -280,6 +283,7 @@ def write_model_files(folder: Path, model: Model, dataset: Path | None = None) -
         "transformation": model.operations,
         "size": list(model.size) if model.size else None,
         "training": dict(model.training),
+        "configuration": dict(model.configuration),
     }
     kept = {key: value for key, value in ours.items() if value}
     write_manifest(folder, Manifest(TYPE, {"model": SPEC}, kept), hashed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import math
+import multiprocessing
 import os
 import re
 import sys
@@ -84,6 +85,9 @@ def run(command: click.Command) -> Never:
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     try:
         command.main(standalone_mode=False)
+    except click.Abort:
+        print("stopped before the work began", file=sys.stderr)
+        leave(130)
     except click.UsageError as error:
         _end(ParameterParsingError(error.format_message()))
     except DesignerError as error:
@@ -97,7 +101,7 @@ def _end(error: DesignerError) -> Never:
     size = os.environ.get("WORLD_SIZE") or os.environ.get("OMPI_COMM_WORLD_SIZE") or "1"
     rank = os.environ.get("RANK") or os.environ.get("OMPI_COMM_WORLD_RANK")
     print(f"{'' if size == '1' else f'rank {rank}: '}{error.line()}", file=sys.stderr, flush=True)
-    leave(1)
+    leave(error.exit_code)
 
 
 def leave(exit_code: int) -> Never:
@@ -106,6 +110,8 @@ def leave(exit_code: int) -> Never:
     Threads of torch's process group may still hold tensors then; one that asks for the interpreter's lock while it is taken
     apart aborts the whole process, and a job that was finished is reported as failed.
     """
+    for child in multiprocessing.active_children():  # one that hangs would be waited for below
+        child.kill()
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()

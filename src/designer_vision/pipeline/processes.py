@@ -16,7 +16,8 @@ from types import TracebackType
 from designer_vision.pipeline.graph import Step
 from designer_vision.settings import RUNNER
 
-GRACE_SECONDS = 10
+GRACE_SECONDS, GRACE_AFTER_FAILURE_SECONDS = 15, 3
+"""For what still runs to end by itself: longer where it may have something to save."""
 POLL_SECONDS = 0.1
 
 
@@ -92,6 +93,7 @@ class Processes:
     ) -> None:
         self._logs = logs
         self._running: list[subprocess.Popen[bytes]] = []
+        self._grace = GRACE_SECONDS
         try:
             for environment, log in zip(environments, logs, strict=True):
                 with log.open("wb") as output:
@@ -122,6 +124,7 @@ class Processes:
             codes = [process.poll() for process in self._running]
             for code, log in zip(codes, self._logs, strict=True):
                 if code:
+                    self._grace = GRACE_AFTER_FAILURE_SECONDS
                     return Failure(code, log)
             if all(code == 0 for code in codes):
                 return None
@@ -129,10 +132,12 @@ class Processes:
             time.sleep(POLL_SECONDS)
 
     def _end(self) -> None:
-        """End what still runs: asked first, then, after GRACE_SECONDS, killed."""
+        """End what still runs: asked first, then killed."""
         try:
-            self._signal(signal.SIGTERM, [process for process in self._running if process.poll() is None])
-            deadline = time.monotonic() + GRACE_SECONDS
+            running = [process for process in self._running if process.poll() is None]
+            self._signal(signal.SIGTERM, running)
+            self._signal(signal.SIGCONT, running)  # one that somebody stopped hears nothing else
+            deadline = time.monotonic() + self._grace
             while time.monotonic() < deadline and any(process.poll() is None for process in self._running):
                 time.sleep(POLL_SECONDS)
         finally:  # also when a second Ctrl-C cuts the wait short

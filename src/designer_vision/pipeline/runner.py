@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from designer_vision.directories.manifest import MANIFEST, UNFINISHED
 from designer_vision.errors import PipelineError
 from designer_vision.pipeline.command import fill, split
 from designer_vision.pipeline.experiment import Experiment
@@ -84,15 +85,25 @@ class Runner:
         fingerprint = self._fingerprint(step)
         self._fingerprints[step.name] = fingerprint
         record = _read_record(self.folder / step.name / RECORD)
-        if record.get("fingerprint") == fingerprint and record.get("finished") and self._has_outputs(step):
-            self._tell(step, State("reused", record["seconds"], record["images_per_second"]))
+        same = record.get("fingerprint") == fingerprint
+        if same and ((record.get("finished") and self._has_outputs(step)) or self._ended_unrecorded(step)):
+            self._tell(step, State("reused", record.get("seconds", 0.0), record.get("images_per_second")))
             return
-        shutil.rmtree(self.folder / step.name, ignore_errors=True)
+        if not (same and self._is_unfinished(step)):  # what a stopped step left it may know how to use
+            shutil.rmtree(self.folder / step.name, ignore_errors=True)
         self._run(step, fingerprint)
 
     def _has_outputs(self, step: Step) -> bool:
         folders = [self.output(step.name, port) for port in step.outputs]
         return all(folder.is_dir() and any(folder.iterdir()) for folder in folders)
+
+    def _ended_unrecorded(self, step: Step) -> bool:
+        """Whether the run was killed between a step's end and its record: a folder of ours has its manifest only in the end."""
+        folders = [self.output(step.name, port) for port in step.outputs]
+        return bool(folders) and all((folder / MANIFEST).exists() for folder in folders) and not self._is_unfinished(step)
+
+    def _is_unfinished(self, step: Step) -> bool:
+        return any((self.output(step.name, port) / UNFINISHED).exists() for port in step.outputs)
 
     def _run(self, step: Step, fingerprint: str) -> None:
         folder = self.folder / step.name
@@ -188,7 +199,10 @@ def _read_record(path: Path) -> Mapping[str, Any]:
 
 
 def _write_record(path: Path, record: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(record))
+    """In one go, so that a run that is killed leaves the old record or the new one."""
+    scratch = path.with_suffix(".tmp")
+    scratch.write_text(json.dumps(record))
+    scratch.replace(path)
 
 
 def _look_into(log: Path) -> tuple[str, float | None]:

@@ -12,7 +12,7 @@ from rich.progress import Progress as Bars
 
 from designer_vision.training.parameters import Parameters
 from designer_vision.training.ranks import Ranks
-from designer_vision.training.trainer import Epoch, Iteration, Result
+from designer_vision.training.records import Epoch, Iteration, Result
 
 
 class Progress:

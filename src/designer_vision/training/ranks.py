@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import socket
+import threading
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-from designer_vision.errors import ProcessSetupError
+from designer_vision.errors import DesignerError, LostRankError, ProcessSetupError
 
+Told = TypeVar("Told")
 DEFAULT_PORT = 29500
 
 
@@ -56,6 +62,7 @@ class Ranks:
         variables = os.environ if environment is None else environment
         if "RANK" in variables or "WORLD_SIZE" in variables:
             names = ["RANK", "WORLD_SIZE", "LOCAL_RANK"]
+            _warn_of_contradictions(variables)
         elif "OMPI_COMM_WORLD_RANK" in variables:
             names = [f"OMPI_COMM_WORLD_{name}" for name in ("RANK", "SIZE", "LOCAL_RANK")]
         else:
@@ -86,46 +93,75 @@ class Ranks:
         return torch.device("cuda", self.local_rank)
 
     @contextmanager
-    def connected(self, gpus: int, timeout: timedelta) -> Iterator[tuple[Ranks, torch.device]]:
+    def connected(
+        self, gpus: int, start_timeout: timedelta, timeout: timedelta, facts: Mapping[str, str]
+    ) -> Iterator[tuple[Ranks, torch.device]]:
         """Join the process group for the length of the block; a process that is alone has none.
 
         Args:
             gpus: of this node: NCCL connects GPUs, gloo CPUs.
-            timeout: how long ranks wait for each other, at the start and in training.
+            start_timeout: how long ranks wait for each other to come.
+            timeout: how long they wait for each other afterwards.
+            facts: what must be the same on every rank, by name.
 
         Yields:
             This process's place, with the processes of its node counted among all that came, and its device.
 
         Raises:
-            ProcessSetupError: the others did not come in time, or there are more processes on the node than GPUs.
+            ProcessSetupError: the others did not come in time, or differ, or there are more processes on the node than GPUs.
+            LostRankError: in the block another rank failed, ended or fell silent; by its number.
         """
         if self.world_size == 1:
             yield self, self.device(gpus)
             return
-        store, ranks = self.meet(timeout)
+        store, ranks = self.meet(start_timeout, facts)
         device = ranks.device(gpus)
+        if gpus:
+            torch.cuda.set_device(device)
         backend = "nccl" if gpus else "gloo"
-        dist.init_process_group(backend, store=store, rank=self.rank, world_size=self.world_size, timeout=timeout)
-        yield ranks, device
+        try:
+            dist.init_process_group(backend, store=store, rank=self.rank, world_size=self.world_size, timeout=timeout)
+            yield ranks, device
+        except DesignerError as error:
+            tell_failure(store, self.rank, error)
+            raise
+        except RuntimeError as error:
+            if not isinstance(error, dist.DistError) and not CONNECTION_LOST.search(str(error)):
+                raise
+            raise LostRankError(who_is_lost(store, self, timeout, error)) from error
         dist.destroy_process_group()  # not after an exception: its peers may be gone, and the process is about to end
 
-    def meet(self, timeout: timedelta) -> tuple[TCPStore, Ranks]:
-        """Wait for all processes of the job at rank 0's store, and count those of this node.
+    def meet(self, timeout: timedelta, facts: Mapping[str, str]) -> tuple[TCPStore, Ranks]:
+        """Wait for all processes of the job at rank 0's store, compare what they were given, and count those of this node.
 
         Raises:
-            ProcessSetupError: the others did not come in time.
+            ProcessSetupError: the others did not come in time, or one was started differently; on every rank that came.
         """
         try:
-            store = TCPStore(self.main_address, self.main_port, self.world_size, self.is_main, timeout)
-            store.set(f"node of {self.rank}", self.node)
-            nodes = [store.get(f"node of {rank}").decode() for rank in range(self.world_size)]
-        except (RuntimeError, ValueError) as error:
+            store = TCPStore(self.main_address, self.main_port, None, self.is_main, timeout, wait_for_workers=False)
+            own = Arrival(self.rank, self.world_size, self.node, dict(facts))
+            store.set(f"arrival {store.add('came', 1)}", json.dumps(asdict(own)))
+            if self.is_main:
+                store.set("verdict", json.dumps(verdict(store, self.world_size, timeout)))
+            store.set_timeout(timeout + timedelta(seconds=5))
+            error, nodes = json.loads(store.get("verdict"))
+        except (RuntimeError, ValueError) as cause:
             raise ProcessSetupError(
                 f"rank {self.rank} could not meet the {self.world_size} processes at "
-                f"{self.main_address}:{self.main_port}: {str(error).splitlines()[0]}"
-            ) from error
+                f"{self.main_address}:{self.main_port}: {str(cause).splitlines()[0]}"
+            ) from cause
+        if error or len(nodes) != self.world_size:
+            self._wait_until_all_heard(store)
+            raise ProcessSetupError(error or f"rank {self.rank} came to a job of {len(nodes)} processes, which has begun already")
         first = self.node not in nodes[: self.rank]
         return store, replace(self, local_world_size=nodes.count(self.node), is_first_of_node=first)
+
+    def _wait_until_all_heard(self, store: TCPStore) -> None:
+        """The store ends with the main process, so that it leaves last."""
+        heard, deadline = store.add("heard", 1), time.monotonic() + 2
+        while self.is_main and heard < store.add("came", 0) and time.monotonic() < deadline:
+            time.sleep(0.05)
+            heard = store.add("heard", 0)
 
     def told_by_first_of_node(self, text: str) -> str:
         """What the first process of this node says; every process of the job must ask."""
@@ -141,9 +177,122 @@ class Ranks:
             dist.all_reduce(values)
         return values
 
+    def gather(self, values: Tensor) -> Tensor:
+        """All processes' tensors of one shape, in the order of their ranks: [world size, *shape]."""
+        if self.world_size == 1:
+            return values[None].clone()
+        gathered = [torch.empty_like(values) for _ in range(self.world_size)]
+        dist.all_gather(gathered, values)
+        return torch.stack(gathered)
+
+    def any(self, device: torch.device, *flags: bool) -> list[bool]:
+        """For each flag whether it is raised on any process."""
+        if self.world_size == 1:
+            return list(flags)
+        return [raised > 0 for raised in self.sum(torch.tensor(flags, dtype=torch.int32, device=device)).tolist()]
+
+    def told_by_main(self, value: Told) -> Told:
+        """What the main process says; every process must ask."""
+        if self.world_size == 1:
+            return value
+        told = [value]
+        dist.broadcast_object_list(told)
+        return told[0]
+
     def mean(self, values: Tensor) -> Tensor:
         """The element-wise mean of a tensor over all processes, in place."""
         return self.sum(values).div_(self.world_size)
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """What a process tells when it comes."""
+
+    rank: int
+    world_size: int
+    node: str
+    facts: dict[str, str]
+
+
+def verdict(store: TCPStore, world_size: int, timeout: timedelta) -> tuple[str, list[str]]:
+    """What the main process makes of those that come: what is wrong, or the nodes of the ranks when all are there."""
+    deadline = time.monotonic() + timeout.total_seconds()
+    came: dict[int, Arrival] = {}
+    read = 0
+    while len(came) < world_size:
+        if read == store.add("came", 0):
+            if time.monotonic() > deadline:
+                missing = ", ".join(str(rank) for rank in range(world_size) if rank not in came)
+                return (
+                    f"{len(came)} of {world_size} processes came within {timeout.total_seconds():.0f} s, missing rank {missing}; "
+                    "see whether they were started and reach this machine"
+                ), []
+            time.sleep(0.02)
+            continue
+        read += 1
+        arrival = Arrival(**json.loads(store.get(f"arrival {read}")))
+        if error := objection(arrival, came, world_size):
+            return error, []
+        came[arrival.rank] = arrival
+    return "", [came[rank].node for rank in range(world_size)]
+
+
+def objection(arrival: Arrival, came: Mapping[int, Arrival], world_size: int) -> str:
+    """What is wrong with one that comes, beside those that came before; empty if nothing."""
+    if arrival.world_size != world_size:
+        return f"rank {arrival.rank} was started with WORLD_SIZE {arrival.world_size}, rank 0 with {world_size}"
+    if arrival.rank in came:
+        return f"two processes were started with RANK {arrival.rank}"
+    for other in came.values():
+        for name, value in arrival.facts.items():
+            if other.facts.get(name) != value:
+                return (
+                    f"rank {arrival.rank} has {name} {value}, rank {other.rank} has {other.facts.get(name)}; "
+                    "start all with the same inputs and packages"
+                )
+    return ""
+
+
+FAILED = "failed"
+CONNECTION_LOST = re.compile("gloo|connection (was )?(closed|reset)|timed out|broken pipe|socket", re.IGNORECASE)
+"""What torch says when a peer is gone: a RuntimeError without a class of its own, or a DistError."""
+ROLL_CALL_SECONDS = 3.0
+
+
+def tell_failure(store: TCPStore, rank: int, error: DesignerError) -> None:
+    """Let the other ranks know why this one ends; the first to fail is heard."""
+    with suppress(RuntimeError):
+        store.set_timeout(timedelta(seconds=2))
+        store.compare_set(FAILED, "", f"rank {rank} failed: {error.message}")
+
+
+def who_is_lost(store: TCPStore, ranks: Ranks, timeout: timedelta, error: RuntimeError) -> str:
+    """Which rank made a collective operation fail: those that are still there answer a roll call."""
+    found: list[str] = []
+    caller = threading.Thread(target=_roll_call, args=(store, ranks, found), daemon=True)
+    caller.start()
+    caller.join(ROLL_CALL_SECONDS + 3)
+    if found and found[0].startswith("rank"):
+        return found[0]
+    silent = "timed out" in str(error).lower()
+    why = f"has not answered for {timeout.total_seconds():.0f} s" if silent else "ended without a word, often for lack of memory"
+    return f"rank {found[0] if found else 0} {why}; its log and its machine's may say more"
+
+
+def _roll_call(store: TCPStore, ranks: Ranks, found: list[str]) -> None:
+    """Puts into `found` what the first rank that failed said, or the numbers of those that do not answer."""
+    with suppress(RuntimeError):
+        store.set_timeout(timedelta(seconds=ROLL_CALL_SECONDS))
+        store.set(f"here {ranks.rank}", "")
+        deadline = time.monotonic() + ROLL_CALL_SECONDS
+        while time.monotonic() < deadline:
+            if store.check([FAILED]):
+                found.append(store.get(FAILED).decode())
+                return
+            time.sleep(0.1)
+        missing = [str(rank) for rank in range(ranks.world_size) if not store.check([f"here {rank}"])]
+        if missing:
+            found.append(", ".join(missing))
 
 
 def _integer(variables: Mapping[str, str], name: str, default: int | None = None) -> int:
@@ -158,7 +307,16 @@ def _integer(variables: Mapping[str, str], name: str, default: int | None = None
         raise ProcessSetupError(f"{name} is {text!r}, expected a whole number") from None
 
 
+def _warn_of_contradictions(variables: Mapping[str, str]) -> None:
+    for name, other in (("RANK", "OMPI_COMM_WORLD_RANK"), ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE")):
+        if other in variables and variables[other] != variables.get(name):
+            print(f"warning: {name} is {variables.get(name)} and {other} is {variables[other]}; {name} counts")
+
+
 def _main(variables: Mapping[str, str]) -> tuple[str, int]:
     """Where rank 0 listens. Of MPI's variable only the host is taken: its port belongs to somebody else."""
     host, _, _ = variables.get("AZ_BATCH_MASTER_NODE", "127.0.0.1").partition(":")
-    return variables.get("MASTER_ADDR", host), _integer(variables, "MASTER_PORT", DEFAULT_PORT)
+    port = _integer(variables, "MASTER_PORT", DEFAULT_PORT)
+    if not 0 < port < 65536:
+        raise ProcessSetupError(f"MASTER_PORT is {port}, expected 1 to 65535")
+    return variables.get("MASTER_ADDR", host), port

@@ -7,27 +7,34 @@ a loss that is not finite) is made from sums over all ranks, so that every rank 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils._pytree import tree_map
 
-from designer_vision.errors import TrainingDivergedError
-from designer_vision.loader import Batch, ImageDataset, Loader, batches, epoch_order, shard
+from designer_vision.errors import JobStoppedError, TrainingDivergedError
+from designer_vision.loader import Batch, ImageDataset, Indices, Loader, batches, epoch_order, remaining, shard
 from designer_vision.precision import autocast
-from designer_vision.training.metrics import LOSS, Averages, add_to_totals, averages, loss_function, new_totals
+from designer_vision.training.checkpoint import Position, State
+from designer_vision.training.meter import Meter
+from designer_vision.training.metrics import Averages, add_to_totals, averages, loss_function, new_totals
 from designer_vision.training.parameters import Parameters
 from designer_vision.training.ranks import Ranks
+from designer_vision.training.records import Epoch, Iteration, Listener, Result
 from designer_vision.training.schedule import learning_rate_at
 from designer_vision.transforms import Normalize
 
 MOMENTUM, WEIGHT_DECAY = 0.9, 1e-4
+SMALLEST_IMAGE = (32, 32)
+EDGES_BETWEEN_AGREEMENTS = {"cpu": 1, "cuda": 10}
+"""Batches after which the ranks ask each other whether to save or stop: a GPU has to be waited for then."""
 
 
 @dataclass(frozen=True)
@@ -38,81 +45,13 @@ class Hardware:
         device: its GPU, or the CPU.
         precision: the number format of the network's multiplications.
         workers: data workers of this process; 0 decodes in the process itself.
+        patience: how long a data worker may take for a batch.
     """
 
     device: torch.device
     precision: torch.dtype
     workers: int
-
-
-@dataclass(frozen=True)
-class Iteration:
-    """What one log line says; the figures are of the iterations since the last line, over all ranks."""
-
-    epoch: int
-    iteration: int
-    iterations: int
-    images_per_second: float
-    loss: float
-    error: float
-    learning_rate: float
-    seconds_left: float
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """The figures of one epoch, over all ranks; `number` counts from 1."""
-
-    number: int
-    training: Averages
-    validation: Averages
-    images_per_second: float
-    learning_rate: float
-
-    def metrics(self) -> dict[str, float]:
-        """Under the classic designer's names."""
-        return {
-            "Train images per second": self.images_per_second,
-            "Train loss": self.training.loss,
-            "Train error": self.training.error,
-            "Valid loss": self.validation.loss,
-            "Top-1 validation accuracy": self.validation.top1,
-            "Top-5 validation accuracy": self.validation.top5,
-            "learning rate": self.learning_rate,
-        }
-
-    def is_better_than(self, other: Epoch | None) -> bool:
-        """By top-1; with equal top-1 by the lower loss."""
-        return other is None or (self.validation.top1, -self.validation.loss) > (
-            other.validation.top1,
-            -other.validation.loss,
-        )
-
-
-@dataclass
-class Listener:
-    """What the trainer tells while it works; the main rank sets these, the others leave them empty.
-
-    Attributes:
-        on_iteration: every print_frequency iterations and at an epoch's last one.
-        on_epoch: after each validation.
-        on_best: after each validation that is the best so far, with a copy of the weights on the CPU.
-        on_step: after every iteration, with how many images it took on this rank; for a progress bar.
-    """
-
-    on_iteration: Callable[[Iteration], None] = lambda iteration: None
-    on_epoch: Callable[[Epoch], None] = lambda epoch: None
-    on_best: Callable[[Epoch, Mapping[str, Tensor]], None] = lambda epoch, weights: None
-    on_step: Callable[[int], None] = lambda images: None
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a training came to: its best epoch, that epoch's weights (main rank only), and all epochs."""
-
-    best: Epoch
-    weights: Mapping[str, Tensor]
-    history: tuple[Epoch, ...]
+    patience: timedelta = timedelta(minutes=5)
 
 
 class Trainer:
@@ -147,51 +86,69 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(hardware.device.type, enabled=hardware.precision == torch.float16)
         self.normalize = Normalize(mean, std).to(hardware.device)
         self.training, self.validation = training, validation
-        self.training_loader = Loader(training, hardware.workers, hardware.device)
-        self.validation_loader = Loader(validation, hardware.workers, hardware.device)
+        self.training_loader = Loader(training, hardware.workers, hardware.device, hardware.patience)
+        self.validation_loader = Loader(validation, hardware.workers, hardware.device, hardware.patience)
         per_rank = len(shard(np.arange(len(training)), ranks.rank, ranks.world_size))
         self.steps_per_epoch = len(batches(np.arange(per_rank), parameters.batch_size))
         self.history: list[Epoch] = []
+        self.best: Epoch | None = None
+        self.weights: Mapping[str, Tensor] = {}
+        self.edges = 0
+        self.begin_epoch()
 
     def train(self) -> Result:
-        """Run all epochs, or as many as patience allows.
+        """Run the epochs that are left, as many as patience allows.
 
         Raises:
             TrainingDivergedError: the loss is not finite; on every rank.
+            JobStoppedError: a rank was asked to stop; on every rank, after the last save.
             DesignerError: an image cannot be read; on the rank that reads it.
         """
-        best: Epoch | None = None
-        weights: Mapping[str, Tensor] = {}
-        for number in range(1, self.parameters.epochs + 1):
-            trained, images_per_second, learning_rate = self.train_epoch(number)
-            self.equalize_batch_norm()
-            epoch = Epoch(number, trained, self.validate(number), images_per_second, learning_rate)
-            self.history.append(epoch)
-            self.listener.on_epoch(epoch)
-            if epoch.is_better_than(best):
-                best = epoch
-                if self.ranks.is_main:
-                    weights = copy_of_weights(self.network)
-                    self.listener.on_best(epoch, weights)
-            if epochs_without_improvement(self.history) >= self.parameters.patience:
-                break
-        assert best is not None
-        return Result(best, weights, tuple(self.history))
+        while not self.is_over():
+            number = len(self.history) + 1
+            self.train_epoch(number)
+            self.finish_epoch(number, self.validate(number))
+        return self.result()
 
-    def train_epoch(self, number: int) -> tuple[Averages, float, float]:
-        """One pass over the training images; gives its averages, images/s over all ranks, and last learning rate."""
-        order = epoch_order(len(self.training), self.parameters.torch_seed, number)
-        plan = batches(shard(order, self.ranks.rank, self.ranks.world_size), self.parameters.batch_size)
+    def result(self) -> Result:
+        """What the epochs that are finished came to; there is at least one."""
+        assert self.best is not None
+        return Result(self.best, self.weights, tuple(self.history))
+
+    def is_over(self) -> bool:
+        done = len(self.history)
+        return done == self.parameters.epochs or (
+            done > 0 and epochs_without_improvement(self.history) >= self.parameters.patience
+        )
+
+    def begin_epoch(self) -> None:
+        """Nothing of the epoch is done yet."""
+        self.legs = [(self.ranks.world_size, 0)]
+        self.meter = Meter(self.ranks, self.hardware.device, len(self.history) + 1)
+        self.learning_rate = 0.0
+        self.is_trained = False
+        self.validated = 0
+        self.totals = new_totals(self.hardware.device)
+
+    def train_epoch(self, number: int) -> None:
+        """The rest of one pass over the training images."""
+        if self.is_trained:
+            return
+        plan = batches(shard(self.left_at_leg(number), self.ranks.rank, self.ranks.world_size), self.parameters.batch_size)
+        _, done = self.legs[-1]
+        first = self.steps_per_epoch - len(plan) + done + 1  # counted from the end: on fewer ranks before, more steps were done
         self.replica.train()
-        meter = Meter(self.ranks, self.hardware.device, number)
-        for iteration, batch in enumerate(self.training_loader.epoch(number, plan), start=1):
-            learning_rate = self.set_learning_rate((number - 1) * self.steps_per_epoch + iteration - 1)
+        for iteration, batch in enumerate(self.training_loader.epoch(number, plan[done:]), start=first):
+            self.learning_rate = self.set_learning_rate((number - 1) * self.steps_per_epoch + iteration - 1)
             loss, logits, labels = self.step(batch)
-            meter.add(iteration, loss, logits, labels)
+            self.meter.add(iteration, loss, logits, labels)
+            self.legs[-1] = (self.ranks.world_size, self.legs[-1][1] + 1)
             self.listener.on_step(len(labels))
-            if iteration % self.parameters.print_frequency == 0 or iteration == len(plan):
-                self.report(meter, number, iteration, learning_rate)
-        return meter.epoch_averages(), meter.images_per_second(), learning_rate
+            if iteration % self.parameters.print_frequency == 0 or iteration == self.steps_per_epoch:
+                self.report(number, iteration)
+            self.between_batches()
+        self.equalize_batch_norm()
+        self.is_trained = True
 
     def step(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Forward, backward, and one update; gives detached loss, logits and labels, still on the device."""
@@ -212,24 +169,116 @@ class Trainer:
         Raises:
             TrainingDivergedError: the loss is not finite; on every rank.
         """
-        mine = np.arange(len(self.validation))[self.ranks.rank :: self.ranks.world_size]
-        totals = new_totals(self.hardware.device)
+        shards = [np.arange(len(self.validation))[rank :: self.ranks.world_size] for rank in (0, self.ranks.rank)]
+        most, mine = (batches(indices, self.parameters.batch_size) for indices in shards)
+        coming = self.validation_loader.epoch(number, mine[self.validated :])
         self.network.eval()
         with torch.inference_mode(), self.autocast():
-            for batch in self.validation_loader.epoch(number, batches(mine, self.parameters.batch_size)):
-                images, labels = self.to_device(batch)
-                logits = self.network(self.normalize(images)).float()
-                add_to_totals(totals, logits, labels, loss_function(logits, labels))
-        result = averages(self.ranks.sum(totals))
+            for _ in range(self.validated, len(most)):  # as often on every rank, also where one has a batch less
+                if (batch := next(coming, None)) is not None:
+                    images, labels = self.to_device(batch)
+                    logits = self.network(self.normalize(images)).float()
+                    add_to_totals(self.totals, logits, labels, loss_function(logits, labels))
+                self.validated += 1
+                self.between_batches()
+        result = averages(self.ranks.sum(self.totals))
         if not math.isfinite(result.loss):
             raise TrainingDivergedError(f"the validation loss of epoch {number} is not finite; choose a lower learning_rate")
         return result
 
-    def report(self, meter: Meter, epoch: int, iteration: int, learning_rate: float) -> None:
+    def finish_epoch(self, number: int, validation: Averages) -> None:
+        """Note the epoch's figures, keep its weights if it is the best, and save if that is due."""
+        epoch = Epoch(number, self.meter.epoch_averages(), validation, self.meter.images_per_second(), self.learning_rate)
+        self.history.append(epoch)
+        if epoch.is_better_than(self.best):
+            self.best = epoch
+            if self.ranks.is_main:
+                self.weights = copy_of_weights(self.network)
+        self.listener.on_epoch(epoch)
+        self.begin_epoch()
+        (save,) = self.ranks.any(self.hardware.device, self.is_over() or self.listener.is_save_due(True))
+        if save:
+            self.save()
+
+    def between_batches(self) -> None:
+        """Save if it is time or a rank was asked to stop; in the second case, stop. All ranks decide the same.
+
+        Raises:
+            JobStoppedError: a rank was asked to stop.
+        """
+        self.edges += 1
+        if self.edges % EDGES_BETWEEN_AGREEMENTS[self.hardware.device.type]:
+            return
+        asked = self.listener.is_stop_requested(), self.listener.is_save_due(False)
+        stop, save = self.ranks.any(self.hardware.device, *asked)
+        if stop or save:
+            self.save()
+        if stop:
+            raise JobStoppedError(f"stopped after {self.position()}, as a signal asked; the same command goes on from there")
+
+    # saving and going on
+
+    def left_at_leg(self, number: int) -> Indices:
+        """The images of the epoch that were left when it was first trained on this number of ranks."""
+        order = epoch_order(len(self.training), self.parameters.torch_seed, number)
+        return remaining(order, self.legs[:-1], self.parameters.batch_size)
+
+    def position(self) -> Position:
+        order = epoch_order(len(self.training), self.parameters.torch_seed, len(self.history) + 1)
+        left = len(remaining(order, self.legs, self.parameters.batch_size))
+        return Position(len(self.history), len(self.training) - left, self.validated)
+
+    def save(self) -> None:
+        """Hand all that decides what comes next to the main rank's listener."""
+        state = {
+            "legs": list(self.legs),
+            "meter": self.meter.state(),
+            "statistics": self.ranks.gather(self.statistics()).cpu(),
+            "totals": self.ranks.gather(self.totals).cpu(),
+            "learning_rate": self.learning_rate,
+            "validated": self.validated,
+            "history": [asdict(epoch) for epoch in self.history],
+        }
+        if self.ranks.is_main:
+            state |= {
+                "best": dict(self.weights),
+                "network": on_cpu(self.network.state_dict()),
+                "optimizer": on_cpu(self.optimizer.state_dict()),
+                "scaler": self.scaler.state_dict(),
+            }
+            self.listener.on_save(state, self.position())
+
+    def load(self, state: State) -> None:
+        """Go on from what `save` gave, bit by bit on the same number of ranks.
+
+        On another number, the images that the epoch has left are dealt out anew, the batch-norm statistics are averaged and
+        a validation under way begins again.
+        """
+        statistics, totals = state["statistics"], state["totals"]
+        same = len(statistics) == self.ranks.world_size
+        self.network.load_state_dict(state["network"])
+        self.set_statistics(statistics[self.ranks.rank] if same else statistics.mean(dim=0))
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.history = [epoch_from(record) for record in state["history"]]
+        for epoch in self.history:
+            if epoch.is_better_than(self.best):
+                self.best = epoch
+        self.weights = state["best"] if self.ranks.is_main else {}
+        self.begin_epoch()
+        self.meter.load(state["meter"])
+        self.legs = [(int(world_size), int(steps)) for world_size, steps in state["legs"]]
+        self.learning_rate, self.is_trained = state["learning_rate"], state["validated"] > 0
+        if same:
+            self.totals, self.validated = totals[self.ranks.rank].to(self.totals.device), state["validated"]
+        else:
+            self.legs.append((self.ranks.world_size, 0))
+
+    def report(self, epoch: int, iteration: int) -> None:
         """Sum over the ranks, stop if the loss is not finite, and tell the listener."""
-        stretch, images_per_second = meter.read()
+        stretch, images_per_second = self.meter.read()
         done = (epoch - 1) * self.steps_per_epoch + iteration
-        left = meter.seconds_per_iteration(iteration) * (self.parameters.epochs * self.steps_per_epoch - done)
+        left = self.meter.seconds_per_iteration(iteration) * (self.parameters.epochs * self.steps_per_epoch - done)
         self.listener.on_iteration(
             Iteration(
                 epoch,
@@ -238,7 +287,7 @@ class Trainer:
                 images_per_second,
                 stretch.loss,
                 stretch.error,
-                learning_rate,
+                self.learning_rate,
                 left,
             )
         )
@@ -257,12 +306,20 @@ class Trainer:
 
     def equalize_batch_norm(self) -> None:
         """Average the batch-norm statistics over the ranks, so that all evaluate one and the same network."""
-        statistics = [buffer for buffer in self.network.buffers() if buffer.is_floating_point()]
-        if self.ranks.world_size == 1 or not statistics:
-            return
-        mean = self.ranks.mean(torch.cat([buffer.flatten() for buffer in statistics]))
-        for buffer, values in zip(statistics, torch.split(mean, [buffer.numel() for buffer in statistics]), strict=True):
-            buffer.copy_(values.view_as(buffer))
+        if self.ranks.world_size > 1:
+            self.set_statistics(self.ranks.mean(self.statistics()))
+
+    def statistics(self) -> Tensor:
+        """This rank's batch-norm means and variances, float32 [n]; until an epoch's end each rank has its own."""
+        return torch.cat([torch.empty(0, device=self.hardware.device), *(buffer.flatten() for buffer in self.float_buffers())])
+
+    def set_statistics(self, values: Tensor) -> None:
+        buffers = self.float_buffers()
+        for buffer, own in zip(buffers, torch.split(values, [buffer.numel() for buffer in buffers]), strict=True):
+            buffer.copy_(own.view_as(buffer))
+
+    def float_buffers(self) -> list[Tensor]:
+        return [buffer for buffer in self.network.buffers() if buffer.is_floating_point()]
 
     def to_device(self, batch: Batch) -> tuple[Tensor, Tensor]:
         device = self.hardware.device
@@ -272,61 +329,21 @@ class Trainer:
         return autocast(self.hardware.device, self.hardware.precision)
 
 
-class Meter:
-    """Sums over the iterations of an epoch; read at print_frequency and at the end, when it asks the other ranks."""
-
-    def __init__(self, ranks: Ranks, device: torch.device, epoch: int) -> None:
-        self._ranks, self._epoch = ranks, epoch
-        self._stretch, self._whole = new_totals(device), new_totals(device)
-        self._first_not_finite = torch.full((), torch.inf, dtype=torch.float64, device=device)
-        self._start = self._stretch_start = time.perf_counter()
-
-    def add(self, iteration: int, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Count one batch on the device."""
-        add_to_totals(self._stretch, logits, labels, loss)
-        here = torch.where(loss.isfinite(), torch.inf, float(iteration)).double()
-        self._first_not_finite = torch.minimum(self._first_not_finite, here)
-
-    def read(self) -> tuple[Averages, float]:
-        """Averages and images/s since the last call, over all ranks.
-
-        Raises:
-            TrainingDivergedError: a loss was not finite, on whichever rank.
-        """
-        totals = self._ranks.sum(self._stretch)
-        if not totals[LOSS].isfinite():  # the sum is the same on every rank, so all of them come in here together
-            self._raise_diverged()
-        self._whole += totals
-        stretch = averages(totals)
-        self._stretch = torch.zeros_like(totals)
-        now = time.perf_counter()
-        seconds, self._stretch_start = now - self._stretch_start, now
-        return stretch, stretch.seen / seconds
-
-    def _raise_diverged(self) -> None:
-        if self._ranks.world_size > 1:
-            dist.all_reduce(self._first_not_finite, dist.ReduceOp.MIN)
-        raise TrainingDivergedError(
-            f"the training loss is not finite since epoch {self._epoch}, iteration {int(self._first_not_finite)}; "
-            "choose a lower learning_rate or a longer warmup_step_number"
-        )
-
-    def epoch_averages(self) -> Averages:
-        return averages(self._whole)
-
-    def images_per_second(self) -> float:
-        return self.epoch_averages().seen / (self._stretch_start - self._start)
-
-    def seconds_per_iteration(self, iterations: int) -> float:
-        return (self._stretch_start - self._start) / iterations
-
-
 def replicate(network: nn.Module, ranks: Ranks, device: torch.device) -> nn.Module:
-    """DDP around the network where there are other ranks; batch-norm statistics are equalized once an epoch instead."""
+    """DDP around the network where there are other ranks; batch-norm statistics are equalized once an epoch instead.
+
+    After its first backward pass DDP sorts the gradients into other buckets, and sums over three or more ranks then differ in
+    their last bits. It happens here, on no image, so that a training that goes on adds up as one that was never stopped.
+    """
     if ranks.world_size == 1:
         return network
     ids = [device.index] if device.type == "cuda" else None
-    return DistributedDataParallel(network, device_ids=ids, forward_sync_buffers=False, gradient_as_bucket_view=True)
+    replica = DistributedDataParallel(network, device_ids=ids, forward_sync_buffers=False, gradient_as_bucket_view=True)
+    network.eval()  # leaves the statistics as they are
+    for _ in range(2):  # the buckets are sorted at the beginning of the second pass
+        replica(torch.zeros(1, 3, *SMALLEST_IMAGE, device=device)).sum().backward()
+    network.zero_grad(set_to_none=True)
+    return replica
 
 
 def make_optimizer(network: nn.Module) -> torch.optim.Optimizer:
@@ -340,6 +357,16 @@ def make_optimizer(network: nn.Module) -> torch.optim.Optimizer:
 def copy_of_weights(network: nn.Module) -> dict[str, Tensor]:
     """A copy on the CPU that later steps do not change, in torch's standard memory format."""
     return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in network.state_dict().items()}
+
+
+def on_cpu(values: Any) -> Any:
+    """A copy of nested containers with their tensors on the CPU, each in its own memory format."""
+    return tree_map(lambda value: value.detach().to("cpu", copy=True) if isinstance(value, Tensor) else value, values)
+
+
+def epoch_from(record: Mapping[str, Any]) -> Epoch:
+    """The inverse of asdict."""
+    return Epoch(**{**record, **{name: Averages(**record[name]) for name in ("training", "validation")}})
 
 
 def epochs_without_improvement(history: list[Epoch]) -> int:

@@ -1,0 +1,88 @@
+"""Sums over the iterations of an epoch: kept on the device, read over all ranks now and then."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from designer_vision.errors import TrainingDivergedError
+from designer_vision.training.metrics import LOSS, Averages, add_to_totals, averages, new_totals
+from designer_vision.training.ranks import Ranks
+
+
+class Meter:
+    """Sums over the iterations of an epoch; read at print_frequency and at the end, when it asks the other ranks."""
+
+    def __init__(self, ranks: Ranks, device: torch.device, epoch: int) -> None:
+        self._ranks, self._epoch = ranks, epoch
+        self._stretch, self._whole = new_totals(device), new_totals(device)
+        self._first_not_finite = torch.full((), torch.inf, dtype=torch.float64, device=device)
+        self._start = self._stretch_start = time.perf_counter()
+
+    def state(self) -> dict[str, Any]:
+        """All ranks' sums; every rank must ask.
+
+        Raises:
+            TrainingDivergedError: a loss was not finite: nobody shall go on from here.
+        """
+        stretches = self._ranks.gather(self._stretch)
+        if not stretches.isfinite().all():
+            self._raise_diverged()
+        now = time.perf_counter()
+        seconds, stretch_seconds = self._stretch_start - self._start, now - self._stretch_start
+        return {"whole": self._whole.cpu(), "stretches": stretches.cpu(), "seconds": seconds, "stretch_seconds": stretch_seconds}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave, on as many ranks or on another number of them."""
+        stretches = state["stretches"].to(self._stretch.device)
+        self._whole = state["whole"].to(self._whole.device)
+        if len(stretches) == self._ranks.world_size:
+            self._stretch = stretches[self._ranks.rank]
+        else:
+            self._whole += stretches.sum(dim=0)
+        self._stretch_start = time.perf_counter() - state["stretch_seconds"]
+        self._start = self._stretch_start - state["seconds"]
+
+    def add(self, iteration: int, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """Count one batch on the device."""
+        add_to_totals(self._stretch, logits, labels, loss)
+        here = torch.where(loss.isfinite(), torch.inf, float(iteration)).double()
+        self._first_not_finite = torch.minimum(self._first_not_finite, here)
+
+    def read(self) -> tuple[Averages, float]:
+        """Averages and images/s since the last call, over all ranks.
+
+        Raises:
+            TrainingDivergedError: a loss was not finite, on whichever rank.
+        """
+        totals = self._ranks.sum(self._stretch)
+        if not totals[LOSS].isfinite():  # the sum is the same on every rank, so all of them come in here together
+            self._raise_diverged()
+        self._whole += totals
+        stretch = averages(totals)
+        self._stretch = torch.zeros_like(totals)
+        now = time.perf_counter()
+        seconds, self._stretch_start = now - self._stretch_start, now
+        return stretch, stretch.seen / seconds
+
+    def _raise_diverged(self) -> None:
+        if self._ranks.world_size > 1:
+            dist.all_reduce(self._first_not_finite, dist.ReduceOp.MIN)
+        raise TrainingDivergedError(
+            f"the training loss is not finite since epoch {self._epoch}, iteration {int(self._first_not_finite)}; "
+            "choose a lower learning_rate or a longer warmup_step_number"
+        )
+
+    def epoch_averages(self) -> Averages:
+        return averages(self._whole)
+
+    def images_per_second(self) -> float:
+        return self.epoch_averages().seen / (self._stretch_start - self._start)
+
+    def seconds_per_iteration(self, iterations: int) -> float:
+        return (self._stretch_start - self._start) / iterations

@@ -1,0 +1,85 @@
+"""What a training tells while it works and when it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from designer_vision.training.checkpoint import Position, State
+from designer_vision.training.metrics import Averages
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """What one log line says; the figures are of the iterations since the last line, over all ranks."""
+
+    epoch: int
+    iteration: int
+    iterations: int
+    images_per_second: float
+    loss: float
+    error: float
+    learning_rate: float
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """The figures of one epoch, over all ranks; `number` counts from 1."""
+
+    number: int
+    training: Averages
+    validation: Averages
+    images_per_second: float
+    learning_rate: float
+
+    def metrics(self) -> dict[str, float]:
+        """Under the classic designer's names."""
+        return {
+            "Train images per second": self.images_per_second,
+            "Train loss": self.training.loss,
+            "Train error": self.training.error,
+            "Valid loss": self.validation.loss,
+            "Top-1 validation accuracy": self.validation.top1,
+            "Top-5 validation accuracy": self.validation.top5,
+            "learning rate": self.learning_rate,
+        }
+
+    def is_better_than(self, other: Epoch | None) -> bool:
+        """By top-1; with equal top-1 by the lower loss."""
+        return other is None or (self.validation.top1, -self.validation.loss) > (
+            other.validation.top1,
+            -other.validation.loss,
+        )
+
+
+@dataclass
+class Listener:
+    """What the trainer tells while it works, and asks between two batches; the main rank sets most of these.
+
+    Attributes:
+        on_iteration: every print_frequency iterations and at an epoch's last one.
+        on_epoch: after each validation.
+        on_step: after every iteration, with how many images it took on this rank; for a progress bar.
+        on_save: with all that is needed to go on from here, and how far it is.
+        is_save_due: asked between two batches (False) and after each epoch (True).
+        is_stop_requested: asked between two batches, on every rank.
+    """
+
+    on_iteration: Callable[[Iteration], None] = lambda iteration: None
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None
+    on_step: Callable[[int], None] = lambda images: None
+    on_save: Callable[[State, Position], None] = lambda state, position: None
+    is_save_due: Callable[[bool], bool] = lambda epoch_ended: False
+    is_stop_requested: Callable[[], bool] = lambda: False
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a training came to: its best epoch, that epoch's weights (main rank only), and all epochs."""
+
+    best: Epoch
+    weights: Mapping[str, Tensor]
+    history: tuple[Epoch, ...]

@@ -1,0 +1,76 @@
+"""SIGTERM and SIGINT: noted, so that the ranks can agree on a step, save and end; and obeyed at once the second time."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+GRACE_SECONDS = 9.0
+"""A preempted machine is gone after 30; who sends signals seldom waits longer than 10."""
+ONE_REQUEST_SECONDS = 1.0
+"""Ctrl-C reaches a process twice, from the terminal and from its launcher."""
+
+
+class StopRequest:
+    """Whether this process was asked to stop.
+
+    Attributes:
+        signal: that asked for it; None before.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    def is_made(self) -> bool:
+        return self.signal is not None
+
+    @contextmanager
+    def listened_for(self) -> Iterator[None]:
+        """Take note of signals during the block.
+
+        A thread reads them, so that they are heard also while the main one waits for other ranks, and ends the process
+        when it has not ended by itself after GRACE_SECONDS.
+        """
+        reader, writer = socket.socketpair()
+        writer.setblocking(False)
+        former = {number: signal.signal(number, lambda number, frame: None) for number in SIGNALS}
+        wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        threading.Thread(target=self._listen, args=(reader,), daemon=True).start()
+        try:
+            yield
+        finally:
+            if self.signal is None:
+                for number, handler in former.items():
+                    signal.signal(number, handler)
+                signal.set_wakeup_fd(wakeup)
+                writer.close()
+            else:
+                self._writer = writer  # the process is about to end; it is heard until then
+
+    def _listen(self, reader: socket.socket) -> None:
+        self.signal = _next_signal(reader)
+        if self.signal is None:
+            return
+        first = time.monotonic()
+        while (left := first + GRACE_SECONDS - time.monotonic()) > 0:
+            reader.settimeout(left)
+            with suppress(TimeoutError):
+                _next_signal(reader)
+            if time.monotonic() - first > ONE_REQUEST_SECONDS:
+                break
+        os.write(2, b"ended at once: the ranks had not agreed on where to stop\n")
+        os._exit(128 + self.signal)
+
+
+def _next_signal(reader: socket.socket) -> int | None:
+    """The next of SIGNALS; None when nobody listens any more. The kernel tells of others too, such as a child's end."""
+    while heard := reader.recv(1):
+        if heard[0] in SIGNALS:
+            return heard[0]
+    return None
