@@ -17,6 +17,7 @@ from designer_vision.directories.image_index import ImageInfo, Row
 from designer_vision.directories.manifest import hash_of_bytes
 from designer_vision.images import encode_png
 
+pytest_plugins = ["faults.jobs"]
 ROOT = Path(__file__).parent.parent
 COLORS = {"blue": (30, 30, 220), "green": (30, 220, 30), "red": (220, 30, 30)}
 

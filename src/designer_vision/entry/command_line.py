@@ -7,6 +7,7 @@ import math
 import multiprocessing
 import os
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from designer_vision.errors import DesignerError, ParameterParsingError
 from designer_vision.machine import end_with
 from designer_vision.settings import RUNNER
 
+TORCHRUN = "TORCHELASTIC_RUN_ID"
 DEBUG = "DESIGNER_VISION_DEBUG"
 
 
@@ -81,6 +83,8 @@ def run(command: click.Command) -> Never:
     """
     if runner := os.environ.get(RUNNER):
         end_with(int(runner))
+    elif TORCHRUN in os.environ:
+        end_with(os.getppid())
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     try:
@@ -110,6 +114,7 @@ def leave(exit_code: int) -> Never:
     Threads of torch's process group may still hold tensors then; one that asks for the interpreter's lock while it is taken
     apart aborts the whole process, and a job that was finished is reported as failed.
     """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # DataLoader's own complains of each worker's end
     for child in multiprocessing.active_children():  # one that hangs would be waited for below
         child.kill()
     atexit._run_exitfuncs()

@@ -1,0 +1,97 @@
+"""Train PyTorch Model with a network of a few hundred weights, and faults that are asked for by environment variables.
+
+    FAULT_STEP_SECONDS=0.1           every step takes at least that long
+    FAULT_AT="RANK STEP WHAT"        before a step: exit (os._exit(0)), inf (a loss that is not finite)
+    FAULT_FSYNC=EIO|2.0              every fsync fails, or takes that long
+    FAULT_KILL_EXPORT_AT=N           SIGKILL at the N-th thing that the export writes
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+import time
+from collections import OrderedDict
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from designer_vision import networks
+
+
+def build(architecture: object, num_classes: int, seed: int | None = None) -> nn.Module:
+    """In place of networks.build."""
+    with torch.random.fork_rng(devices=[]):
+        if seed is not None:
+            torch.manual_seed(seed)
+        layers = [
+            ("conv1", nn.Conv2d(3, 4, 3, stride=2)),
+            ("bn1", nn.BatchNorm2d(4)),
+            ("relu", nn.ReLU()),
+            ("pool", nn.AdaptiveAvgPool2d(2)),
+            ("flatten", nn.Flatten()),
+            ("fc", nn.Linear(16, num_classes)),
+        ]
+        return nn.Sequential(OrderedDict(layers))
+
+
+def be_tiny_and_faulty() -> None:
+    """Change the modules of this process."""
+    from designer_vision.components import train_pytorch_model
+    from designer_vision.training.trainer import Trainer
+
+    networks.build = build  # type: ignore[assignment]
+    steps = iter(range(1, 10**6))
+    step, seconds = Trainer.step, float(os.environ.get("FAULT_STEP_SECONDS", "0"))
+    rank, at, what = (os.environ.get("FAULT_AT") or "- - -").split()
+
+    def faulty_step(trainer: Trainer, batch: object) -> object:
+        time.sleep(seconds)
+        if str(next(steps)) == at and str(trainer.ranks.rank) == rank:
+            if what == "exit":
+                os._exit(0)
+            if what == "inf":
+                trainer.normalize.std.fill_(0)
+        return step(trainer, batch)
+
+    Trainer.step = faulty_step
+    if fsync := os.environ.get("FAULT_FSYNC"):
+        os.fsync = lambda descriptor: _faulty_fsync(fsync)
+    if number := os.environ.get("FAULT_KILL_EXPORT_AT"):
+        export = train_pytorch_model.export
+
+        def killed_export(*arguments: object) -> None:
+            _kill_at(int(number))
+            export(*arguments)
+
+        train_pytorch_model.export = killed_export
+
+
+def _faulty_fsync(what: str) -> None:
+    if what == "EIO":
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+    time.sleep(float(what))
+
+
+def _kill_at(number: int) -> None:
+    """SIGKILL at the N-th call that changes a file, half of them before it is made and half after."""
+    calls = iter(range(1, 10**6))
+
+    def lethal(original):
+        def call(*arguments, **keywords):
+            here = next(calls)
+            if here == number and here % 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+            result = original(*arguments, **keywords)
+            if here == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+
+        return call
+
+    for owner, name in [(Path, "write_text"), (Path, "replace"), (Path, "unlink"), (torch, "save"), (shutil, "copyfile"), (shutil, "copytree"),
+                        (shutil, "rmtree"), (os, "fsync")]:  # fmt: skip
+        setattr(owner, name, lethal(getattr(owner, name)))
