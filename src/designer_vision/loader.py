@@ -257,10 +257,10 @@ class Loader:
         while True:
             try:
                 batch = next(coming, None)
-            except RuntimeError as error:  # DataLoader knows no other for a worker that is gone or silent
-                if not WORKER_LOST.search(str(error)):
+            except (RuntimeError, OSError, EOFError) as error:  # what DataLoader has for a worker that is gone or silent
+                if isinstance(error, RuntimeError) and not WORKER_LOST.search(str(error)):
                     raise
-                raise self._lost(str(error)) from error
+                raise self._lost(str(error) or "it hung up.") from error
             if batch is None:
                 return
             if isinstance(batch, DesignerError):

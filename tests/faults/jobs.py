@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
 from conftest import ROOT, make_image_directory, training_flags
 from faults import tiny
 
@@ -32,7 +31,10 @@ class Zygote:
     """Starts training processes that need not import torch first."""
 
     def __init__(self, folder: Path) -> None:
-        environment = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{HERE.parent}", "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}"}
+        environment = os.environ | {
+            "PYTHONPATH": f"{ROOT / 'src'}:{HERE.parent}",
+            "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
+        }
         for name in ("MLFLOW_RUN_ID", "RANK", "WORLD_SIZE", "LOCAL_RANK"):
             environment.pop(name, None)
         self._process = subprocess.Popen(
@@ -54,7 +56,15 @@ class Zygote:
 class Job:
     """The processes of one training, without a launcher: what they do about a fault they do by themselves."""
 
-    def __init__(self, zygote: Zygote, folder: Path, flags: dict[str, object], world: int, per_rank: dict[int, dict[str, str]], environment: dict[str, str]) -> None:
+    def __init__(
+        self,
+        zygote: Zygote,
+        folder: Path,
+        flags: dict[str, object],
+        world: int,
+        per_rank: dict[int, dict[str, str]],
+        environment: dict[str, str],
+    ) -> None:
         self.mark = f"FAULT_JOB={uuid.uuid4()}"
         self.output = Path(str(flags["trained_model"]))
         self._zygote = zygote
@@ -66,10 +76,26 @@ class Job:
             own = per_rank.get(rank, {})
             if own.get("start") == "never":
                 continue
-            place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(world), "RANK": str(rank), "LOCAL_RANK": str(rank), "NODE_RANK": "0"}
-            common = {"DESIGNER_VISION_PROCESS_GROUP_TIMEOUT": str(TIMEOUT), "DESIGNER_VISION_CHECKPOINT_SECONDS": "0", "FAULT_JOB": self.mark.partition("=")[2]}
+            place = {
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": port,
+                "WORLD_SIZE": str(world),
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "NODE_RANK": "0",
+            }
+            common = {
+                "DESIGNER_VISION_PROCESS_GROUP_TIMEOUT": str(TIMEOUT),
+                "DESIGNER_VISION_CHECKPOINT_SECONDS": "0",
+                "FAULT_JOB": self.mark.partition("=")[2],
+            }
             changed = flags | {name: value for name, value in own.items() if name in flags}
-            variables = common | (place if world > 1 else {}) | environment | {name: value for name, value in own.items() if name not in flags}
+            variables = (
+                common
+                | (place if world > 1 else {})
+                | environment
+                | {name: value for name, value in own.items() if name not in flags}
+            )
             argv = [word for name, value in changed.items() for word in (f"--{name}", str(value))]
             pid = zygote.ask(argv=argv, env=variables, log=str(self.logs[rank]))
             assert pid
@@ -161,7 +187,9 @@ def start(zygote: Zygote, inputs: dict[str, Path], tmp_path: Path) -> Iterator[S
     """Starts a job: `world` processes, `ranks` with what some of them have of their own, flags, and environment variables in capitals."""
     jobs: list[Job] = []
 
-    def start(output: Path | str = "out", world: int = 2, ranks: dict[int, dict[str, str]] | None = None, **changed: object) -> Job:
+    def start(
+        output: Path | str = "out", world: int = 2, ranks: dict[int, dict[str, str]] | None = None, **changed: object
+    ) -> Job:
         flags = training_flags(inputs["model"], inputs["training"], inputs["validation"], tmp_path / output)
         flags |= {"epochs": 3, "print_frequency": 1, "warmup_step_number": 1}
         flags |= {name: value for name, value in changed.items() if name in flags}

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import random
 import re
+import shutil
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from faults.jobs import TIMEOUT, StartJob, outcome
@@ -15,7 +17,9 @@ from faults.jobs import TIMEOUT, StartJob, outcome
 MANY = {"FAULT_STEP_SECONDS": 0.05}
 
 
-def test_f01_the_rank_that_was_killed_is_named_and_the_same_command_ends_with_the_same_bits(start: StartJob, whole: Callable) -> None:
+def test_f01_the_rank_that_was_killed_is_named_and_the_same_command_ends_with_the_same_bits(
+    start: StartJob, whole: Callable
+) -> None:
     job = start(**MANY)
     job.until("epoch 2/3 iteration 2/4")
     job.signal(signal.SIGKILL, 1)
@@ -40,7 +44,7 @@ def test_f02_the_main_rank_that_was_killed_is_named_by_the_other(start: StartJob
 
 @pytest.mark.parametrize("kills", [10, pytest.param(100, marks=pytest.mark.slow)])
 def test_f06_f43_a_job_lost_at_random_moments_ends_with_the_same_bits(start: StartJob, whole: Callable, kills: int) -> None:
-    draw = random.Random(kills)  # noqa: S311
+    draw = random.Random(kills)
     lost = 0
     while lost < kills:
         job = start(f"out_{lost // 10}", FAULT_STEP_SECONDS=0.03)
@@ -197,13 +201,14 @@ def test_f19_a_data_worker_that_is_killed_is_told(start: StartJob, whole: Callab
 
 
 @pytest.mark.slow
-def test_f20_a_data_worker_that_hangs_is_told(start: StartJob) -> None:
-    job = start(world=1, DESIGNER_VISION_DATA_WORKERS=1, DESIGNER_VISION_CACHE_MB=0, **MANY)
-    job.until("epoch 1/3 iteration 1/8")
-    for worker in job.workers():
-        os.kill(worker, signal.SIGSTOP)
-    assert job.end(TIMEOUT / 2 + 10) == [1]
-    assert f"a data worker has not answered for {TIMEOUT / 2:.0f} s" in job.log()
+def test_f20_a_data_worker_that_hangs_is_told_with_the_file(start: StartJob, inputs: dict[str, Path], tmp_path: Path) -> None:
+    images = shutil.copytree(inputs["training"], tmp_path / "images")
+    hanging = images / "image" / "1_20.png"
+    hanging.unlink()
+    os.mkfifo(hanging)
+    job = start(world=1, DESIGNER_VISION_DATA_WORKERS=1, training_dataset=images)
+    assert job.end(TIMEOUT / 2 + 5) == [1]
+    assert f"a data worker has not answered for {TIMEOUT / 2:.0f} s while reading {hanging}; see to the storage" in job.log()
 
 
 @pytest.mark.slow

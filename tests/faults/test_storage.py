@@ -28,7 +28,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def mount(folder: Path, options: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,{options}", folder], check=True)
+    subprocess.run(["mount", "-o", f"remount,{options}", folder], check=True, capture_output=True)
 
 
 @pytest.mark.slow
@@ -58,10 +58,7 @@ def test_f28_a_disk_that_fills_up_before_the_last_writes_loses_nothing(start: St
     job = start(disk / "out", **MANY)
     job.until("epoch 2/3 |")
     filler = disk / "filler"
-    with filler.open("wb") as file, pytest.raises(OSError, match="No space"):
-        while True:
-            file.write(bytes(4096))
-            file.flush()
+    subprocess.run(["dd", "if=/dev/zero", f"of={filler}", "bs=4096"], capture_output=True)
     codes = job.end(20)
     assert codes[0] == 1, job.log()
     assert "warning: no checkpoint could be saved" in job.log()
@@ -98,7 +95,9 @@ def test_f29_f31_an_output_that_becomes_read_only_keeps_what_was_saved(start: St
     assert outcome(again.output) == whole()
 
 
-def test_f32_a_disk_that_fails_at_fsync_costs_a_warning_and_the_older_checkpoint_is_used(start: StartJob, whole: Callable) -> None:
+def test_f32_a_disk_that_fails_at_fsync_costs_a_warning_and_the_older_checkpoint_is_used(
+    start: StartJob, whole: Callable
+) -> None:
     job = start(world=1, **MANY)
     job.until("epoch 2/3 iteration 2/8")
     job.kill()
@@ -112,7 +111,7 @@ def test_f32_a_disk_that_fails_at_fsync_costs_a_warning_and_the_older_checkpoint
 
 @pytest.mark.slow
 def test_f33_slow_storage_changes_nothing(start: StartJob, whole: Callable) -> None:
-    job = start(FAULT_FSYNC="2.0", **MANY)
+    job = start(FAULT_FSYNC="0.5", **MANY)
     assert job.end() == [0, 0], job.log()
     assert outcome(job.output) == whole()
 
@@ -164,7 +163,9 @@ def test_f38_checkpoints_of_another_training_are_refused_with_the_differences(st
     job.kill()
     other = start(world=1, batch_size=5, training_dataset=inputs["validation"])
     assert other.end() == [1]
-    assert re.search(r"CheckpointError: .*another training: batch_size was 6 and is 5; training images was \w+ and is \w+", other.log())
+    assert re.search(
+        r"CheckpointError: .*another training: batch_size was 6 and is 5; training images was \w+ and is \w+", other.log()
+    )
 
 
 def test_an_unfinished_output_on_the_untrained_model_port_is_gone_on_with(start: StartJob, whole: Callable) -> None:

@@ -1,9 +1,9 @@
 """Train PyTorch Model with a network of a few hundred weights, and faults that are asked for by environment variables.
 
-    FAULT_STEP_SECONDS=0.1           every step takes at least that long
-    FAULT_AT="RANK STEP WHAT"        before a step: exit (os._exit(0)), inf (a loss that is not finite)
-    FAULT_FSYNC=EIO|2.0              every fsync fails, or takes that long
-    FAULT_KILL_EXPORT_AT=N           SIGKILL at the N-th thing that the export writes
+FAULT_STEP_SECONDS=0.1           every step takes at least that long
+FAULT_AT="RANK STEP WHAT"        before a step: exit (os._exit(0)), inf (a loss that is not finite)
+FAULT_FSYNC=EIO|2.0              every fsync fails, or takes that long
+FAULT_KILL_EXPORT_AT=N           SIGKILL at the N-th thing that the export writes
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def be_tiny_and_faulty() -> None:
             if what == "exit":
                 os._exit(0)
             if what == "inf":
-                trainer.normalize.std.fill_(0)
+                trainer.network.fc.bias.data.fill_(float("inf"))
         return step(trainer, batch)
 
     Trainer.step = faulty_step

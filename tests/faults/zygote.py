@@ -10,7 +10,6 @@ import json
 import os
 import sys
 
-import mlflow.pyfunc  # noqa: F401
 import sqlalchemy  # noqa: F401
 from faults import tiny
 
@@ -18,6 +17,9 @@ import designer_vision.components.train_pytorch_model
 import designer_vision.serving  # noqa: F401
 from designer_vision.entry.command_line import run
 from designer_vision.entry.train_pytorch_model import parse
+from designer_vision.tracking import import_mlflow
+
+import_mlflow()
 
 
 def become(request: dict) -> None:

@@ -149,7 +149,7 @@ def main(
             export(trained_model, as_model(result), training_dataset)
             progress.result(result, parameters, trained_model)
     if ranks.is_main:
-        shutil.rmtree(trained_model / CHECKPOINT)
+        shutil.rmtree(trained_model / CHECKPOINT, ignore_errors=True)  # what is left of it a rerun removes
 
 
 def tell(progress: Progress, tracker: Tracker, saver: Saver, stop: StopRequest) -> Listener:
@@ -159,7 +159,15 @@ def tell(progress: Progress, tracker: Tracker, saver: Saver, stop: StopRequest) 
         progress.epoch(epoch)
         tracker.log_metrics(epoch.metrics(), epoch.number)
 
-    return Listener(progress.iteration, on_epoch, progress.step, saver.save, saver.is_due, stop.is_made)
+    return Listener(
+        on_iteration=progress.iteration,
+        on_epoch=on_epoch,
+        on_slow_rank=progress.slow_rank,
+        on_step=progress.step,
+        on_save=saver.save,
+        is_save_due=saver.is_due,
+        is_stop_requested=stop.is_made,
+    )
 
 
 def export(folder: Path, model: Model, dataset: Path) -> None:

@@ -136,7 +136,7 @@ def only_writer(folder: Path) -> Iterator[None]:
     Raises:
         FailedToWriteOutputsError: another job is writing to it.
     """
-    with (folder / UNFINISHED).open("a") as file:
+    with (folder / UNFINISHED).open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

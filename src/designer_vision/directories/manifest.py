@@ -77,7 +77,7 @@ def publishing(folder: Path, kept: Sequence[str] = ()) -> Iterator[None]:
     except OSError as error:
         raise FailedToWriteOutputsError(f"the output folder {folder} cannot be written: {error}") from error
     yield
-    (folder / UNFINISHED).unlink()
+    (folder / UNFINISHED).unlink(missing_ok=True)  # somebody may have removed the folder meanwhile
 
 
 def clear(folder: Path, kept: Sequence[str] = ()) -> None:

@@ -53,6 +53,14 @@ class Progress:
             flush=True,
         )
 
+    def slow_rank(self, rank: int, seconds: float, usual: float) -> None:
+        """One line for a rank that all others wait for."""
+        print(
+            f"warning: rank {rank} is slow: it took {seconds:.1f} s of this epoch to read its images and compute on them, others "
+            f"{usual:.1f} s; all wait for it",
+            flush=True,
+        )
+
     def result(self, result: Result, parameters: Parameters, folder: Path) -> None:
         """The last lines."""
         if len(result.history) < parameters.epochs:

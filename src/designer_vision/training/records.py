@@ -62,6 +62,7 @@ class Listener:
     Attributes:
         on_iteration: every print_frequency iterations and at an epoch's last one.
         on_epoch: after each validation.
+        on_slow_rank: after an epoch, with a rank that was slow, its seconds and those of most.
         on_step: after every iteration, with how many images it took on this rank; for a progress bar.
         on_save: with all that is needed to go on from here, and how far it is.
         is_save_due: asked between two batches (False) and after each epoch (True).
@@ -70,6 +71,7 @@ class Listener:
 
     on_iteration: Callable[[Iteration], None] = lambda iteration: None
     on_epoch: Callable[[Epoch], None] = lambda epoch: None
+    on_slow_rank: Callable[[int, float, float], None] = lambda rank, seconds, usual: None
     on_step: Callable[[int], None] = lambda images: None
     on_save: Callable[[State, Position], None] = lambda state, position: None
     is_save_due: Callable[[bool], bool] = lambda epoch_ended: False

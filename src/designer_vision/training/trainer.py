@@ -7,6 +7,8 @@ a loss that is not finite) is made from sums over all ranks, so that every rank 
 from __future__ import annotations
 
 import math
+import statistics
+import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -32,6 +34,8 @@ from designer_vision.training.schedule import learning_rate_at
 from designer_vision.transforms import Normalize
 
 MOMENTUM, WEIGHT_DECAY = 0.9, 1e-4
+SLOW, SLOW_SECONDS = 2, 1.0
+"""A rank is slow that takes so many times as long as the others, and so much longer in an epoch."""
 SMALLEST_IMAGE = (32, 32)
 EDGES_BETWEEN_AGREEMENTS = {"cpu": 1, "cuda": 10}
 """Batches after which the ranks ask each other whether to save or stop: a GPU has to be waited for then."""
@@ -124,6 +128,7 @@ class Trainer:
     def begin_epoch(self) -> None:
         """Nothing of the epoch is done yet."""
         self.legs = [(self.ranks.world_size, 0)]
+        self.own_seconds = 0.0
         self.meter = Meter(self.ranks, self.hardware.device, len(self.history) + 1)
         self.learning_rate = 0.0
         self.is_trained = False
@@ -138,6 +143,7 @@ class Trainer:
         _, done = self.legs[-1]
         first = self.steps_per_epoch - len(plan) + done + 1  # counted from the end: on fewer ranks before, more steps were done
         self.replica.train()
+        self.began = time.perf_counter()
         for iteration, batch in enumerate(self.training_loader.epoch(number, plan[done:]), start=first):
             self.learning_rate = self.set_learning_rate((number - 1) * self.steps_per_epoch + iteration - 1)
             loss, logits, labels = self.step(batch)
@@ -147,6 +153,7 @@ class Trainer:
             if iteration % self.parameters.print_frequency == 0 or iteration == self.steps_per_epoch:
                 self.report(number, iteration)
             self.between_batches()
+            self.began = time.perf_counter()
         self.equalize_batch_norm()
         self.is_trained = True
 
@@ -157,6 +164,7 @@ class Trainer:
             logits = self.replica(self.normalize(images))
         logits = logits.float()
         loss = loss_function(logits, labels)
+        self.own_seconds += time.perf_counter() - self.began  # the ranks wait for each other in what follows
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.step(self.optimizer)
@@ -195,6 +203,9 @@ class Trainer:
             if self.ranks.is_main:
                 self.weights = copy_of_weights(self.network)
         self.listener.on_epoch(epoch)
+        own = self.ranks.gather(torch.tensor(self.own_seconds, dtype=torch.float64, device=self.hardware.device)).tolist()
+        for rank in slow_ranks(own):
+            self.listener.on_slow_rank(rank, own[rank], statistics.median(own))
         self.begin_epoch()
         (save,) = self.ranks.any(self.hardware.device, self.is_over() or self.listener.is_save_due(True))
         if save:
@@ -367,6 +378,12 @@ def on_cpu(values: Any) -> Any:
 def epoch_from(record: Mapping[str, Any]) -> Epoch:
     """The inverse of asdict."""
     return Epoch(**{**record, **{name: Averages(**record[name]) for name in ("training", "validation")}})
+
+
+def slow_ranks(seconds: list[float]) -> list[int]:
+    """The ranks that took much longer than most for what each does alone: reading its images, and the forward pass."""
+    usual = statistics.median_low(seconds)
+    return [rank for rank, own in enumerate(seconds) if own > SLOW * usual and own - usual > SLOW_SECONDS]
 
 
 def epochs_without_improvement(history: list[Epoch]) -> int:
