@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from designer_vision.cache import shared_cache
 from designer_vision.directories.image_directory import read_image_directory
-from designer_vision.errors import InvalidDatasetError
-from designer_vision.loader import ImageDataset, Loader, batches, epoch_order, shard, worker_count
+from designer_vision.errors import DataWorkerError, InvalidDatasetError
+from designer_vision.loader import ImageDataset, Loader, batches, epoch_order, shard, worker_count, workers_that_fit
 from designer_vision.transforms import FitToNetwork
 
 CPU = torch.device("cpu")
@@ -168,3 +168,21 @@ def test_workers_of_a_killed_process_end_with_it(tmp_path: Path) -> None:
     process.wait()
     time.sleep(2)
     assert not any(worker.exists() and "Z (zombie)" not in (worker / "status").read_text() for worker in workers)
+
+
+@given(st.integers(0, 64), st.integers(1, 10**8), st.integers(0, 10**10))
+def test_f21_workers_fit_into_the_shared_memory_that_there_is(workers: int, batch_bytes: int, room: int) -> None:
+    fitting = workers_that_fit(workers, batch_bytes, room)
+    assert 0 <= fitting <= workers
+    assert fitting == 0 or (fitting * 3 + 1) * batch_bytes <= room  # two ahead and one in work each, and one in training
+    assert fitting == workers or ((fitting + 1) * 3 + 1) * batch_bytes > room
+
+
+def test_f25_workers_that_cannot_be_started_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_more() -> int:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    index = read_image_directory(make_image_directory(tmp_path / "images"))
+    with monkeypatch.context() as patch, pytest.raises(DataWorkerError, match="2 data workers cannot be started: Resource .*ulimit -u"):
+        patch.setattr("os.fork", no_more)
+        Loader(ImageDataset(index, torch.nn.Identity(), (32, 32)), 2, CPU)

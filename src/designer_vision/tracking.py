@@ -116,8 +116,9 @@ class Tracker:
             send, arguments = message
             pause = PAUSE_SECONDS
             while not self._try(send, arguments):
-                if self._closing.wait(pause):
+                if self._closing.is_set():
                     return  # one that fails at the end would be followed by others
+                self._closing.wait(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
     def _try(self, send: Callable[..., None], arguments: tuple[Any, ...]) -> bool:
