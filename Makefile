@@ -1,21 +1,22 @@
 # make demo    from handwritten digits to a trained, scored and evaluated network, on this machine
 # make test    everything that must hold before a commit lands
 # make bench   how fast it is, beside other programs, on this machine
+# make test-faults   every fault that a training must survive, in about an hour
 # All set themselves up in VENV; VENV=path shares one environment (5.5 GB with torch) between checkouts.
 
 VENV ?= .venv
 PYTHON ?= python3
 OUTPUT ?= runs/demo
 BENCH ?= runs/bench
+ROUNDS ?= 5
 TODAY := $(shell date +%F)
 BIN := $(abspath $(VENV))/bin
 STAMP := $(abspath $(VENV))/.set_up$(subst /,_,$(CURDIR))
 export PYTHONPATH := $(CURDIR)/src
 
-.PHONY: demo digits test check setup clean bench bench-full
+.PHONY: demo digits test test-faults check setup clean bench bench-full
 
 demo: setup digits
-	@rm -rf $(OUTPUT)
 	@$(BIN)/designer-vision run pipelines/train_and_score.yaml --output_dir $(OUTPUT)
 
 digits: setup
@@ -23,6 +24,10 @@ digits: setup
 
 test: setup check
 	$(BIN)/pytest -rs
+
+# ROUNDS times each; what came of it is kept in benchmarks/
+test-faults: setup
+	$(BIN)/python benchmarks/faults.py $(ROUNDS) > benchmarks/$(TODAY)_faults.md
 
 check: setup
 	$(BIN)/ruff check .

@@ -61,7 +61,9 @@ class Answers(BaseHTTPRequestHandler):
             return
         if fault == 200 and self.path.endswith("log-batch"):
             self.server.logged += [(metric["step"], metric["value"]) for metric in content["metrics"]]
-        body = json.dumps({"metrics": []} if fault == 200 else {"error_code": "INTERNAL_ERROR", "message": "out of order"}).encode()
+        body = json.dumps(
+            {"metrics": []} if fault == 200 else {"error_code": "INTERNAL_ERROR", "message": "out of order"}
+        ).encode()
         self.send_response(fault)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -93,7 +95,9 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[list[int]], Ser
         server.shutdown()
 
 
-def test_f68_what_a_server_refuses_for_a_while_is_sent_again_in_order_and_once(serve: Callable, capsys: pytest.CaptureFixture[str]) -> None:
+def test_f68_what_a_server_refuses_for_a_while_is_sent_again_in_order_and_once(
+    serve: Callable, capsys: pytest.CaptureFixture[str]
+) -> None:
     server = serve([500, 403, 500, 200, 503])
     with Tracker() as tracker:
         for step in range(4):

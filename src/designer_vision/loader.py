@@ -25,6 +25,8 @@ from designer_vision.transforms import Operation, Size, check_size, compose
 
 PREFETCHED = 2
 """Batches that a worker decodes ahead."""
+BATCH_OVERHEAD, WORKER_OVERHEAD = 2 * 4096, 8 * 4096
+"""Of shared memory, in bytes: the labels and the rest of a page; the semaphores of a worker's queues."""
 NOTHING = -1
 WORKER_LOST = re.compile("worker|timed out", re.IGNORECASE)
 
@@ -201,7 +203,8 @@ def workers_that_fit(workers: int, batch_bytes: int, room: int) -> int:
         batch_bytes: of one batch.
         room: bytes of shared memory for this process.
     """
-    return max(0, min(workers, (room // max(1, batch_bytes) - 1) // (PREFETCHED + 1)))
+    batch = batch_bytes + BATCH_OVERHEAD
+    return max(0, min(workers, (room - batch) // ((PREFETCHED + 1) * batch + WORKER_OVERHEAD)))
 
 
 class Loader:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -60,6 +61,16 @@ def free_shared_memory() -> int | None:
         return shutil.disk_usage("/dev/shm").free  # noqa: S108 (looked at, not written to)
     except OSError:
         return None
+
+
+def open_files_allowed() -> int:
+    """How many files this process may have open, after it has asked for as many as it can get without being root."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        with suppress(ValueError, OSError):  # macOS allows fewer than it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    return soft if soft != resource.RLIM_INFINITY else sys.maxsize
 
 
 @contextmanager

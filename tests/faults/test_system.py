@@ -62,7 +62,11 @@ def torchrun(words: list[str], tmp_path: Path) -> Iterator[Callable[[], tuple[su
         log = tmp_path / f"log_{len(agents)}"
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *words[1:]]
         with log.open("wb") as output:
-            agents.append(subprocess.Popen(command, env=variables(tmp_path, FAULT_STEP_SECONDS="0.2"), stdout=output, stderr=subprocess.STDOUT))
+            agents.append(
+                subprocess.Popen(
+                    command, env=variables(tmp_path, FAULT_STEP_SECONDS="0.2"), stdout=output, stderr=subprocess.STDOUT
+                )
+            )
         return agents[-1], log
 
     yield start
@@ -100,7 +104,9 @@ def test_f07_sigterm_to_torchrun_saves_once_on_one_step(torchrun: Callable, whol
 
 
 def in_a_shell(script: str, words: list[str], tmp_path: Path, **more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["sh", "-c", script, "sh", *words], env=variables(tmp_path, **more), capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        ["sh", "-c", script, "sh", *words], env=variables(tmp_path, **more), capture_output=True, text=True, timeout=120
+    )
 
 
 @pytest.mark.parametrize("size", ["2g", "64m", "256k"])
@@ -116,21 +122,28 @@ def test_f23_too_little_memory_is_told(words: list[str], tmp_path: Path) -> None
     result = in_a_shell('ulimit -v 6000000; exec "$@"', [*words, "--batch_size", "48"], tmp_path, FAULT_AT="0 2 memory")
     assert result.returncode == 1
     assert "Error 0138: ModuleOutOfMemoryError" in result.stderr
-    assert "batch_size" in result.stderr
+    assert "choose a smaller batch_size" in result.stderr
 
 
-def test_f24_too_few_open_files_are_told(words: list[str], tmp_path: Path) -> None:
-    result = in_a_shell('ulimit -n 64; exec "$@"', words, tmp_path)
-    assert result.returncode == 1, result.stdout
-    assert "ulimit -n" in result.stderr
-    assert "Traceback" not in result.stderr
+def test_f24_64_open_files_are_enough(words: list[str], tmp_path: Path) -> None:
+    result = in_a_shell('ulimit -n 64; exec "$@"', words, tmp_path, DESIGNER_VISION_DATA_WORKERS="4")
+    assert result.returncode == 0, result.stderr
+    assert "warning: 1 of 4 data workers a process fit into" in result.stdout
+    assert "and 64 open files (ulimit -n)" in result.stdout
 
 
 def test_f29_a_limit_on_file_size_leaves_nothing_that_looks_finished(words: list[str], tmp_path: Path) -> None:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
 
-    result = subprocess.run(words, env=variables(tmp_path) | {"MLFLOW_TRACKING_URI": "sqlite://"}, capture_output=True, text=True, timeout=120, preexec_fn=limit)
+    result = subprocess.run(
+        words,
+        env=variables(tmp_path, DESIGNER_VISION_DATA_WORKERS="0") | {"MLFLOW_TRACKING_URI": "sqlite://"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        preexec_fn=limit,
+    )
     assert result.returncode == 1
     assert "warning: no checkpoint could be saved" in result.stdout
     assert "FailedToWriteOutputsError" in result.stderr
@@ -140,20 +153,19 @@ def test_f29_a_limit_on_file_size_leaves_nothing_that_looks_finished(words: list
 
 
 def test_f73_a_bare_system_is_enough(words: list[str], tmp_path: Path) -> None:
-    """No HOME, no network, a user without a name, and nothing writable but the output and a folder for temporary files."""
-    (tmp_path / "temporary").mkdir()
-    for path in [tmp_path, *tmp_path.rglob("*")]:
-        path.chmod(0o777)
-    script = 'ip link set lo up; exec setpriv --reuid 12345 --regid 12345 --clear-groups env -u HOME TMPDIR="$0" "$@"'
-    result = subprocess.run(["unshare", "-n", "sh", "-c", script, str(tmp_path / "temporary"), *words], env=variables(tmp_path),
+    """No HOME, no network, and nothing writable but the job's folder."""
+    script = 'mount --bind "$0" "$0" && mount -o remount,ro,bind / && ip link set lo up && exec env -u HOME TMPDIR="$0" "$@"'
+    result = subprocess.run(["unshare", "-n", "-m", "sh", "-c", script, str(tmp_path), *words], env=variables(tmp_path),
                             capture_output=True, text=True, timeout=120, cwd="/")  # fmt: skip
-    if "Permission denied" in result.stderr and "train.py" in result.stderr:
-        pytest.skip("this Python is not readable for other users")
     assert result.returncode == 0, result.stderr
 
 
 def test_no_secret_of_the_environment_is_told(words: list[str], tmp_path: Path) -> None:
-    names = [f"{prefix}_{name}" for prefix in ("AZURE", "MY") for name in ("KEY", "TOKEN", "SAS", "SECRET", "PASSWORD", "CONNECTION_STRING")]
+    names = [
+        f"{prefix}_{name}"
+        for prefix in ("AZURE", "MY")
+        for name in ("KEY", "TOKEN", "SAS", "SECRET", "PASSWORD", "CONNECTION_STRING")
+    ]
     secrets = {name: f"canary-{number}" for number, name in enumerate(names)}
     result = in_a_shell('exec "$@"', words, tmp_path, DESIGNER_VISION_DEBUG="1", **secrets)
     failed = in_a_shell('exec "$@"', [*words, "--epochs", "x"], tmp_path, DESIGNER_VISION_DEBUG="1", **secrets)
@@ -188,12 +200,8 @@ def nodes(tmp_path: Path) -> Iterator[list[str]]:
         ip("-n", name, "address", "add", f"{address}/24", "dev", "eth0")
         for device in ("lo", "eth0"):
             ip("-n", name, "link", "set", device, "up")
-    if subprocess.run(["ip", "netns", "exec", names[0], "ping", "-c1", "-W2", NODES[1]], capture_output=True).returncode not in (0, 127):
-        connected = subprocess.run(["ip", "-n", names[0], "route", "get", NODES[1]], capture_output=True).returncode == 0
-        assert connected
     yield names
     for name in [*names, mark]:
-        subprocess.run(["ip", "netns", "pids", name], capture_output=True)
         ip("netns", "delete", name)
 
 
@@ -206,10 +214,18 @@ def cluster(nodes: list[str], words: list[str], tmp_path: Path) -> Iterator[Call
         for rank in range(count):
             place = {"MASTER_ADDR": NODES[0], "MASTER_PORT": "6105", "WORLD_SIZE": str(count), "RANK": str(rank), "LOCAL_RANK": "0", "NODE_RANK": str(rank),
                      "GLOO_SOCKET_IFNAME": "eth0"}  # fmt: skip
-            sleep = f"sleep {(delay or {}).get(rank, 0)}; exec \"$@\""
-            command = ["ip", "netns", "exec", nodes[rank], "sh", "-c", sleep, "sh", *words]
+            sleep = f'sleep {(delay or {}).get(rank, 0)}; exec "$@"'
+            command = ["ip", "netns", "exec", nodes[rank], "taskset", "-c", str(rank % 2), "sh", "-c", sleep, "sh", *words]
             with (tmp_path / f"log_{rank}").open("wb") as output:
-                started.append(subprocess.Popen(command, env=variables(tmp_path, FAULT_STEP_SECONDS="0.2", **place, **more), stdout=output, stderr=subprocess.STDOUT, start_new_session=True))
+                started.append(
+                    subprocess.Popen(
+                        command,
+                        env=variables(tmp_path, FAULT_STEP_SECONDS="0.2", **place, **more),
+                        stdout=output,
+                        stderr=subprocess.STDOUT,
+                        start_new_session=True,
+                    )
+                )
         return started
 
     yield start
@@ -238,7 +254,9 @@ def test_f47_a_link_that_is_cut_ends_both_sides(cluster: Callable, nodes: list[s
     assert "rank 0 has not answered" in log(tmp_path, 1)
 
 
-def test_f48_a_link_that_is_cut_for_a_while_changes_nothing(cluster: Callable, nodes: list[str], whole: Callable, tmp_path: Path) -> None:
+def test_f48_a_link_that_is_cut_for_a_while_changes_nothing(
+    cluster: Callable, nodes: list[str], whole: Callable, tmp_path: Path
+) -> None:
     ranks = cluster()
     wait_for(tmp_path / "log_0", "epoch 2/3 iteration 1/4")
     link(nodes[1], "down")
@@ -257,7 +275,10 @@ def test_f49_a_link_that_loses_one_direction_ends_both_sides(cluster: Callable, 
 
 
 def test_f50_a_slow_link_changes_nothing(cluster: Callable, nodes: list[str], whole: Callable, tmp_path: Path) -> None:
-    if subprocess.run(["tc", "-n", nodes[1], "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", "1mbit", "burst", "10kb", "latency", "50ms"], capture_output=True).returncode:
+    if subprocess.run(
+        ["tc", "-n", nodes[1], "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", "1mbit", "burst", "10kb", "latency", "50ms"],
+        capture_output=True,
+    ).returncode:
         pytest.skip("this kernel has no tbf")
     ranks = cluster()
     assert [process.wait(100) for process in ranks] == [0, 0], log(tmp_path, 0)
@@ -290,4 +311,6 @@ def test_f52_a_port_that_is_taken_is_named(start: StartJob, tmp_path: Path, word
         place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}
         result = in_a_shell('exec "$@"', words, tmp_path, **place)
     assert result.returncode == 1
-    assert re.search(rf"ProcessSetupError: rank 0 could not meet the 2 processes at 127\.0\.0\.1:{port}: .*(in use|listen)", result.stderr)
+    assert re.search(
+        rf"ProcessSetupError: rank 0 could not meet the 2 processes at 127\.0\.0\.1:{port}: .*(in use|listen)", result.stderr
+    )

@@ -77,7 +77,9 @@ def test_f36_a_payload_cut_short_is_noticed_and_the_one_before_is_used(
     assert restored(two) == 2
     assert f"{newest} is damaged; the one before, after 0 images of epoch 3, is used" in capsys.readouterr().out
     os.truncate(payload(two, 1), 1)
-    with pytest.raises(CheckpointError, match="is damaged and there is no other; remove .*checkpoint to start from the beginning"):
+    with pytest.raises(
+        CheckpointError, match="is damaged and there is no other; remove .*checkpoint to start from the beginning"
+    ):
         two.newest()
 
 
@@ -112,7 +114,9 @@ def test_f40_what_a_dead_run_left_is_ignored_and_then_removed(two: Checkpoints, 
 
 def test_f03_a_save_killed_anywhere_leaves_a_checkpoint_that_loads(tmp_path: Path) -> None:
     words = [sys.executable, str(Path(__file__).parent / "killed_saves.py"), str(tmp_path)]
-    result = subprocess.run(words, env=os.environ | {"PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True, timeout=100)
+    result = subprocess.run(
+        words, env=os.environ | {"PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True, timeout=100
+    )
     assert result.returncode == 0, result.stderr
     assert int(result.stdout.splitlines()[-1]) > 15
 
@@ -121,9 +125,10 @@ def test_f28_f29_a_save_that_fails_leaves_what_was_saved(two: Checkpoints, monke
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+    with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        two.save(state(4), at(4))
+        with pytest.raises(OSError, match="No space left"):
+            two.save(state(4), at(4))
     assert restored(two) == 3
 
 
@@ -132,9 +137,10 @@ def test_what_does_not_read_back_is_no_checkpoint(two: Checkpoints, monkeypatch:
         file.flush()
         os.truncate(file.name, 3)
 
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="does not read back"):
+    with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "_to_disk", lying)
-        two.save(state(4), at(4))
+        with pytest.raises(OSError, match="does not read back"):
+            two.save(state(4), at(4))
     assert restored(two) == 3
 
 
@@ -162,7 +168,10 @@ def test_a_fourth_start_at_the_same_place_is_refused_and_an_ordered_end_does_not
 
 
 def test_differences_name_the_key_and_both_values() -> None:
-    assert differences({"epochs": 3, "seed": 1}, {"epochs": 4, "seed": 1, "new": "x"}) == ["epochs was 3 and is 4", "new was None and is x"]
+    assert differences({"epochs": 3, "seed": 1}, {"epochs": 4, "seed": 1, "new": "x"}) == [
+        "epochs was 3 and is 4",
+        "new was None and is x",
+    ]
 
 
 # the saver
@@ -192,7 +201,9 @@ def test_it_saves_beside_the_training_and_waits_at_the_end(tmp_path: Path) -> No
     assert Checkpoints(tmp_path).manifests()[0].configuration == {"epochs": 3}
 
 
-def test_f32_a_disk_that_fails_costs_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_f32_a_disk_that_fails_costs_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def failing(descriptor: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -28,9 +29,15 @@ from designer_vision.directories.image_directory import read_image_directory
 from designer_vision.directories.image_index import ImageIndex
 from designer_vision.directories.manifest import publishing
 from designer_vision.directories.model_directory import Model, write_model_directory, write_model_files
-from designer_vision.errors import FailedToWriteOutputsError, InvalidDatasetError, JobStoppedError, TrainingDivergedError
+from designer_vision.errors import (
+    FailedToWriteOutputsError,
+    InvalidDatasetError,
+    JobStoppedError,
+    ModuleOutOfMemoryError,
+    TrainingDivergedError,
+)
 from designer_vision.loader import ImageDataset, worker_count, workers_that_fit
-from designer_vision.machine import available_cpus, available_memory, free_shared_memory, keep_freed_memory
+from designer_vision.machine import available_cpus, available_memory, free_shared_memory, keep_freed_memory, open_files_allowed
 from designer_vision.precision import choose_precision
 from designer_vision.settings import Settings
 from designer_vision.tracking import Tracker
@@ -45,6 +52,9 @@ from designer_vision.training.trainer import Hardware, Trainer
 
 METRICS = "metrics.jsonl"
 """Of every epoch, a line each, whether MLflow took them or not."""
+OUT_OF_MEMORY = re.compile("MemoryError|allocate memory")
+"""What torch says for want of memory, of a GPU or of the machine."""
+OWN_FILES, FILES_OF_A_WORKER = 48, 16
 SHARE_OF_SHARED_MEMORY = 0.5
 SHARE_OF_MEMORY = 0.25
 """Of what is free at the start, for decoded images: the network and the page cache need the rest."""
@@ -139,6 +149,10 @@ def main(
             best = trained_model / f"best_epoch_{trainer.best.number}"
             write_model_directory(best, as_model(trainer.result()), training_dataset)
             raise TrainingDivergedError(f"{error.message}; the best epoch before that is kept in {best}") from error
+        except (MemoryError, RuntimeError) as error:
+            if not OUT_OF_MEMORY.search(f"{type(error).__name__} {error}"):
+                raise
+            raise ModuleOutOfMemoryError(f"{' '.join(str(error).split())[:200]}; choose a smaller batch_size") from error
         except JobStoppedError:
             if ranks.is_main:
                 saver.wait()
@@ -199,15 +213,22 @@ def choose_hardware(ranks: Ranks, device: torch.device, settings: Settings, batc
         torch.set_num_threads(max(1, available_cpus() // ranks.local_world_size))
         keep_freed_memory()
     wanted = worker_count(available_cpus(), ranks.local_world_size, device, settings.data_workers)
-    workers, room = wanted, free_shared_memory()
+    workers = workers_within_limits(wanted, batch_bytes, ranks)
+    return Hardware(device, choose_precision(device, settings.precision), workers, settings.patience)
+
+
+def workers_within_limits(wanted: int, batch_bytes: int, ranks: Ranks) -> int:
+    """As many of the data workers as the system has shared memory and open files for; said, where that is fewer."""
+    workers, room, files = wanted, free_shared_memory(), open_files_allowed()
     if room is not None:
         workers = workers_that_fit(wanted, batch_bytes, int(room * SHARE_OF_SHARED_MEMORY) // ranks.local_world_size)
-        if workers < wanted and ranks.is_main:
-            print(
-                f"warning: {room / 1e6:.1f} MB of shared memory suffice for {workers} of {wanted} data workers a process; "
-                "set shm_size in the node's resources"
-            )
-    return Hardware(device, choose_precision(device, settings.precision), workers, settings.patience)
+    workers = max(0, min(workers, (files - OWN_FILES) // FILES_OF_A_WORKER))
+    if workers < wanted and ranks.is_main:
+        print(
+            f"warning: {workers} of {wanted} data workers a process fit into {(room or 0) / 1e6:.1f} MB of shared memory "
+            f"(more with shm_size in the node's resources) and {files} open files (ulimit -n)"
+        )
+    return workers
 
 
 def keep_decoded(

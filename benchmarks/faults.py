@@ -1,0 +1,71 @@
+"""Every fault that a training must survive, several times: which test names it, and whether it passed.
+
+    python benchmarks/faults.py ROUNDS
+
+Runs the tests named test_f<number>_… and those beside them in tests/faults, the long ones too. Prints a table as Markdown and
+ends with an error if a test failed.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from collections import defaultdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from measure import conditions, say
+
+FILES = ("tests/faults", "tests/training/test_checkpoint.py", "tests/training/test_stopping.py", "tests/training/test_trainer.py",
+         "tests/test_tracking.py", "tests/test_images.py", "tests/test_loader.py")  # fmt: skip
+
+
+def outcomes(folder: Path) -> list[tuple[str, str, float]]:
+    """Name, outcome and seconds of each test of one round."""
+    report = folder / "report.xml"
+    subprocess.run([sys.executable, "-m", "pytest", "-m", "not gpu", "-q", f"--junitxml={report}", *FILES], stdout=sys.stderr)
+    found = []
+    for case in ET.parse(report).iter("testcase"):
+        kinds = [child.tag for child in case if child.tag in ("failure", "error", "skipped")]
+        found.append(
+            (f"{case.get('classname')}::{case.get('name')}", kinds[0] if kinds else "passed", float(case.get("time", 0)))
+        )
+    return found
+
+
+def main(rounds: int) -> None:
+    begin = time.monotonic()
+    runs: dict[str, list[tuple[str, float]]] = defaultdict(list)
+    for number in range(rounds):
+        with TemporaryDirectory() as folder:
+            for name, outcome, seconds in outcomes(Path(folder)):
+                runs[name].append((outcome, seconds))
+        say(f"round {number + 1} of {rounds} after {time.monotonic() - begin:.0f} s")
+    failed = [name for name, found in runs.items() if any(outcome in ("failure", "error") for outcome, _ in found)]
+    print("# Faults and what came of them\n")
+    print(
+        f"{rounds} rounds in {(time.monotonic() - begin) / 60:.0f} minutes; {len(runs)} tests, {len(failed)} of them with a failure.\n"
+    )
+    print("| fault | test | passed | longest, s |\n|---|---|---|---|")
+    for name, found in sorted(runs.items(), key=lambda item: (numbers(item[0]), item[0])):
+        if numbers(name):
+            passed = sum(outcome == "passed" for outcome, _ in found)
+            faults = ", ".join(f"F{number:02}" for number in numbers(name))
+            print(f"| {faults} | {name.rpartition('::')[2]} | {passed} of {len(found)} | {max(s for _, s in found):.1f} |")
+    print(f"\n* Command: `make test-faults ROUNDS={rounds}`")
+    print(conditions(("torch", "torchvision", "mlflow")))
+    print("\n".join(f"* failed: {name}" for name in failed))
+    sys.exit(bool(failed))
+
+
+def numbers(name: str) -> list[int]:
+    """The faults that a test's name begins with."""
+    found = re.match(r"test((_f\d\d)+)_", name.rpartition("::")[2])
+    return [int(number) for number in re.findall(r"f(\d\d)", found[1])] if found else []
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
