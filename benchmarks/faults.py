@@ -28,7 +28,7 @@ def outcomes(folder: Path) -> list[tuple[str, str, float]]:
     report = folder / "report.xml"
     subprocess.run([sys.executable, "-m", "pytest", "-m", "not gpu", "-q", f"--junitxml={report}", *FILES], stdout=sys.stderr)
     found = []
-    for case in ET.parse(report).iter("testcase"):
+    for case in ET.parse(report).iter("testcase"):  # noqa: S314 (written by the line above)
         kinds = [child.tag for child in case if child.tag in ("failure", "error", "skipped")]
         found.append(
             (f"{case.get('classname')}::{case.get('name')}", kinds[0] if kinds else "passed", float(case.get("time", 0)))
@@ -46,9 +46,8 @@ def main(rounds: int) -> None:
         say(f"round {number + 1} of {rounds} after {time.monotonic() - begin:.0f} s")
     failed = [name for name, found in runs.items() if any(outcome in ("failure", "error") for outcome, _ in found)]
     print("# Faults and what came of them\n")
-    print(
-        f"{rounds} rounds in {(time.monotonic() - begin) / 60:.0f} minutes; {len(runs)} tests, {len(failed)} of them with a failure.\n"
-    )
+    minutes = (time.monotonic() - begin) / 60
+    print(f"{rounds} rounds in {minutes:.0f} minutes; {len(runs)} tests, {len(failed)} of them with a failure.\n")
     print("| fault | test | passed | longest, s |\n|---|---|---|---|")
     for name, found in sorted(runs.items(), key=lambda item: (numbers(item[0]), item[0])):
         if numbers(name):

@@ -183,9 +183,8 @@ def test_f25_workers_that_cannot_be_started_are_told(tmp_path: Path, monkeypatch
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
     index = read_image_directory(make_image_directory(tmp_path / "images"))
-    with (
-        monkeypatch.context() as patch,
-        pytest.raises(DataWorkerError, match="2 data workers cannot be started: Resource .*ulimit -u"),
-    ):
+    dataset = ImageDataset(index, torch.nn.Identity(), (32, 32))
+    with monkeypatch.context() as patch:
         patch.setattr("os.fork", no_more)
-        Loader(ImageDataset(index, torch.nn.Identity(), (32, 32)), 2, CPU)
+        with pytest.raises(DataWorkerError, match="2 data workers cannot be started: Resource .*ulimit -u"):
+            Loader(dataset, 2, CPU)
