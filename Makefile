@@ -39,6 +39,7 @@ check: setup
 bench: $(BENCH)/venv
 	$(BENCH)/venv/bin/python benchmarks/training.py $(BENCH)/3 3 short resnet18:16 resnet18:64 > benchmarks/$(TODAY)_training.md
 	$(BENCH)/venv/bin/python benchmarks/components.py $(BENCH)/3 3 > benchmarks/$(TODAY)_components.md
+	$(BENCH)/venv/bin/python benchmarks/shares.py $(BENCH)/3
 	$(BENCH)/venv/bin/python benchmarks/index.py $(BENCH)/index
 
 bench-full: $(BENCH)/venv
