@@ -2,8 +2,8 @@
 
     python benchmarks/shares.py FOLDER
 
-ResNet-18 at batch size 16, three epochs of 256 photos with a random crop and flip, one process. Times are taken around the trainer's
-own calls, in the process that trains; what a checkpoint's thread computes is told apart. Prints a table as Markdown.
+ResNet-18 at batch size 16, three epochs of 256 photos with a random crop and flip, one process. Times are taken around the
+trainer's own calls; what a checkpoint's thread computes is told apart. Prints a table as Markdown.
 """
 
 from __future__ import annotations

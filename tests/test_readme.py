@@ -85,7 +85,11 @@ def test_every_other_command_names_files_and_options_that_are_there(command: str
 
 def test_links_lead_to_files_that_are_there() -> None:
     for target in re.findall(r"\]\((?!https?:)([^)]+)\)", README):
-        assert (ROOT / target).exists(), target
+        if target.startswith("#"):
+            headings = re.findall(r"^#+ (.*)$", README, re.MULTILINE)
+            assert target[1:] in {heading.lower().replace(" ", "-") for heading in headings}, target
+        else:
+            assert (ROOT / target).exists(), target
 
 
 def test_the_output_shown_ends_as_the_demo_does() -> None:

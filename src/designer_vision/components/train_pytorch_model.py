@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +22,6 @@ from designer_vision.components.training_output import (
     find_checkpoint,
     input_of,
     is_already_trained,
-    only_writer,
     read_start,
     versions,
 )
@@ -101,7 +101,6 @@ def main(
             describe(model, training, validation, preparation, parameters, ranks, hardware)
             check_room(trained_model, network)
             stack.enter_context(publishing(trained_model, kept=(CHECKPOINT,)))
-            stack.enter_context(only_writer(trained_model))
         payload = ranks.told_by_main(find_checkpoint(checkpoints, untrained_model, template) if ranks.is_main else None)
         stack.enter_context(stop.listened_for())
         tracker = stack.enter_context(Tracker(ranks.is_main, trained_model / METRICS))
@@ -141,18 +140,13 @@ def main(
                 configuration=configuration,
             )
 
+        def keep_best() -> Path:
+            folder = trained_model / f"best_epoch_{trainer.result().best.number}"
+            write_model_directory(folder, as_model(trainer.result()), training_dataset)
+            return folder
+
         try:
-            result = trainer.train()
-        except TrainingDivergedError as error:
-            if not ranks.is_main or trainer.best is None:
-                raise
-            best = trained_model / f"best_epoch_{trainer.best.number}"
-            write_model_directory(best, as_model(trainer.result()), training_dataset)
-            raise TrainingDivergedError(f"{error.message}; the best epoch before that is kept in {best}") from error
-        except (MemoryError, RuntimeError) as error:
-            if not OUT_OF_MEMORY.search(f"{type(error).__name__} {error}"):
-                raise
-            raise ModuleOutOfMemoryError(f"{' '.join(str(error).split())[:200]}; choose a smaller batch_size") from error
+            result = train(trainer, keep_best)
         except JobStoppedError:
             if ranks.is_main:
                 saver.wait()
@@ -182,6 +176,20 @@ def tell(progress: Progress, tracker: Tracker, saver: Saver, stop: StopRequest) 
         is_save_due=saver.is_due,
         is_stop_requested=stop.is_made,
     )
+
+
+def train(trainer: Trainer, keep_best: Callable[[], Path]) -> Result:
+    """Train; a loss that is not finite also says where the best earlier epoch is kept, and want of memory what to do."""
+    try:
+        return trainer.train()
+    except TrainingDivergedError as error:
+        if not trainer.ranks.is_main or trainer.best is None:
+            raise
+        raise TrainingDivergedError(f"{error.message}; the best epoch before that is kept in {keep_best()}") from error
+    except (MemoryError, RuntimeError) as error:
+        if not OUT_OF_MEMORY.search(f"{type(error).__name__} {error}"):
+            raise
+        raise ModuleOutOfMemoryError(f"{' '.join(str(error).split())[:200]}; choose a smaller batch_size") from error
 
 
 def export(folder: Path, model: Model, dataset: Path) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import platform
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -127,23 +126,6 @@ def find_checkpoint(checkpoints: Checkpoints, other: Path, expected: Manifest) -
         print(f"going on after {found.position}, from {place.folder / found.payload}")
         return place.payload(found)
     return None
-
-
-@contextmanager
-def only_writer(folder: Path) -> Iterator[None]:
-    """Hold the output for this process.
-
-    Raises:
-        FailedToWriteOutputsError: another job is writing to it.
-    """
-    with (folder / UNFINISHED).open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise FailedToWriteOutputsError(f"another job is writing to {folder}; give each job an output of its own") from error
-        except OSError:
-            pass  # a mount without locks
-        yield
 
 
 def check_room(folder: Path, network: nn.Module) -> None:

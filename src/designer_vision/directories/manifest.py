@@ -6,6 +6,8 @@ A folder being written holds `_unfinished`; a reader refuses it until the manife
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -15,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import yaml
 
@@ -63,21 +65,50 @@ def publishing(folder: Path, kept: Sequence[str] = ()) -> Iterator[None]:
         kept: what that attempt left and this one needs.
 
     Raises:
-        FailedToWriteOutputsError: the folder cannot be written or holds something that is not an unfinished output.
+        FailedToWriteOutputsError: the folder cannot be written, holds something that is not an unfinished output, or another
+            process is writing to it.
     """
+    mark = folder / UNFINISHED
+    with _begun(folder, mark) as held:
+        try:
+            _lock(held, folder)
+            clear(folder, (*kept, UNFINISHED))
+        except OSError as error:
+            raise _not_writable(folder, error) from error
+        yield
+    mark.unlink(missing_ok=True)  # somebody may have removed the folder meanwhile
+
+
+def _begun(folder: Path, mark: Path) -> BinaryIO:
+    """The mark of an output folder that is empty, new or unfinished, opened."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if (folder / UNFINISHED).exists():
-            clear(folder, (*kept, UNFINISHED))
-        elif any(folder.iterdir()):
-            raise FailedToWriteOutputsError(
-                f"the output folder {folder} is not empty; give an empty or new folder, nothing in it is overwritten"
-            )
-        (folder / UNFINISHED).write_text("This folder is being written, or its job was stopped.\n")
+        if not mark.exists():
+            if any(folder.iterdir()):
+                raise FailedToWriteOutputsError(
+                    f"the output folder {folder} is not empty; give an empty or new folder, nothing in it is overwritten"
+                )
+            mark.write_text("This folder is being written, or its job was stopped.\n")
+        elif not os.access(folder, os.W_OK):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        return mark.open("rb")
     except OSError as error:
-        raise FailedToWriteOutputsError(f"the output folder {folder} cannot be written: {error}") from error
-    yield
-    (folder / UNFINISHED).unlink(missing_ok=True)  # somebody may have removed the folder meanwhile
+        raise _not_writable(folder, error) from error
+
+
+def _not_writable(folder: Path, error: OSError) -> FailedToWriteOutputsError:
+    return FailedToWriteOutputsError(f"the output folder {folder} cannot be written: {error}")
+
+
+def _lock(mark: BinaryIO, folder: Path) -> None:
+    """Hold the folder for this process, until the mark is closed or the process ends, where the mount knows locks."""
+    try:
+        fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise FailedToWriteOutputsError(f"another job is writing to {folder}; give each job an output of its own") from error
+    except OSError as error:
+        if error.errno not in (errno.ENOTSUP, errno.ENOLCK, errno.EINVAL, errno.ENOSYS, errno.EBADF):
+            raise
 
 
 def clear(folder: Path, kept: Sequence[str] = ()) -> None:
