@@ -20,7 +20,15 @@ from tempfile import TemporaryDirectory
 from measure import conditions, say
 
 FILES = ("tests/faults", "tests/training/test_checkpoint.py", "tests/training/test_stopping.py", "tests/training/test_trainer.py",
+         "tests/training/test_ranks.py", "tests/directories/test_manifest.py", "tests/pipeline/test_processes.py",
          "tests/test_tracking.py", "tests/test_images.py", "tests/test_loader.py")  # fmt: skip
+FAULTS = {*range(1, 74)} - {16, 27, 41, 44, 53, 59, 66, 69, 72}  # the list of faults has these gaps
+OTHERWISE = {
+    34: "a disk that never answers is an fsync that does not return",
+    50: "a link of 1 Mbit/s is made with tbf, where the kernel has it",
+    64: "clocks are not turned back: none is read but for a metric's time, and the latest checkpoint is the furthest",
+    73: "a user without a name is not tried: the tests' Python is not readable for others",
+}
 
 
 def outcomes(folder: Path) -> list[tuple[str, str, float]]:
@@ -56,8 +64,12 @@ def main(rounds: int) -> None:
             print(f"| {faults} | {name.rpartition('::')[2]} | {passed} of {len(found)} | {max(s for _, s in found):.1f} |")
     print(f"\n* Command: `make test-faults ROUNDS={rounds}`")
     print(conditions(("torch", "torchvision", "mlflow")))
+    for number, how in OTHERWISE.items():
+        print(f"* F{number:02}: {how}.")
     print("\n".join(f"* failed: {name}" for name in failed))
-    sys.exit(bool(failed))
+    without = sorted(FAULTS - {number for name in runs for number in numbers(name)})
+    print(f"* without a test: {without or 'none'}")
+    sys.exit(bool(failed or without))
 
 
 def numbers(name: str) -> list[int]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from designer_vision.directories.manifest import (
     publishing,
     read_manifest,
     read_verified,
+    refuse_unfinished,
     write_manifest,
 )
 from designer_vision.errors import FailedToWriteOutputsError, InvalidDatasetError
@@ -95,3 +98,33 @@ def test_a_link_that_leads_out_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "inside" / "link").symlink_to("/etc/passwd")
     with pytest.raises(InvalidDatasetError, match="link that leads out"):
         contained(tmp_path / "inside", "link", InvalidDatasetError)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO])
+def test_f28_f31_a_disk_that_fails_while_any_component_writes_is_told_and_nothing_looks_finished(
+    tmp_path: Path, number: int
+) -> None:
+    def write() -> None:
+        with publishing(tmp_path / "out"):
+            (tmp_path / "out" / "half").write_text("x")
+            raise OSError(number, os.strerror(number))
+
+    with pytest.raises(
+        FailedToWriteOutputsError, match=f"out cannot be written: .*{os.strerror(number)}; see to it and start the job again"
+    ):
+        write()
+    with pytest.raises(InvalidDatasetError, match="unfinished"):
+        refuse_unfinished(tmp_path / "out", InvalidDatasetError)
+
+
+def test_what_is_not_the_outputs_fault_is_not_told_as_such(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), publishing(tmp_path / "out"):
+        raise FileNotFoundError(errno.ENOENT, "no such input")
+
+
+def test_f40_two_writers_of_one_output_exclude_each_other(tmp_path: Path) -> None:
+    with publishing(tmp_path):
+        (tmp_path / "mine").write_text("x")
+        with pytest.raises(FailedToWriteOutputsError, match="another job is writing to"), publishing(tmp_path):
+            pass
+        assert (tmp_path / "mine").exists()

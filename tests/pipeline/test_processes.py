@@ -105,7 +105,7 @@ def test_a_second_interrupt_kills_what_does_not_end_when_asked(tmp_path: Path, m
     ("code", "words"),
     [(3, "exit code 3"), (-signal.SIGKILL, "ended by SIGKILL, often for lack of memory"), (-signal.SIGSEGV, "ended by SIGSEGV")],
 )
-def test_the_cause_of_a_failure_is_said(code: int, words: str) -> None:
+def test_f18_f22_the_cause_of_a_failure_is_said(code: int, words: str) -> None:
     assert Failure(code, Path()).cause == words
 
 

@@ -130,6 +130,7 @@ def test_f28_f29_a_save_that_fails_leaves_what_was_saved(two: Checkpoints, monke
         with pytest.raises(OSError, match="No space left"):
             two.save(state(4), at(4))
     assert restored(two) == 3
+    assert len(list(two.folder.iterdir())) == 4  # what was begun takes no room
 
 
 def test_what_does_not_read_back_is_no_checkpoint(two: Checkpoints, monkeypatch: pytest.MonkeyPatch) -> None:

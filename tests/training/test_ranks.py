@@ -48,9 +48,10 @@ def test_without_variables_a_process_is_alone() -> None:
         {"WORLD_SIZE": ""},
         {"LOCAL_RANK": "9"},
         {"MASTER_PORT": "http"},
+        {"MASTER_PORT": "70000"},
     ],
 )
-def test_a_variable_that_makes_no_sense_is_refused_by_name(changed: dict[str, str]) -> None:
+def test_f56_a_variable_that_makes_no_sense_is_refused_by_name(changed: dict[str, str]) -> None:
     with pytest.raises(ProcessSetupError, match="|".join(changed)):
         Ranks.from_environment(AZURE | changed)
 
@@ -85,3 +86,56 @@ def test_a_rank_that_nobody_answers_says_where_it_waited() -> None:
     place = Ranks(1, 2, 1, "0", "127.0.0.1", free_port())
     with pytest.raises(ProcessSetupError, match=rf"rank 1 could not meet the 2 processes at 127\.0\.0\.1:{place.main_port}"):
         place.meet(timedelta(seconds=1), {})
+
+
+def test_f58_variables_that_contradict_each_other_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert Ranks.from_environment(AZURE | MPI).rank == 6
+    said = capsys.readouterr().out
+    assert "warning: RANK is 6 and OMPI_COMM_WORLD_RANK is 3; RANK counts" in said
+    assert "warning: WORLD_SIZE is 8 and OMPI_COMM_WORLD_SIZE is 4; WORLD_SIZE counts" in said
+
+
+def came(places: list[Ranks], facts: dict[int, dict[str, str]] | None = None) -> list[str]:
+    """What each of some processes is told when they meet; empty where all is well."""
+
+    def meet(number: int) -> str:
+        try:
+            places[number].meet(timedelta(seconds=3), (facts or {}).get(number, {"seed": "1"}))
+        except ProcessSetupError as error:
+            return error.message
+        return ""
+
+    with ThreadPoolExecutor(len(places)) as pool:
+        return list(pool.map(meet, range(len(places))))
+
+
+def places(*ranks_and_sizes: tuple[int, int]) -> list[Ranks]:
+    port = free_port()
+    return [Ranks(rank, size, rank, "0", "127.0.0.1", port) for rank, size in ranks_and_sizes]
+
+
+def test_ranks_that_were_given_the_same_meet() -> None:
+    assert came(places((0, 2), (1, 2))) == ["", ""]
+
+
+def test_f57_another_world_size_is_named_on_every_rank() -> None:
+    for told in came(places((0, 2), (1, 3))):
+        assert told == "rank 1 was started with WORLD_SIZE 3, rank 0 with 2"
+
+
+def test_f57_a_rank_that_is_there_twice_is_named() -> None:
+    told = came(places((0, 3), (1, 3), (1, 3)))
+    assert set(told) == {"two processes were started with RANK 1"}
+
+
+def test_f60_f61_what_differs_is_named_with_both_values() -> None:
+    for told in came(places((0, 2), (1, 2)), {1: {"seed": "2"}}):
+        assert told in (
+            "rank 1 has seed 2, rank 0 has 1; start all with the same inputs and packages",
+            "rank 0 has seed 1, rank 1 has 2; start all with the same inputs and packages",
+        )
+
+
+def test_f54_those_that_did_not_come_are_counted() -> None:
+    for told in came(places((0, 3), (2, 3))):
+        assert told.startswith("2 of 3 processes came within 3 s, missing rank 1")

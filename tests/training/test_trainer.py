@@ -276,7 +276,7 @@ def test_all_ranks_evaluate_one_network_also_with_batch_norm(tmp_path: Path) -> 
     assert not second["kept"]
 
 
-def test_a_validation_smaller_than_the_world_does_not_hang(tmp_path: Path) -> None:
+def test_f71_a_validation_smaller_than_the_world_does_not_hang(tmp_path: Path) -> None:
     results = on_ranks("validation of one image", tmp_path, world=3, distribution="mpi")
     assert {epoch.validation.seen for result in results for epoch in result["history"]} == {1}
 

@@ -27,6 +27,7 @@ MANIFEST = "_meta.yaml"
 UNFINISHED = "_unfinished"
 OURS = "designer_vision"
 FORMAT_VERSION = 1
+DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE}
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ def publishing(folder: Path, kept: Sequence[str] = ()) -> Iterator[None]:
     """Mark `folder` unfinished while its files are written.
 
     What an earlier, unfinished attempt left there is removed first. The mark goes away only when the block ends
-    without an exception, so that whoever reads the folder meanwhile, or after a crash, is told.
+    without an exception, so that whoever reads the folder meanwhile, or after a crash, is told. A disk that fails or is full in
+    the block is told as the output's fault.
 
     Args:
         folder: empty, new, or one that an earlier attempt did not finish.
@@ -75,7 +77,12 @@ def publishing(folder: Path, kept: Sequence[str] = ()) -> Iterator[None]:
             clear(folder, (*kept, UNFINISHED))
         except OSError as error:
             raise _not_writable(folder, error) from error
-        yield
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in DISK_FAULTS:
+                raise
+            raise _not_writable(folder, error) from error
     mark.unlink(missing_ok=True)  # somebody may have removed the folder meanwhile
 
 
@@ -97,7 +104,7 @@ def _begun(folder: Path, mark: Path) -> BinaryIO:
 
 
 def _not_writable(folder: Path, error: OSError) -> FailedToWriteOutputsError:
-    return FailedToWriteOutputsError(f"the output folder {folder} cannot be written: {error}")
+    return FailedToWriteOutputsError(f"the output folder {folder} cannot be written: {error}; see to it and start the job again")
 
 
 def _lock(mark: BinaryIO, folder: Path) -> None:

@@ -127,15 +127,12 @@ class Checkpoints:
         """The bytes to be given to `state_of`."""
         return (self.folder / manifest.payload).read_bytes()
 
-    def save(self, state: State, manifest: Manifest) -> Manifest:
+    def save(self, state: State, manifest: Manifest) -> None:
         """Write a payload, then its manifest; when both were read back, remove what is not needed any more.
 
         Args:
             state: what `state_of` will give.
             manifest: without name and hash of the payload.
-
-        Returns:
-            The whole manifest.
 
         Raises:
             OSError: the disk is full, read-only or gone; what was saved before is untouched.
@@ -143,20 +140,30 @@ class Checkpoints:
         self.folder.mkdir(parents=True, exist_ok=True)
         position = manifest.position
         stem = f"epoch_{position.epochs + 1}_image_{position.images}_{secrets.token_hex(4)}"
-        payload = self.folder / f"{stem}.pt"
+        try:
+            self._write(self.folder / f"{stem}.pt", state, manifest)
+        except OSError:
+            for suffix in (".json", ".pt"):  # what is of no use takes no room
+                with suppress(OSError):
+                    (self.folder / f"{stem}{suffix}").unlink()
+            raise
+        self._remove_all_but(self.manifests()[:KEPT])
+
+    def _write(self, payload: Path, state: State, manifest: Manifest) -> None:
         with payload.open("xb") as file:
             hashing = _Hashing(file)
-            torch.save(dict(state), cast(IO[bytes], hashing))
+            try:
+                torch.save(dict(state), cast(IO[bytes], hashing))
+            except RuntimeError as error:  # torch's own writer, when the file takes no more
+                raise OSError(str(error).splitlines()[0]) from error
             _to_disk(file)
         whole = Manifest(**vars(manifest) | {"payload": payload.name, "hash": hashing.hash})
-        with (self.folder / f"{stem}.json").open("xb") as file:
+        with payload.with_suffix(".json").open("xb") as file:
             file.write(_encode(whole))
             _to_disk(file)
         _folder_to_disk(self.folder)
-        if _hash_of(payload) != whole.hash or _read_manifest(self.folder / f"{stem}.json") != whole:
+        if _hash_of(payload) != whole.hash or _read_manifest(payload.with_suffix(".json")) != whole:
             raise OSError(f"{payload} does not read back as it was written")
-        self._remove_all_but(self.manifests()[:KEPT])
-        return whole
 
     def note_start(self, position: Position) -> None:
         """Note that a training starts here, or goes on from here; `note_end` takes it back when it ends in order.
@@ -211,6 +218,7 @@ class Saver:
         self._thread: threading.Thread | None = None
         self._started = time.monotonic()
         self._cost = 0.0
+        self._error: Exception | None = None
 
     def is_due(self, epoch_ended: bool) -> bool:
         """Whether to save now: at an epoch's end if that takes little of the time, and before too much work can be lost.
@@ -243,6 +251,8 @@ class Saver:
             self._thread.join(self._patience)
             if self._thread.is_alive():
                 raise self._hanging()
+        if self._error is not None:
+            raise self._error
 
     def _save(self, state: State, manifest: Manifest) -> None:
         try:
@@ -253,6 +263,8 @@ class Saver:
                 "goes on and tries again later",
                 flush=True,
             )
+        except Exception as error:  # noqa: BLE001 (raised where the thread is waited for)
+            self._error = error
         self._cost = time.monotonic() - self._started
 
     def _hanging(self) -> FailedToWriteOutputsError:

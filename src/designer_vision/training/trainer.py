@@ -205,7 +205,7 @@ class Trainer:
         self.listener.on_epoch(epoch)
         own = self.ranks.gather(torch.tensor(self.own_seconds, dtype=torch.float64, device=self.hardware.device)).tolist()
         for rank in slow_ranks(own):
-            self.listener.on_slow_rank(rank, own[rank], statistics.median(own))
+            self.listener.on_slow_rank(rank, own[rank], statistics.median_low(own))
         self.begin_epoch()
         (save,) = self.ranks.any(self.hardware.device, self.is_over() or self.listener.is_save_due(True))
         if save:
@@ -244,7 +244,7 @@ class Trainer:
         state = {
             "legs": list(self.legs),
             "meter": self.meter.state(),
-            "statistics": self.ranks.gather(self.statistics()).cpu(),
+            "statistics": self.ranks.gather(self.batch_norm_statistics()).cpu(),
             "totals": self.ranks.gather(self.totals).cpu(),
             "learning_rate": self.learning_rate,
             "validated": self.validated,
@@ -268,7 +268,7 @@ class Trainer:
         statistics, totals = state["statistics"], state["totals"]
         same = len(statistics) == self.ranks.world_size
         self.network.load_state_dict(state["network"])
-        self.set_statistics(statistics[self.ranks.rank] if same else statistics.mean(dim=0))
+        self.set_batch_norm_statistics(statistics[self.ranks.rank] if same else statistics.mean(dim=0))
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.history = [epoch_from(record) for record in state["history"]]
@@ -318,13 +318,13 @@ class Trainer:
     def equalize_batch_norm(self) -> None:
         """Average the batch-norm statistics over the ranks, so that all evaluate one and the same network."""
         if self.ranks.world_size > 1:
-            self.set_statistics(self.ranks.mean(self.statistics()))
+            self.set_batch_norm_statistics(self.ranks.mean(self.batch_norm_statistics()))
 
-    def statistics(self) -> Tensor:
+    def batch_norm_statistics(self) -> Tensor:
         """This rank's batch-norm means and variances, float32 [n]; until an epoch's end each rank has its own."""
         return torch.cat([torch.empty(0, device=self.hardware.device), *(buffer.flatten() for buffer in self.float_buffers())])
 
-    def set_statistics(self, values: Tensor) -> None:
+    def set_batch_norm_statistics(self, values: Tensor) -> None:
         buffers = self.float_buffers()
         for buffer, own in zip(buffers, torch.split(values, [buffer.numel() for buffer in buffers]), strict=True):
             buffer.copy_(own.view_as(buffer))
