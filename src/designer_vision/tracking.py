@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import queue
 import threading
@@ -37,11 +36,11 @@ class Tracker:
 
     Args:
         enabled: False on every rank but the main one: all calls do nothing.
-        file: a JSON line for each call of `log_metrics`, whether MLflow takes it or not.
+        kept_in: a file that will hold the metrics too, to be named where MLflow did not take them.
     """
 
-    def __init__(self, enabled: bool = True, file: Path | None = None) -> None:
-        self._enabled, self._file = enabled, file
+    def __init__(self, enabled: bool = True, kept_in: Path | None = None) -> None:
+        self._enabled, self._kept_in = enabled, kept_in
         self._messages: queue.Queue[tuple[Callable[..., None], tuple[Any, ...]] | None] = queue.Queue()
         self._closing = threading.Event()
         self._count, self._sent = 0, 0
@@ -58,7 +57,6 @@ class Tracker:
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Log some metrics of one step."""
         if self._enabled:
-            self._keep(metrics, step)
             self._submit(self._log_metrics, dict(metrics), step)
 
     def log_artifact(self, path: Path) -> None:
@@ -75,8 +73,6 @@ class Tracker:
         """
         if not self._enabled:
             return
-        if self._file is not None:
-            self._file.write_text("")
         self._submit(self._look_what_is_logged, name)
         for step, metrics in history:
             self.log_metrics(metrics, step)
@@ -93,19 +89,11 @@ class Tracker:
         self._closing.set()
         self._thread.join(CLOSING_SECONDS)
         if self._sent < self._count:
-            kept = f"; the metrics are in {self._file}" if self._file is not None else ""
+            kept = f"; the metrics are in {self._kept_in}" if self._kept_in is not None and self._kept_in.exists() else ""
             reason = self._reason or "no answer"
             print(
                 f"warning: MLflow did not take {self._count - self._sent} of {self._count} messages: {reason}{kept}", flush=True
             )
-
-    def _keep(self, metrics: Mapping[str, float], step: int) -> None:
-        if self._file is not None:
-            try:
-                with self._file.open("a") as file:
-                    file.write(json.dumps({"step": step, **metrics}) + "\n")
-            except OSError as error:
-                print(f"warning: {self._file} cannot be written: {error.strerror}", flush=True)
 
     def _submit(self, send: Callable[..., None], *arguments: Any) -> None:
         self._count += 1

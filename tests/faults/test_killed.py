@@ -190,8 +190,7 @@ def test_f18_a_rank_that_crashes_ends_the_job(start: StartJob, number: signal.Si
 def test_f19_a_data_worker_that_is_killed_is_told(start: StartJob, whole: Callable) -> None:
     job = start(world=1, DESIGNER_VISION_DATA_WORKERS=1, **MANY)
     job.until("epoch 2/3 iteration 1/8")
-    for worker in job.workers():
-        os.kill(worker, signal.SIGKILL)
+    os.kill(job.workers()[0], signal.SIGKILL)  # the training images'
     assert job.end(10) == [1]
     assert "DataWorkerError: a data worker ended" in job.log()
     assert "shm_size" in job.log()

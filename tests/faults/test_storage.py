@@ -139,7 +139,7 @@ def test_f40_a_live_job_of_the_same_output_is_refused(start: StartJob) -> None:
     other = start(world=1)
     assert other.end(10) == [1]
     assert "another job is writing to" in other.log()
-    assert (job.output / "metrics.jsonl").exists()
+    assert list((job.output / "checkpoint").iterdir())
     job.signal(signal.SIGTERM)
     assert job.end(10) == [143]
 

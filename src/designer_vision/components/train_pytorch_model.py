@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -154,7 +155,7 @@ def main(
             raise
         if ranks.is_main:
             saver.wait()
-            export(trained_model, as_model(result), training_dataset)
+            export(trained_model, as_model(result), result.history, training_dataset)
             progress.result(result, parameters, trained_model)
     if ranks.is_main:
         shutil.rmtree(trained_model / CHECKPOINT, ignore_errors=True)  # what is left of it a rerun removes
@@ -179,7 +180,7 @@ def tell(progress: Progress, tracker: Tracker, saver: Saver, stop: StopRequest) 
 
 
 def train(trainer: Trainer, keep_best: Callable[[], Path]) -> Result:
-    """Train; a loss that is not finite also says where the best earlier epoch is kept, and want of memory what to do."""
+    """Train; what goes wrong is told in the person's words, a loss that is not finite with the best earlier epoch."""
     try:
         return trainer.train()
     except TrainingDivergedError as error:
@@ -187,16 +188,20 @@ def train(trainer: Trainer, keep_best: Callable[[], Path]) -> Result:
             raise
         raise TrainingDivergedError(f"{error.message}; the best epoch before that is kept in {keep_best()}") from error
     except (MemoryError, RuntimeError) as error:
+        if "DataLoader worker" in str(error):  # DataLoader's signal handler raises it wherever the training is
+            raise trainer.training_loader.lost(str(error)) from error
         if not OUT_OF_MEMORY.search(f"{type(error).__name__} {error}"):
             raise
         raise ModuleOutOfMemoryError(f"{' '.join(str(error).split())[:200]}; choose a smaller batch_size") from error
 
 
-def export(folder: Path, model: Model, dataset: Path) -> None:
-    """Write the model beside its checkpoints, its manifest last."""
+def export(folder: Path, model: Model, history: Sequence[Epoch], dataset: Path) -> None:
+    """Write the model and the epochs' metrics beside the checkpoints, the manifest last."""
     from designer_vision.serving import write_mlflow_files
 
+    lines = [json.dumps({"step": epoch.number, **epoch.metrics()}) for epoch in history]
     try:
+        (folder / METRICS).write_text("".join(f"{line}\n" for line in lines))
         write_mlflow_files(folder, model.labels)
         write_model_files(folder, model, dataset)
     except OSError as error:
