@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import socket
-import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import TypeVar
@@ -20,6 +18,7 @@ from torch import Tensor
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from designer_vision.errors import DesignerError, LostRankError, ProcessSetupError
+from designer_vision.training.meeting import CONNECTION_LOST, Arrival, tell_failure, verdict, who_is_lost
 
 Told = TypeVar("Told")
 DEFAULT_PORT = 29500
@@ -128,7 +127,7 @@ class Ranks:
         except RuntimeError as error:
             if not isinstance(error, dist.DistError) and not CONNECTION_LOST.search(str(error)):
                 raise
-            raise LostRankError(who_is_lost(store, self, timeout, error)) from error
+            raise LostRankError(who_is_lost(store, self.rank, self.world_size, timeout, error)) from error
         dist.destroy_process_group()  # not after an exception: its peers may be gone, and the process is about to end
 
     def meet(self, timeout: timedelta, facts: Mapping[str, str]) -> tuple[TCPStore, Ranks]:
@@ -202,97 +201,6 @@ class Ranks:
     def mean(self, values: Tensor) -> Tensor:
         """The element-wise mean of a tensor over all processes, in place."""
         return self.sum(values).div_(self.world_size)
-
-
-@dataclass(frozen=True)
-class Arrival:
-    """What a process tells when it comes."""
-
-    rank: int
-    world_size: int
-    node: str
-    facts: dict[str, str]
-
-
-def verdict(store: TCPStore, world_size: int, timeout: timedelta) -> tuple[str, list[str]]:
-    """What the main process makes of those that come: what is wrong, or the nodes of the ranks when all are there."""
-    deadline = time.monotonic() + timeout.total_seconds()
-    came: dict[int, Arrival] = {}
-    read = 0
-    while len(came) < world_size:
-        if read == store.add("came", 0):
-            if time.monotonic() > deadline:
-                missing = ", ".join(str(rank) for rank in range(world_size) if rank not in came)
-                return (
-                    f"{len(came)} of {world_size} processes came within {timeout.total_seconds():.0f} s, missing rank {missing}; "
-                    "see whether they were started and reach this machine"
-                ), []
-            time.sleep(0.02)
-            continue
-        read += 1
-        arrival = Arrival(**json.loads(store.get(f"arrival {read}")))
-        if error := objection(arrival, came, world_size):
-            return error, []
-        came[arrival.rank] = arrival
-    return "", [came[rank].node for rank in range(world_size)]
-
-
-def objection(arrival: Arrival, came: Mapping[int, Arrival], world_size: int) -> str:
-    """What is wrong with one that comes, beside those that came before; empty if nothing."""
-    if arrival.world_size != world_size:
-        return f"rank {arrival.rank} was started with WORLD_SIZE {arrival.world_size}, rank 0 with {world_size}"
-    if arrival.rank in came:
-        return f"two processes were started with RANK {arrival.rank}"
-    for other in came.values():
-        for name, value in arrival.facts.items():
-            if other.facts.get(name) != value:
-                return (
-                    f"rank {arrival.rank} has {name} {value}, rank {other.rank} has {other.facts.get(name)}; "
-                    "start all with the same inputs and packages"
-                )
-    return ""
-
-
-FAILED = "failed"
-CONNECTION_LOST = re.compile("gloo|connection (was )?(closed|reset)|timed out|broken pipe|socket", re.IGNORECASE)
-"""What torch says when a peer is gone: a RuntimeError without a class of its own, or a DistError."""
-ROLL_CALL_SECONDS = 3.0
-
-
-def tell_failure(store: TCPStore, rank: int, error: DesignerError) -> None:
-    """Let the other ranks know why this one ends; the first to fail is heard."""
-    with suppress(RuntimeError):
-        store.set_timeout(timedelta(seconds=2))
-        store.compare_set(FAILED, "", f"rank {rank} failed: {error.message}")
-
-
-def who_is_lost(store: TCPStore, ranks: Ranks, timeout: timedelta, error: RuntimeError) -> str:
-    """Which rank made a collective operation fail: those that are still there answer a roll call."""
-    found: list[str] = []
-    caller = threading.Thread(target=_roll_call, args=(store, ranks, found), daemon=True)
-    caller.start()
-    caller.join(ROLL_CALL_SECONDS + 3)
-    if found and found[0].startswith("rank"):
-        return found[0]
-    silent = "timed out" in str(error).lower()
-    why = f"has not answered for {timeout.total_seconds():.0f} s" if silent else "ended without a word, often for lack of memory"
-    return f"rank {found[0] if found else 0} {why}; its log and its machine's may say more"
-
-
-def _roll_call(store: TCPStore, ranks: Ranks, found: list[str]) -> None:
-    """Puts into `found` what the first rank that failed said, or the numbers of those that do not answer."""
-    with suppress(RuntimeError):
-        store.set_timeout(timedelta(seconds=ROLL_CALL_SECONDS))
-        store.set(f"here {ranks.rank}", "")
-        deadline = time.monotonic() + ROLL_CALL_SECONDS
-        while time.monotonic() < deadline:
-            if store.check([FAILED]):
-                found.append(store.get(FAILED).decode())
-                return
-            time.sleep(0.1)
-        missing = [str(rank) for rank in range(ranks.world_size) if not store.check([f"here {rank}"])]
-        if missing:
-            found.append(", ".join(missing))
 
 
 def _integer(variables: Mapping[str, str], name: str, default: int | None = None) -> int:
