@@ -242,7 +242,7 @@ def test_f54_a_rank_that_never_starts_is_named(start: StartJob) -> None:
         assert "2 of 3 processes came within 2 s, missing rank 2" in job.log(rank)
 
 
-def test_f52_f57_f60_f61_a_rank_that_was_started_otherwise_is_named(start: StartJob) -> None:
+def test_f60_a_rank_that_was_started_otherwise_is_named(start: StartJob) -> None:
     job = start(ranks={1: {"learning_rate": "0.5"}})
     assert job.end(20) == [1, 1]
     for rank in (0, 1):
