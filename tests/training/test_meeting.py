@@ -77,3 +77,18 @@ def test_ranks_that_do_not_answer_a_roll_call_are_named() -> None:
     assert who_is_lost(meeting, 0, 4, timedelta(seconds=8), RuntimeError("Timed out waiting 8000ms")).startswith(
         "rank 1, 3 has not answered for 8 s"
     )
+
+
+def test_a_connection_that_breaks_between_ranks_that_are_all_there_is_told() -> None:
+    meeting = store()
+    meeting.set("here 1", "")
+    told = who_is_lost(meeting, 0, 2, timedelta(seconds=8), RuntimeError("Connection reset by peer\nand more"))
+    assert told == "all ranks are there, but their connection broke: Connection reset by peer"
+
+
+def test_without_a_store_the_main_rank_is_the_one_that_ended() -> None:
+    class Gone:
+        def set_timeout(self, timeout: timedelta) -> None:
+            raise RuntimeError("Broken pipe")
+
+    assert who_is_lost(Gone(), 1, 2, timedelta(seconds=8), RuntimeError("Connection closed")).startswith("rank 0 ended; ")

@@ -18,7 +18,8 @@ from designer_vision.errors import DesignerError
 FAILED = "failed"
 CONNECTION_LOST = re.compile("gloo|connection (was )?(closed|reset)|timed out|broken pipe|socket", re.IGNORECASE)
 """What torch says when a peer is gone: a RuntimeError without a class of its own, or a DistError."""
-ROLL_CALL_SECONDS = 3.0
+ROLL_CALL_SECONDS, TO_SPEAK_SECONDS = 3.0, 1.0
+"""How long ranks are waited for, and how long where only one is missing, which may still say why."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,8 @@ def who_is_lost(store: TCPStore, rank: int, world_size: int, timeout: timedelta,
     caller.join(ROLL_CALL_SECONDS + 3)
     if found and found[0].startswith("rank"):
         return found[0]
+    if found == [""]:
+        return f"all ranks are there, but their connection broke: {str(error).splitlines()[0]}"
     if "timed out" in str(error).lower():
         why = f"has not answered for {timeout.total_seconds():.0f} s"
     elif found:
@@ -99,12 +102,12 @@ def _roll_call(store: TCPStore, rank: int, world_size: int, found: list[str]) ->
     with suppress(RuntimeError):
         store.set_timeout(timedelta(seconds=ROLL_CALL_SECONDS))
         store.set(f"here {rank}", "")
-        deadline = time.monotonic() + ROLL_CALL_SECONDS
-        while time.monotonic() < deadline:
+        begin = time.monotonic()
+        missing = [str(other) for other in range(world_size)]
+        while (passed := time.monotonic() - begin) < ROLL_CALL_SECONDS and not (len(missing) == 1 and passed > TO_SPEAK_SECONDS):
             if store.check([FAILED]):
                 found.append(store.get(FAILED).decode())
                 return
             time.sleep(0.1)
-        missing = [str(other) for other in range(world_size) if not store.check([f"here {other}"])]
-        if missing:
-            found.append(", ".join(missing))
+            missing = [other for other in missing if not store.check([f"here {other}"])]
+        found.append(", ".join(missing))
