@@ -123,7 +123,7 @@ def test_f10_a_second_sigterm_ends_it_at_once(start: StartJob) -> None:
     job.until("kept in memory")
     time.sleep(0.5)
     job.signal(signal.SIGTERM)
-    time.sleep(1.2)
+    time.sleep(2)
     job.signal(signal.SIGTERM)
     assert job.end(1) == [143]
 

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ MANIFEST = "_meta.yaml"
 UNFINISHED = "_unfinished"
 OURS = "designer_vision"
 FORMAT_VERSION = 1
+LOCK_SECONDS = 5
 DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE}
 
 
@@ -108,14 +110,25 @@ def _not_writable(folder: Path, error: OSError) -> FailedToWriteOutputsError:
 
 
 def _lock(mark: BinaryIO, folder: Path) -> None:
-    """Hold the folder for this process, until the mark is closed or the process ends, where the mount knows locks."""
-    try:
-        fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise FailedToWriteOutputsError(f"another job is writing to {folder}; give each job an output of its own") from error
-    except OSError as error:
-        if error.errno not in (errno.ENOTSUP, errno.ENOLCK, errno.EINVAL, errno.ENOSYS, errno.EBADF):
-            raise
+    """Hold the folder for this process, until the mark is closed or the process ends, where the mount knows locks.
+
+    The processes of a job that was killed a moment ago hold it until they are gone.
+    """
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() > deadline:
+                raise FailedToWriteOutputsError(
+                    f"another job is writing to {folder}; give each job an output of its own"
+                ) from error
+            time.sleep(0.1)
+            continue
+        except OSError as error:
+            if error.errno not in (errno.ENOTSUP, errno.ENOLCK, errno.EINVAL, errno.ENOSYS, errno.EBADF):
+                raise
+        return
 
 
 def clear(folder: Path, kept: Sequence[str] = ()) -> None:
