@@ -11,6 +11,7 @@ import mlflow
 import pytest
 
 from designer_vision import tracking
+from designer_vision.errors import JobStoppedError
 from designer_vision.tracking import Tracker
 
 
@@ -124,6 +125,14 @@ def test_f68_a_server_that_hangs_or_fails_delays_nothing_and_what_was_not_sent_i
     assert time.monotonic() - start < 10
     assert f"did not take 21 of 22 messages: {'no answer' if fault == 0 else ''}" in (said := capsys.readouterr().out)
     assert f"the metrics are in {tmp_path / 'metrics.jsonl'}" in said
+
+
+def test_a_job_that_was_stopped_does_not_wait_for_its_metrics(serve: Callable) -> None:
+    serve([0] * 10)
+    start = time.monotonic()
+    with pytest.raises(JobStoppedError), Tracker():
+        raise JobStoppedError("stopped")
+    assert time.monotonic() - start < 8
 
 
 def test_f68_a_server_that_is_down_costs_a_warning_and_nothing_else(

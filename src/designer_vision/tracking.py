@@ -25,7 +25,8 @@ def import_mlflow() -> Any:
 
 PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 60.0
 """Between two tries to send the same message; each pause is twice the last."""
-CLOSING_SECONDS = 15.0
+CLOSING_SECONDS, CLOSING_SECONDS_OF_A_FAILURE = 15.0, 3.0
+"""For what was not sent yet: a job that failed or was stopped has no time."""
 
 
 class Tracker:
@@ -87,7 +88,7 @@ class Tracker:
         self._submit(self._close, "FINISHED" if error is None else "FAILED")
         self._messages.put(None)
         self._closing.set()
-        self._thread.join(CLOSING_SECONDS)
+        self._thread.join(CLOSING_SECONDS if error is None else CLOSING_SECONDS_OF_A_FAILURE)
         if self._sent < self._count:
             kept = f"; the metrics are in {self._kept_in}" if self._kept_in is not None and self._kept_in.exists() else ""
             reason = self._reason or "no answer"
