@@ -56,7 +56,7 @@ def main(rounds: int) -> None:
     failed = [name for name, found in runs.items() if any(outcome in ("failure", "error") for outcome, _ in found)]
     print("# Faults and what came of them\n")
     minutes = (time.monotonic() - begin) / 60
-    print(f"{rounds} rounds in {minutes:.0f} minutes; {len(runs)} tests, {len(failed)} of them with a failure.\n")
+    print(f"Rounds: {rounds}, in {minutes:.0f} minutes; {len(runs)} tests, {len(failed)} of them with a failure.\n")
     print("| fault | test | passed | longest, s |\n|---|---|---|---|")
     for name, found in sorted(runs.items(), key=lambda item: (numbers(item[0]), item[0])):
         if numbers(name):
@@ -64,7 +64,7 @@ def main(rounds: int) -> None:
             faults = ", ".join(f"F{number:02}" for number in numbers(name))
             print(f"| {faults} | {name.rpartition('::')[2]} | {passed} of {len(found)} | {max(s for _, s in found):.1f} |")
     print(f"\n* Command: `make test-faults ROUNDS={rounds}`")
-    print(conditions(("torch", "torchvision", "mlflow")))
+    print("\n".join(conditions(("torch", "torchvision", "mlflow")).splitlines()[:2]))
     for number, how in OTHERWISE.items():
         print(f"* F{number:02}: {how}.")
     print("\n".join(f"* failed: {name}" for name in failed))
