@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import io
-import os
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -125,30 +122,3 @@ def test_a_decompression_bomb_is_refused_from_its_header() -> None:
 def test_png_keeps_every_pixel() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     assert (images.decode(images.encode_png(pixels), "x") == pixels).all()
-
-
-@pytest.mark.parametrize(("failures", "number"), [(3, errno.EIO), (1, errno.ESTALE)])
-def test_f67_a_passing_fault_of_the_disk_is_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: int, number: int
-) -> None:
-    path = tmp_path / "image.png"
-    path.write_bytes(b"content")
-    left, read_bytes = [number] * failures, Path.read_bytes
-
-    def sometimes(path: Path) -> bytes:
-        if left:
-            raise OSError(left.pop(), os.strerror(number))
-        return read_bytes(path)
-
-    monkeypatch.setattr(Path, "read_bytes", sometimes)
-    monkeypatch.setattr(images, "PAUSES", (0.0, 0.0, 0.0))
-    assert images.read(path) == b"content"
-    left += [number] * 4
-    with pytest.raises(InvalidDatasetError, match=r"image\.png cannot be read"):
-        images.read(path)
-
-
-def test_a_file_that_is_not_there_is_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "PAUSES", (1000.0,))
-    with pytest.raises(InvalidDatasetError, match="No such file"):
-        images.read(tmp_path / "none.png")

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-import lzma
+import bz2
+import errno
+import gzip
+import io
+import stat
 import tarfile
 import zipfile
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import cast
 
-from designer_vision.errors import InvalidZipFileError
+from designer_vision.errors import FileSystemError, InvalidZipFileError
 
 SUFFIXES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".tbz2")
 MAX_RATIO = 200
 """Unpacked bytes for each packed one; photos hardly compress, so more is a bomb."""
 MIN_ALLOWED = 256 * 2**20
-MAX_FILES = 20_000_000
+MAX_FILES = 5_000_000
 CHUNK = 2**20
+LONGEST_HEADER = 2**20
+"""Of a tar's member, in bytes: names of any length that a disk takes fit."""
+ZIP_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+OTHER_KINDS = {b"7z\xbc\xaf": "a .7z", b"Rar!": "a .rar", b"\xfd7zXZ": "an .xz", b"\x28\xb5\x2f\xfd": "a .zst"}
+DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.EMFILE}
 
 
 def is_archive(path: Path) -> bool:
@@ -26,51 +34,90 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES)
 
 
-def unpack(archive: Path, folder: Path) -> None:
+class Budget:
+    """How much some archives, and those packed in them, may still grow.
+
+    Args:
+        archives: the outermost ones.
+    """
+
+    def __init__(self, archives: Sequence[Path]) -> None:
+        self._allowed = max(MIN_ALLOWED, MAX_RATIO * sum(archive.stat().st_size for archive in archives))
+        self._left, self._files = self._allowed, 0
+
+    def spend(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise InvalidZipFileError(f"it unpacks to more than {self._allowed // 2**20} MB, so it is not an archive of photos")
+
+    def count_file(self) -> None:
+        self._files += 1
+        if self._files > MAX_FILES:
+            raise InvalidZipFileError(f"it has more than {MAX_FILES:,} files")
+
+
+def unpack(archive: Path, folder: Path, budget: Budget) -> None:
     """Unpack an archive, recognised by its content, into a folder; directories, links and devices are not made.
 
     Raises:
         InvalidZipFileError: it is no such archive, is cut short, names a file twice or outside the folder, or grows
-            beyond MAX_RATIO times its size.
+            beyond the budget.
+        FileSystemError: the folder cannot be written.
     """
-    budget = _Budget(archive)
-    with _refused(archive):
-        if zipfile.is_zipfile(archive):
-            _unpack_zip(archive, folder, budget)
-        elif tarfile.is_tarfile(archive):
-            _unpack_tar(archive, folder, budget)
+    with _refused(archive), archive.open("rb") as file:
+        start = file.read(512)
+        file.seek(0)
+        if start.startswith(b"\x1f\x8b"):
+            with gzip.open(file) as inner:
+                _unpack_tar(_Counted(inner, budget), folder, budget)
+        elif start.startswith(b"BZh"):
+            with bz2.open(file) as inner:
+                _unpack_tar(_Counted(inner, budget), folder, budget)
+        elif start[257:262] == b"ustar" or not zipfile.is_zipfile(file):
+            file.seek(0)
+            kind = next((kind for begin, kind in OTHER_KINDS.items() if start.startswith(begin)), None)
+            if kind:
+                raise InvalidZipFileError(f"it is {kind} archive, expected .zip, .tar, .tar.gz or .tar.bz2")
+            _unpack_tar(_Counted(file, budget), folder, budget)
         else:
-            raise InvalidZipFileError(f"{archive} is not a .zip, .tar, .tar.gz or .tar.bz2 archive; pack the folder again")
+            _unpack_zip(file, folder, budget)
 
 
-def _unpack_zip(archive: Path, folder: Path, budget: _Budget) -> None:
-    with zipfile.ZipFile(archive) as packed:
+def _unpack_zip(file: io.BufferedIOBase, folder: Path, budget: Budget) -> None:
+    with zipfile.ZipFile(file) as packed:
         for entry in packed.infolist():
             if entry.is_dir():
                 continue
             if entry.flag_bits & 0x1:
-                raise InvalidZipFileError(f"{archive}: {entry.filename!r} is encrypted; pack the folder without a password")
+                raise InvalidZipFileError(f"{entry.filename!r} is encrypted; pack it without a password")
+            if entry.compress_type not in ZIP_METHODS:
+                method = zipfile.compressor_names.get(entry.compress_type, str(entry.compress_type))  # type: ignore[attr-defined]
+                raise InvalidZipFileError(f"{entry.filename!r} is packed by the method {method}, expected deflate")
+            if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG):
+                raise InvalidZipFileError(f"{entry.filename!r} is a link or a device; only plain files are unpacked")
             with packed.open(entry) as source:
-                _write(source, entry.filename, folder, budget)
+                _write(_Counted(cast(io.BufferedIOBase, source), budget), entry.filename, folder, budget)
 
 
-def _unpack_tar(archive: Path, folder: Path, budget: _Budget) -> None:
-    with tarfile.open(archive) as packed:
-        for member in packed:
+def _unpack_tar(file: _Counted, folder: Path, budget: Budget) -> None:
+    with tarfile.open(fileobj=file, mode="r:") as packed:  # type: ignore[call-overload]
+        while (member := packed.next()) is not None:
+            packed.members.clear()  # a million of them would be a gigabyte
             if member.isdir():
                 continue
-            if not member.isreg():
-                raise InvalidZipFileError(f"{archive}: {member.name!r} is a link or a device; only plain files are unpacked")
+            if not member.isreg() or member.issparse():
+                raise InvalidZipFileError(f"{member.name!r} is a link, a device or sparse; only plain files are unpacked")
             source = packed.extractfile(member)
             assert source is not None
             with source:
                 _write(source, member.name, folder, budget)
 
 
-def _write(source: IO[bytes], name: str, folder: Path, budget: _Budget) -> None:
+def _write(source: io.BufferedIOBase | _Counted, name: str, folder: Path, budget: Budget) -> None:
     relative = PurePosixPath(name)
-    if relative.is_absolute() or ".." in relative.parts or "\\" in name or "\0" in name or not relative.parts:
-        raise InvalidZipFileError(f"{budget.archive}: the name {name!r} leads out of the folder")
+    if relative.is_absolute() or ".." in relative.parts or "\\" in name or "\0" in name or ":" in name[:2] or not relative.parts:
+        raise InvalidZipFileError(f"the name {name[:200]!r} leads out of the folder")
+    budget.count_file()
     if relative.parts[0] == "__MACOSX" or relative.name.startswith("._"):
         return
     path = folder / relative
@@ -78,46 +125,48 @@ def _write(source: IO[bytes], name: str, folder: Path, budget: _Budget) -> None:
     try:
         with path.open("xb") as target:
             while chunk := source.read(CHUNK):
-                budget.spend(len(chunk))
                 target.write(chunk)
     except FileExistsError:
-        raise InvalidZipFileError(f"{budget.archive}: {name!r} is there twice") from None
-    budget.count_file()
+        raise InvalidZipFileError(f"{name!r} is there twice") from None
 
 
-class _Budget:
-    """How much an archive may still grow."""
+class _Counted:
+    """A file whose bytes, read or passed over, are taken from a budget, and never many at once."""
 
-    def __init__(self, archive: Path) -> None:
-        self.archive = archive
-        self._allowed = max(MIN_ALLOWED, MAX_RATIO * archive.stat().st_size)
-        self._left, self._files = self._allowed, 0
+    def __init__(self, file: io.BufferedIOBase, budget: Budget) -> None:
+        self._file, self._budget, self._farthest = file, budget, 0
 
-    def spend(self, size: int) -> None:
-        self._left -= size
-        if self._left < 0:
-            raise InvalidZipFileError(
-                f"{self.archive} unpacks to more than {self._allowed // 2**20} MB; it is not an archive of photos"
-            )
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= max(LONGEST_HEADER, CHUNK):
+            raise InvalidZipFileError(f"it has a header of {size:,} bytes")
+        content = self._file.read(size)
+        self._count(self._file.tell())
+        return content
 
-    def count_file(self) -> None:
-        self._files += 1
-        if self._files > MAX_FILES:
-            raise InvalidZipFileError(f"{self.archive} has more than {MAX_FILES} files")
+    def seek(self, position: int) -> int:
+        while self._farthest < position and self.read(min(CHUNK, position - self._file.tell())):
+            pass  # what is passed over is unpacked, too
+        return self._file.seek(position)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def _count(self, position: int) -> None:
+        self._budget.spend(max(0, position - self._farthest))
+        self._farthest = max(self._farthest, position)
 
 
 @contextmanager
 def _refused(archive: Path) -> Iterator[None]:
     try:
         yield
-    except (
-        zipfile.BadZipFile,
-        tarfile.TarError,
-        EOFError,
-        zlib.error,
-        lzma.LZMAError,
-        OSError,
-        NotImplementedError,
-        ValueError,
-    ) as error:
-        raise InvalidZipFileError(f"{archive} cannot be unpacked: {error}; pack the folder again") from error
+    except InvalidZipFileError as error:
+        raise InvalidZipFileError(f"{archive}: {error.message}; pack the folder of images again") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # the standard library's readers raise whatever damaged headers lead them into
+        if isinstance(error, OSError) and error.errno in DISK_FAULTS:
+            raise FileSystemError(f"{archive} cannot be unpacked: {error}; TMPDIR names the folder for it") from error
+        raise InvalidZipFileError(
+            f"{archive} cannot be unpacked: {error or type(error).__name__}; pack the folder again"
+        ) from error

@@ -5,7 +5,12 @@ Source of names and codes: "Exceptions and error codes in designer", Microsoft's
 
 from __future__ import annotations
 
+import re
+import traceback
+from pathlib import Path
 from typing import ClassVar
+
+from designer_vision.console import printable
 
 
 class DesignerError(Exception):
@@ -15,8 +20,8 @@ class DesignerError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = printable(message)
+        super().__init__(self.message)
 
     def line(self) -> str:
         """The one line that ends a log: ``Error 0018: InvalidDatasetError: ...``."""
@@ -81,6 +86,23 @@ class InvalidTransformationDirectoryError(DesignerError):
     """A transformation folder is not one of image operations that we know."""
 
 
+class FileSystemError(DesignerError):
+    """A file or a disk does not do what it should."""
+
+
+class UnexpectedError(DesignerError):
+    """A defect of this package."""
+
+    @classmethod
+    def of(cls, error: Exception) -> UnexpectedError:
+        """What is known of it in one line."""
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        return cls(
+            f"{type(error).__name__}: {str(error)[:300]} ({Path(place.filename).name} line {place.lineno}); this is a defect of "
+            "designer_vision: start the same command with DESIGNER_VISION_DEBUG=1 and report what it shows"
+        )
+
+
 class ProcessSetupError(DesignerError):
     """The variables, devices or peers of a distributed job do not fit together."""
 
@@ -119,3 +141,12 @@ class PretrainedWeightsError(DesignerError):
 
 class PipelineError(DesignerError):
     """A pipeline YAML cannot be run here, or one of its steps failed."""
+
+
+_OUT_OF_MEMORY = re.compile("MemoryError|allocate memory")
+"""What torch says for want of memory, of a GPU or of the machine."""
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error of Python's or torch's tells that memory is short."""
+    return isinstance(error, (MemoryError, RuntimeError)) and bool(_OUT_OF_MEMORY.search(f"{type(error).__name__} {error}"))

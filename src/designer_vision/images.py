@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import io
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,16 +11,30 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, UnidentifiedImageError
 
 from designer_vision.errors import InvalidDatasetError
 
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")
-MAX_PIXELS = 178_956_970  # Pillow's own line between a large photo and a decompression bomb
+MOST_BYTES = 512 * 2**20
+"""Of an image file."""
+MAX_PIXELS = 2**27
+"""134 million: more than the largest usual cameras have."""
+LARGE, LARGE_PER_BYTE = 2**25, 100
+"""Above 34 million pixels, at most 100 for each byte of the file: a photo has 2 to 30, a decompression bomb 1,000."""
+MOST_SCANNED = 2**31
+"""Pixels times scans of a progressive JPEG, each of which goes over all of them: about 15 seconds of work."""
 ORIENTATION = 0x0112
-PASSING = {errno.EIO, errno.EAGAIN, errno.EINTR, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.ECONNRESET, errno.EBUSY}
-PAUSES = (0.1, 0.5, 2.0)
-"""Seconds before each further try."""
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""By EXIF orientation; 1, and whatever else stands there, is upright."""
 ADVICE = "run the images through Convert to Image Directory, which leaves out what cannot be read"
 
 # broken EXIF, odd palettes: what matters shows in the pixels. Set once: a filter for a block is not safe among threads
@@ -31,27 +43,11 @@ warnings.filterwarnings("ignore", module="PIL")
 Pixels = npt.NDArray[np.uint8]
 
 
-def read(path: Path) -> bytes:
-    """The bytes of an image file; what may be a passing fault of a disk or a mount is tried again.
-
-    Raises:
-        InvalidDatasetError: it is missing or cannot be read.
-    """
-    for pause in (*PAUSES, None):
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            if pause is None or error.errno not in PASSING:
-                raise InvalidDatasetError(f"{path} cannot be read: {error.strerror}; copy the dataset again") from error
-            time.sleep(pause)
-    raise AssertionError("the last try returns or raises")
-
-
 def decode(content: bytes, name: str | Path) -> Pixels:
     """Decode an image file to RGB.
 
-    EXIF orientation is applied, 16-bit grey is scaled (not clipped) to 8 bits, transparency is laid over white, and of
-    several frames the first is taken.
+    EXIF orientation is applied, a broken one ignored; 16-bit grey is scaled (not clipped) to 8 bits; transparency is laid over
+    white; of several frames the first is taken.
 
     Args:
         content: the bytes of a file in one of FORMATS; its name plays no part.
@@ -61,15 +57,15 @@ def decode(content: bytes, name: str | Path) -> Pixels:
         uint8 [height, width, 3].
 
     Raises:
-        InvalidDatasetError: the content is no complete image of these formats, or has more than MAX_PIXELS.
+        InvalidDatasetError: the content is no complete image of these formats, or would take too much memory or time.
     """
-    with _refused(name), Image.open(io.BytesIO(content), formats=FORMATS) as image:
-        _check_pixels(image.size)
-        if image.format == "JPEG" and image.mode == "RGB" and image.getexif().get(ORIENTATION, 1) == 1:
+    with _opened(content, name) as image:
+        turn = TURNS.get(_orientation(image))
+        if image.format == "JPEG" and image.mode == "RGB" and turn is None:
             with suppress(ValueError):  # damaged, or of a rarer kind: Pillow decides below what it is
                 return _decode_jpeg(content)
-        ImageOps.exif_transpose(image, in_place=True)
-        return np.array(_to_rgb(image))
+        upright = image if turn is None else image.transpose(turn)
+        return np.array(_to_rgb(upright))
 
 
 def _decode_jpeg(content: bytes) -> Pixels:
@@ -80,11 +76,16 @@ def _decode_jpeg(content: bytes) -> Pixels:
 
 def size(content: bytes, name: str | Path) -> tuple[int, int]:
     """The height and width that `decode` would give, from the header alone."""
-    with _refused(name), Image.open(io.BytesIO(content), formats=FORMATS) as image:
-        _check_pixels(image.size)
+    with _opened(content, name) as image:
         width, height = image.size
-        turned = image.getexif().get(ORIENTATION, 1) >= 5
-        return (width, height) if turned else (height, width)
+        return (width, height) if _orientation(image) in (5, 6, 7, 8) else (height, width)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # noqa: BLE001 (Pillow's parser raises anything at broken EXIF, which the pixels do not depend on)
+        return 1
 
 
 def encode_png(pixels: Pixels) -> bytes:
@@ -98,17 +99,28 @@ def encode_png(pixels: Pixels) -> bytes:
     return buffer.getvalue()
 
 
-def _check_pixels(size: tuple[int, int]) -> None:
-    if size[0] * size[1] > MAX_PIXELS:
-        raise ValueError(f"{size[0]} x {size[1]} pixels are more than {MAX_PIXELS}")
+def _check_pixels(content: bytes, image: Image.Image) -> None:
+    """Refuse, from the header, what would take too much memory or time to decode."""
+    pixels = image.width * image.height
+    if pixels > MAX_PIXELS:
+        raise ValueError(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS:,}; make the image smaller")
+    if pixels > LARGE and pixels > LARGE_PER_BYTE * len(content):
+        raise ValueError(f"{image.width} x {image.height} pixels in {len(content):,} bytes; this is a decompression bomb")
+    if image.format == "JPEG" and (scans := content.count(b"\xff\xda")) * pixels > MOST_SCANNED:
+        raise ValueError(f"{scans} scans over {image.width} x {image.height} pixels; save it as a plain JPEG")
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):  # 32-bit grey: a 16-bit PNG in some Pillow versions, else a TIFF without a range
-        values = np.asarray(image, dtype=np.float64)
-        return Image.fromarray(np.clip(values / 257 if values.max() > 255 else values, 0, 255).astype(np.uint8)).convert("RGB")
+        values = np.nan_to_num(np.asarray(image, dtype=np.float64))
+        return Image.fromarray(np.clip(values / 256 if values.max() > 255 else values, 0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode == "LAB":
+        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
+        assert converted is not None
+        return converted
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         with_alpha = image.convert("RGBA")
         white = Image.new("RGBA", with_alpha.size, "white")
@@ -117,10 +129,13 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 @contextmanager
-def _refused(name: str | Path) -> Iterator[None]:
+def _opened(content: bytes, name: str | Path) -> Iterator[Image.Image]:
+    """The image of some bytes, not yet decoded; whatever goes wrong with it in the block is told as the file's fault."""
     try:
-        yield
-    except InvalidDatasetError:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            _check_pixels(content, image)
+            yield image
+    except MemoryError:
         raise
     except UnidentifiedImageError as error:
         formats = ", ".join(FORMATS)

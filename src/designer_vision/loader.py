@@ -48,8 +48,11 @@ def shard(order: Indices, rank: int, world_size: int) -> Indices:
 
 
 def batches(indices: Indices, batch_size: int) -> list[Indices]:
-    """ceil(n / batch_size) batches of nearly equal size, so that none is left with a single image."""
-    return np.array_split(indices, -(-len(indices) // batch_size)) if len(indices) else []
+    """ceil(n / batch_size) batches of nearly equal size; one less where one would have a single image (3, by twos)."""
+    count = -(-len(indices) // batch_size)
+    if batch_size > 1:
+        count = min(count, max(1, len(indices) // 2))
+    return np.array_split(indices, count) if len(indices) else []
 
 
 def remaining(order: Indices, legs: Sequence[tuple[int, int]], batch_size: int) -> Indices:
@@ -79,6 +82,8 @@ class ImageSource(Protocol):
     def __len__(self) -> int: ...
 
     def path(self, index: int) -> Path: ...
+
+    def read(self, index: int) -> bytes: ...
 
 
 @dataclass(frozen=True)
@@ -156,7 +161,7 @@ class ImageDataset(Dataset[Tensor]):
         if self.cache is not None and (kept := self.cache.get(index, epoch)) is not None:
             return kept
         path = self._source.path(index)
-        image = self._prepare(torch.from_numpy(images.decode(images.read(path), path)).permute(2, 0, 1))
+        image = self._prepare(torch.from_numpy(images.decode(self._source.read(index), path)).permute(2, 0, 1))
         if self.cache is not None:
             self.cache.put(index, epoch, image)
         return image

@@ -20,6 +20,7 @@ PLAIN_MEAN, PLAIN_STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 WEIGHTS = "IMAGENET1K_V1"
 """The weights that the classic module fetched; V2 of some networks scores higher but wants another resize."""
 
+SECOND_HEAD = "out_linear_model"
 SECONDS_WITHOUT_AN_ANSWER = 20
 
 
@@ -58,19 +59,25 @@ def replace_head(network: nn.Module, num_classes: int, seed: int) -> None:
         network.classifier = layer
 
 
-def fold_heads(weights: Mapping[str, Tensor], second: str = "out_linear_model") -> dict[str, Tensor]:
+def second_head(num_classes: int) -> dict[str, Tensor]:
+    """The tensors of the second layer that the classic module put behind a pretrained network's head."""
+    layer = nn.Linear(IMAGENET_CLASSES, num_classes)
+    return {f"{SECOND_HEAD}.{name}": tensor for name, tensor in layer.state_dict().items()}
+
+
+def fold_heads(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Make one head of a classic pretrained model's two.
 
     The classic module put a second linear layer behind ImageNet's head, with nothing between them, so their product
     computes the same: W = W2 W1, b = W2 b1 + b2.
     """
-    folded = {name: tensor for name, tensor in weights.items() if not name.startswith(f"{second}.")}
-    if f"{second}.weight" not in weights:
+    folded = {name: tensor for name, tensor in weights.items() if not name.startswith(f"{SECOND_HEAD}.")}
+    if f"{SECOND_HEAD}.weight" not in weights:
         return folded
     first = "fc" if "fc.weight" in weights else "classifier"
-    outer = weights[f"{second}.weight"].double()
+    outer = weights[f"{SECOND_HEAD}.weight"].double()
     folded[f"{first}.weight"] = (outer @ weights[f"{first}.weight"].double()).float()
-    folded[f"{first}.bias"] = (outer @ weights[f"{first}.bias"].double() + weights[f"{second}.bias"]).float()
+    folded[f"{first}.bias"] = (outer @ weights[f"{first}.bias"].double() + weights[f"{SECOND_HEAD}.bias"]).float()
     return folded
 
 

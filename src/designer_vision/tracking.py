@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from designer_vision.console import say
+
 
 def import_mlflow() -> Any:
     """The mlflow module, quiet and without telemetry; importing it takes seconds, so it happens where it is needed."""
@@ -92,9 +94,7 @@ class Tracker:
         if self._sent < self._count:
             kept = f"; the metrics are in {self._kept_in}" if self._kept_in is not None and self._kept_in.exists() else ""
             reason = self._reason or "no answer"
-            print(
-                f"warning: MLflow did not take {self._count - self._sent} of {self._count} messages: {reason}{kept}", flush=True
-            )
+            say(f"warning: MLflow did not take {self._count - self._sent} of {self._count} messages: {reason}{kept}")
 
     def _submit(self, send: Callable[..., None], *arguments: Any) -> None:
         self._count += 1

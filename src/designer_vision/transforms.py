@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
-from designer_vision.errors import InvalidTransformationDirectoryError
+from designer_vision.errors import DesignerError, InvalidTransformationDirectoryError
 
 Operation = list[Any]
 Size = tuple[int, int]
@@ -39,6 +39,8 @@ IMAGE_TO_IMAGE: dict[str, type[nn.Module]] = {
 WITHOUT_EFFECT = frozenset({"ToTensor", "ToPILImage"})
 NOT_AN_IMAGE = frozenset({"Normalize", "RandomErasing", "FiveCrop", "TenCrop"})
 MAX_SIDE = 16_384
+LARGE_PHOTO: Size = (8192, 8192)
+MOST_OPERATIONS = 100
 DEFAULT_OPERATIONS: list[Operation] = [["Resize", 256], ["CenterCrop", 224]]
 """What images of unequal size get when nobody asked for a transformation."""
 
@@ -48,19 +50,27 @@ def is_random(operation: Operation) -> bool:
     return str(operation[0]).startswith("Random") or operation[0] == "ColorJitter"
 
 
-def check(operations: Sequence[Operation], source: object) -> list[Operation]:
+def check(
+    operations: Sequence[Operation], source: object, error: type[DesignerError] = InvalidTransformationDirectoryError
+) -> list[Operation]:
     """The operations, less those without effect on an image.
 
     Raises:
-        InvalidTransformationDirectoryError: a name is not in the closed list, its result is no image, or torchvision
-            refuses its argument. The message names `source`.
+        DesignerError: of the class `error`, naming `source`: a name is not in the closed list, its result is no image or has
+            sides of more than MAX_SIDE pixels, torchvision refuses its argument, or there are more than MOST_OPERATIONS.
     """
-    kept = [operation for operation in operations if operation[0] not in WITHOUT_EFFECT]
+    if len(operations) > MOST_OPERATIONS:
+        raise error(f"{source} has {len(operations)} operations, expected at most {MOST_OPERATIONS}")
+    kept = [operation for operation in operations if str(operation[0]) not in WITHOUT_EFFECT]
+    size = LARGE_PHOTO
     for operation in kept:
         try:
             _module(operation)
-        except (ValueError, TypeError, KeyError) as error:
-            raise InvalidTransformationDirectoryError(f"{source}: {error}") from error
+            size = size_after([operation], size)
+            if not 0 < min(size) <= max(size) <= MAX_SIDE:
+                raise ValueError(f"{operation} makes images of {size[0]} x {size[1]} pixels")
+        except Exception as cause:  # torchvision's operations raise whatever their arguments lead them into
+            raise error(f"{source}: {' '.join(str(cause).split())[:300]}") from cause
     return kept
 
 

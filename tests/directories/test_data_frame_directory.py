@@ -50,7 +50,7 @@ def test_a_table_that_is_no_scored_set_is_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"x": [1]}), tmp_path / "_data.parquet")
     meta = yaml.safe_load((tmp_path / "_meta.yaml").read_text()) | {"extension": {}}
     (tmp_path / "_meta.yaml").write_text(yaml.safe_dump(meta))
-    with pytest.raises(InvalidDatasetError, match="no column Scored Probabilities_<label>, found x"):
+    with pytest.raises(InvalidDatasetError, match="the columns x, expected Scored Probabilities_<label>"):
         read_data_frame_directory(tmp_path)
 
 

@@ -10,7 +10,7 @@ from designer_vision.directories.manifest import (
     MANIFEST,
     UNFINISHED,
     Manifest,
-    contained,
+    Ours,
     publishing,
     read_manifest,
     read_verified,
@@ -23,15 +23,15 @@ from designer_vision.errors import FailedToWriteOutputsError, InvalidDatasetErro
 def write(folder: Path, content: bytes = b"rows") -> None:
     with publishing(folder):
         (folder / "list").write_bytes(content)
-        write_manifest(folder, Manifest("Thing", {"list": "list"}, {"note": [1]}), ["list"])
+        write_manifest(folder, Manifest("Thing", Ours(training={"note": [1]}), image_list="list"), ["list"])
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     write(tmp_path)
     manifest = read_manifest(tmp_path, "Thing", InvalidDatasetError)
-    assert manifest.files == {"list": "list"}
-    assert manifest.ours["note"] == [1]
-    assert read_verified(tmp_path, "list", manifest, InvalidDatasetError) == b"rows"
+    assert manifest.image_list == "list"
+    assert manifest.ours.training == {"note": [1]}
+    assert read_verified(tmp_path, "list", manifest, InvalidDatasetError, 100) == b"rows"
     assert not (tmp_path / UNFINISHED).exists()
 
 
@@ -67,37 +67,24 @@ def test_one_changed_byte_is_noticed(tmp_path: Path) -> None:
     (tmp_path / "list").write_bytes(b"rowz")
     manifest = read_manifest(tmp_path, "Thing", InvalidDatasetError)
     with pytest.raises(InvalidDatasetError, match="hash differs"):
-        read_verified(tmp_path, "list", manifest, InvalidDatasetError)
+        read_verified(tmp_path, "list", manifest, InvalidDatasetError, 100)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("type: ModelDirectory", "wrong way round"),
-        ("- a list", "expected a mapping"),
-        ("", "expected a mapping"),
-        ("a: [", "not readable YAML"),
+        ("- a list", "Expected `object`, got `array`"),
+        ("", "Expected `object`, got `null`"),
+        ("a: [", "line 2, column 1; expected what a component writes"),
         ("type: Thing\nextension: {designer_vision: {version: 99}}", "version 99"),
-        ("type: !!python/object/apply:os.system ['true']", "not readable YAML"),
+        ("type: !!python/object/apply:os.system ['true']", "only plain values are read"),
     ],
 )
 def test_a_manifest_that_is_not_one_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / MANIFEST).write_text(text)
     with pytest.raises(InvalidDatasetError, match=message):
         read_manifest(tmp_path, "Thing", InvalidDatasetError)
-
-
-@pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../x", "", "a\0b"])
-def test_a_name_that_leads_out_of_the_folder_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(InvalidDatasetError, match="leads out"):
-        contained(tmp_path, name, InvalidDatasetError)
-
-
-def test_a_link_that_leads_out_of_the_folder_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "inside").mkdir()
-    (tmp_path / "inside" / "link").symlink_to("/etc/passwd")
-    with pytest.raises(InvalidDatasetError, match="link that leads out"):
-        contained(tmp_path / "inside", "link", InvalidDatasetError)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO])

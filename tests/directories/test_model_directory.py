@@ -113,9 +113,9 @@ def test_a_classic_pretrained_model_keeps_its_indices_and_gets_one_head(tmp_path
         ("resnet18", "densenet121", "expected a network made by ResNet"),
         ("num_classes: 3", "num_classes: 3, progress: true", "progress"),
         ("pretrained: true", "pretrained: 1", "pretrained"),
-        ("model_file: model", "model_file: ../model", "leads out of the folder"),
+        ("model_file: model", "model_file: ../model", "not the name of a file inside the folder"),
         ("model_file: model", "model_file: other", "is missing"),
-        ("flavor:", "flavor: !!python/object/apply:os.system ['touch /tmp/hacked']\nx:", "could not determine a constructor"),
+        ("flavor:", "flavor: !!python/object/apply:os.system ['touch /tmp/hacked']\nx:", "only plain values are read"),
     ],
 )
 def test_a_spec_that_names_something_else_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -147,7 +147,7 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not(tmp_path: Path, mo
     [
         ([1], "holds a list"),
         ({"model.fc.weight": torch.zeros(3, 512)}, "missing"),
-        ({"optimizer": {}}, "expected a state_dict"),
+        ({"optimizer": {}}, "not a state_dict of tensors: 'optimizer' is a dict"),
     ],
 )
 def test_weights_that_do_not_fit_are_refused(tmp_path: Path, state: object, message: str) -> None:
@@ -164,7 +164,7 @@ def test_weights_of_another_shape_or_not_finite_are_refused_by_key(tmp_path: Pat
         read_model_directory(tmp_path / "nan")
     weights["fc.bias"] = torch.zeros(4)
     write_model_directory(tmp_path / "shape", dataclasses.replace(model, weights=weights))
-    with pytest.raises(InvalidModelDirectoryError, match=r"fc\.bias has shape \[4\], expected \[3\]"):
+    with pytest.raises(InvalidModelDirectoryError, match=r"fc\.bias \[4\] \(expected \[3\]\)"):
         read_model_directory(tmp_path / "shape")
 
 

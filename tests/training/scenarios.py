@@ -18,9 +18,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from designer_vision import files
 from designer_vision.cache import PixelCache, shared_cache
 from designer_vision.entry.command_line import leave
-from designer_vision.errors import DesignerError, JobStoppedError
+from designer_vision.errors import DesignerError, InvalidDatasetError, JobStoppedError
 from designer_vision.images import encode_png
 from designer_vision.loader import ImageDataset
 from designer_vision.training.checkpoint import state_of
@@ -49,6 +50,9 @@ class Squares:
 
     def path(self, index: int) -> Path:
         return self.folder / f"{index}.png"
+
+    def read(self, index: int) -> bytes:
+        return files.read(self.folder, f"{index}.png", InvalidDatasetError, 10**6)
 
     def written(self) -> Squares:
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from designer_vision import images, transforms
+from designer_vision.console import say
 from designer_vision.directories.image_directory import ImageDirectoryWriter, read_image_directory
-from designer_vision.directories.image_index import ImageIndex, Operations
-from designer_vision.directories.manifest import hash_of_bytes
+from designer_vision.directories.image_index import ImageIndex
+from designer_vision.directories.manifest import Operations, hash_of_bytes
 from designer_vision.directories.transformation_directory import read_transformation_directory
+from designer_vision.errors import InvalidDatasetError
 from designer_vision.machine import in_order
 
 FOR_TRAINING, FOR_INFERENCE = "For training", "For inference"
@@ -49,9 +51,9 @@ def main(mode: str, input_image_transformation: Path, input_image_directory: Pat
         else:
             for number in range(len(index)):
                 path = index.path(number)
-                writer.add(images.read(path), path.suffix, index.row(number))
-    print(f"done: {now or 'nothing'}; left to the training: {later or 'nothing'}")
-    print(f"{len(index)} images transformed, {len(index) / (time.perf_counter() - start):.1f} images/s")
+                writer.add(index.read(number), path.suffix, index.row(number))
+    say(f"done: {now or 'nothing'}; left to the training: {later or 'nothing'}")
+    say(f"{len(index)} images transformed, {len(index) / (time.perf_counter() - start):.1f} images/s")
 
 
 def plan(chosen: Operations, mode: str, pending: Operations) -> tuple[Operations, Operations]:
@@ -70,9 +72,18 @@ def transformed(index: ImageIndex, operations: Operations) -> Iterator[tuple[byt
     """PNG bytes, height and width of every image after the operations, in order, from all CPUs."""
     apply = transforms.compose(operations)
     torch.set_num_threads(1)
-    yield from in_order(lambda number: _transform(apply, index.path(number)), len(index))
+    yield from in_order(lambda number: _transform(apply, index, number), len(index))
 
 
-def _transform(apply: Callable[[Tensor], Tensor], path: Path) -> tuple[bytes, int, int]:
-    image = apply(torch.from_numpy(images.decode(images.read(path), path)).permute(2, 0, 1))
+def _transform(apply: Callable[[Tensor], Tensor], index: ImageIndex, number: int) -> tuple[bytes, int, int]:
+    path = index.path(number)
+    pixels = torch.from_numpy(images.decode(index.read(number), path)).permute(2, 0, 1)
+    try:
+        image = apply(pixels)
+    except (ValueError, RuntimeError) as error:
+        height, width = pixels.shape[-2:]
+        raise InvalidDatasetError(
+            f"{path}, of {height} x {width} pixels, cannot be transformed: {error}; "
+            "choose sizes that fit it in Init Image Transformation"
+        ) from error
     return images.encode_png(image.permute(1, 2, 0).numpy()), image.shape[1], image.shape[2]

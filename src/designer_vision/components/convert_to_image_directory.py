@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from designer_vision import archives, images
+from designer_vision.console import printable, say
 from designer_vision.directories.image_directory import ImageDirectoryWriter, read_image_directory
 from designer_vision.directories.image_index import ImageIndex, ImageInfo, Row
 from designer_vision.directories.manifest import MANIFEST, hash_of_bytes
@@ -43,29 +44,33 @@ def main(input_dataset: Path, output_image_directory: Path) -> None:
                 else:
                     content, info = seen
                     writer.add(content, Path(index.names[number]).suffix, Row(info, index.row(number).category))
-            (output_image_directory / UNREADABLE).write_text("".join(f"{line}\n" for line in unreadable))
+            lines = "".join(f"{printable(line)}\n" for line in unreadable)
+            (output_image_directory / UNREADABLE).write_text(lines, encoding="utf-8")
             if len(unreadable) == len(index):
                 raise InvalidDatasetError(
                     f"none of the {len(index)} images in {input_dataset} can be read; the first: {unreadable[0]}"
                 )
     if unreadable:
-        print(f"warning: {len(unreadable)} of {len(index)} images cannot be read and are left out, see {UNREADABLE}:")
-        print("\n".join(f"  {line}" for line in unreadable[:5]))
-    print(f"{len(index) - len(unreadable)} images of {len(index.classes)} classes are in {output_image_directory}")
-    print(f"{len(index)} images looked at, {len(index) / (time.perf_counter() - start):.1f} images/s")
+        say(f"warning: {len(unreadable)} of {len(index)} images cannot be read and are left out, see {UNREADABLE}:")
+        for line in unreadable[:5]:
+            say(f"  {line}")
+    say(f"{len(index) - len(unreadable)} images of {len(index.classes)} classes are in {output_image_directory}")
+    say(f"{len(index)} images looked at, {len(index) / (time.perf_counter() - start):.1f} images/s")
 
 
 def find_images(dataset: Path, scratch: Path) -> Path:
     """The folder that holds the images: folders around it are entered, archives in it unpacked into `scratch`."""
     if not dataset.exists():
         raise InvalidDatasetError(f"{dataset} does not exist; expected a folder of images or an archive of one")
+    budget: archives.Budget | None = None
     for depth in range(MAX_ARCHIVES_DEEP):
         packed = [dataset] if dataset.is_file() else _only_archives(dataset := _unwrap(dataset))
         if not packed:
             return dataset
+        budget = budget or archives.Budget(packed)
         dataset = scratch / str(depth)
         for archive in packed:
-            archives.unpack(archive, dataset)
+            archives.unpack(archive, dataset, budget)
     raise InvalidDatasetError(f"{dataset} has archives in archives in archives; unpack it and give the folder of images")
 
 
@@ -101,7 +106,7 @@ def looked_at(index: ImageIndex) -> Iterator[tuple[bytes, ImageInfo] | InvalidDa
 def _look_at(index: ImageIndex, number: int) -> tuple[bytes, ImageInfo] | InvalidDatasetError:
     name = index.names[number]
     try:
-        content = images.read(index.path(number))
+        content = index.read(number)
         height, width, _ = images.decode(content, name).shape
     except InvalidDatasetError as error:
         return error

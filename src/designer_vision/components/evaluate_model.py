@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from designer_vision.console import say
 from designer_vision.directories.data_frame_directory import read_data_frame_directory
 from designer_vision.directories.manifest import publishing, write_json
 from designer_vision.evaluation import Evaluation, draw_confusion_matrix, evaluate
@@ -34,7 +35,7 @@ def main(scored_dataset: Path, scored_dataset_to_compare: Path | None, evaluatio
             tracker.log_metrics({f"{name} to compare": value for name, value in compared.summary.items()})
     for name, value in evaluation.summary.items():
         other = f" (to compare: {compared.summary[name]:.4g})" if compared else ""
-        print(f"{name} {value:.4g}{other}")
+        say(f"{name} {value:.4g}{other}")
 
 
 def _write_picture(evaluation: Evaluation, path: Path, tracker: Tracker) -> None:

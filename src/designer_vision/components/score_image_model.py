@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from designer_vision.console import say
 from designer_vision.directories.data_frame_directory import ScoredSet, write_data_frame_directory
 from designer_vision.directories.image_directory import read_image_directory
 from designer_vision.directories.image_index import NO_LABEL, ImageIndex
@@ -40,7 +41,7 @@ def main(trained_model: Path, dataset: Path, scored_dataset: Path) -> None:
     probabilities = score(model, index, device, precision, workers)
     seconds = time.perf_counter() - start
     write_data_frame_directory(scored_dataset, ScoredSet(model.labels, probabilities, index.ids, categories(index)))
-    print(f"{len(index)} images scored, {len(index) / seconds:.1f} images/s")
+    say(f"{len(index)} images scored, {len(index) / seconds:.1f} images/s")
 
 
 def categories(index: ImageIndex) -> list[str | None] | None:

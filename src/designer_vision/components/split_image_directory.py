@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import train_test_split
 
-from designer_vision import images
+from designer_vision.console import say
 from designer_vision.directories.image_directory import ImageDirectoryWriter, read_image_directory
 from designer_vision.directories.image_index import NO_LABEL, ImageIndex
 from designer_vision.errors import InvalidDatasetError, NotInRangeValueError
@@ -42,8 +42,8 @@ def main(
         for writer, part in zip(writers, parts, strict=True):
             _copy(index, part, writer)
     for part, output in zip(parts, outputs, strict=True):
-        print(f"{len(part)} of {len(index)} images are in {output}")
-    print(f"{len(index)} images divided, {len(index) / (time.perf_counter() - start):.1f} images/s")
+        say(f"{len(part)} of {len(index)} images are in {output}")
+    say(f"{len(index)} images divided, {len(index) / (time.perf_counter() - start):.1f} images/s")
 
 
 def split(index: ImageIndex, fraction: float, random_seed: int) -> tuple[Indices, Indices]:
@@ -65,7 +65,7 @@ def split(index: ImageIndex, fraction: float, random_seed: int) -> tuple[Indices
     if not possible:
         others, part1, alone = everything, first, np.zeros(len(index), dtype=bool)
         if classes > 1:
-            print("warning: too few images for a share of every class in both parts; classes play no role")
+            say("warning: too few images for a share of every class in both parts; classes play no role")
     taken, rest = train_test_split(
         others, train_size=part1, random_state=random_seed % 2**32, stratify=index.labels[others] if possible else None
     )
@@ -80,5 +80,4 @@ def _writer(index: ImageIndex, output: Path) -> ImageDirectoryWriter:
 
 def _copy(index: ImageIndex, part: Indices, writer: ImageDirectoryWriter) -> None:
     for number in part:
-        path = index.path(int(number))
-        writer.add(images.read(path), path.suffix, index.row(int(number)))
+        writer.add(index.read(int(number)), index.path(int(number)).suffix, index.row(int(number)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -16,6 +15,7 @@ from torch import nn
 
 from designer_vision import networks
 from designer_vision.cache import PixelCache, Sizes, shared_cache
+from designer_vision.components.preflight import check_batches, warn
 from designer_vision.components.training_output import (
     CHECKPOINT,
     check_room,
@@ -26,6 +26,7 @@ from designer_vision.components.training_output import (
     read_start,
     versions,
 )
+from designer_vision.console import say
 from designer_vision.directories.image_directory import read_image_directory
 from designer_vision.directories.image_index import ImageIndex
 from designer_vision.directories.manifest import publishing
@@ -36,8 +37,9 @@ from designer_vision.errors import (
     JobStoppedError,
     ModuleOutOfMemoryError,
     TrainingDivergedError,
+    is_out_of_memory,
 )
-from designer_vision.loader import ImageDataset, worker_count, workers_that_fit
+from designer_vision.loader import ImageDataset, batches, worker_count, workers_that_fit
 from designer_vision.machine import available_cpus, available_memory, free_shared_memory, keep_freed_memory, open_files_allowed
 from designer_vision.precision import choose_precision
 from designer_vision.settings import Settings
@@ -53,8 +55,6 @@ from designer_vision.training.trainer import Hardware, Trainer
 
 METRICS = "metrics.jsonl"
 """Of every epoch, a line each, whether MLflow took them or not."""
-OUT_OF_MEMORY = re.compile("MemoryError|allocate memory")
-"""What torch says for want of memory, of a GPU or of the machine."""
 OWN_FILES, FILES_OF_A_WORKER = 48, 16
 SHARE_OF_SHARED_MEMORY = 0.5
 SHARE_OF_MEMORY = 0.25
@@ -82,6 +82,7 @@ def main(
         labels, read_image_directory(training_dataset).labeled(), read_image_directory(validation_dataset).labeled()
     )
     preparation = plan_preparation(training.folder, training.known_sizes(), training.transformation, training.random_operations)
+    check_batches(model.architecture, training, preparation, parameters.batch_size, ranks.world_size)
     network = initial_network(model, training.classes, parameters.torch_seed)
     configuration = describe_configuration(parameters, model, network, training, validation, preparation)
     if source is not None:  # its initial weights were another folder's
@@ -100,6 +101,7 @@ def main(
         checkpoints = Checkpoints(trained_model / CHECKPOINT)
         if ranks.is_main:
             describe(model, training, validation, preparation, parameters, ranks, hardware)
+            warn(training, validation, parameters, ranks.world_size)
             check_room(trained_model, network)
             stack.enter_context(publishing(trained_model, kept=(CHECKPOINT,)))
         payload = ranks.told_by_main(find_checkpoint(checkpoints, untrained_model, template) if ranks.is_main else None)
@@ -190,7 +192,7 @@ def train(trainer: Trainer, keep_best: Callable[[], Path]) -> Result:
     except (MemoryError, RuntimeError) as error:
         if "DataLoader worker" in str(error):  # DataLoader's signal handler raises it wherever the training is
             raise trainer.training_loader.lost(str(error)) from error
-        if not OUT_OF_MEMORY.search(f"{type(error).__name__} {error}"):
+        if not is_out_of_memory(error):
             raise
         raise ModuleOutOfMemoryError(f"{' '.join(str(error).split())[:200]}; choose a smaller batch_size") from error
 
@@ -218,7 +220,7 @@ def choose_hardware(ranks: Ranks, device: torch.device, settings: Settings, batc
         torch.backends.cudnn.benchmark = True  # images have one size, so the fastest convolution is worth a trial
         gpus = torch.cuda.device_count()
         if ranks.is_main and ranks.local_world_size < gpus:
-            print(
+            say(
                 f"warning: {ranks.local_world_size} of the {gpus} GPUs of this node are used; "
                 f"set process_count_per_instance to {gpus}"
             )
@@ -237,7 +239,7 @@ def workers_within_limits(wanted: int, batch_bytes: int, ranks: Ranks) -> int:
         workers = workers_that_fit(wanted, batch_bytes, int(room * SHARE_OF_SHARED_MEMORY) // ranks.local_world_size)
     workers = max(0, min(workers, (files - OWN_FILES) // FILES_OF_A_WORKER))
     if workers < wanted and ranks.is_main:
-        print(
+        say(
             f"warning: {workers} of {wanted} data workers a process fit into {(room or 0) / 1e6:.1f} MB of shared memory "
             f"(more with shm_size in the node's resources) and {files} open files (ulimit -n)"
         )
@@ -269,7 +271,7 @@ def keep_decoded(
     if ranks.is_main:
         for name, images, kept in (("train", training, to_train), ("validate", validation, to_validate)):
             if kept is not None:
-                print(f"kept in memory once decoded: {len(kept)} of {len(images)} images to {name}, {kept.size / 1e6:.0f} MB")
+                say(f"kept in memory once decoded: {len(kept)} of {len(images)} images to {name}, {kept.size / 1e6:.0f} MB")
     return to_train, to_validate
 
 
@@ -328,20 +330,15 @@ def describe(
     origin = "a trained model" if model.is_trained else "ImageNet" if model.pretrained else f"seed {parameters.random_seed}"
     height, width = preparation.size
     precision = str(hardware.precision).removeprefix("torch.")
-    print(f"network: {model.architecture.model_name}, weights from {origin}, {len(training.classes)} classes")
-    print(f"images: {len(training)} to train, {len(validation)} to validate, {height} x {width} pixels")
+    say(f"network: {model.architecture.model_name}, weights from {origin}, {len(training.classes)} classes")
+    say(f"images: {len(training)} to train, {len(validation)} to validate, {height} x {width} pixels")
+    steps = len(batches(np.arange(-(-len(training) // ranks.world_size)), parameters.batch_size))
+    say(f"training: {parameters.epochs} epochs of {steps} steps at most")
     if preparation.operations:
-        print(f"the images have different sizes and no transformation: {preparation.operations} is applied to each")
+        say(f"the images have different sizes and no transformation: {preparation.operations} is applied to each")
     if preparation.random_operations:
-        print(f"drawn anew in every epoch: {preparation.random_operations}")
-    print(
+        say(f"drawn anew in every epoch: {preparation.random_operations}")
+    say(
         f"hardware: {ranks.world_size} process{'es' if ranks.world_size > 1 else ''} on {hardware.device.type}, {precision}, "
         f"{hardware.workers} data workers each"
     )
-    missing = sorted(set(training.classes) - {validation.classes[label] for label in np.unique(validation.labels)})
-    if missing:
-        print(f"warning: no validation image has the classes {', '.join(missing[:5])}")
-    if parameters.warmup_step_number >= parameters.epochs:
-        print("warning: warmup_step_number is not below epochs, so the learning rate only rises")
-    if parameters.learning_rate > 10:
-        print(f"warning: learning_rate is {parameters.learning_rate}, unusually high")

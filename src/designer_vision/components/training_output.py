@@ -17,6 +17,7 @@ from torch import nn
 
 from designer_vision import __version__
 from designer_vision.architectures import Architecture
+from designer_vision.console import say
 from designer_vision.directories.image_index import ImageIndex
 from designer_vision.directories.manifest import MANIFEST, UNFINISHED, is_unfinished
 from designer_vision.directories.model_directory import Model, read_model_directory
@@ -98,7 +99,7 @@ def is_already_trained(folder: Path, configuration: Mapping[str, Any]) -> bool:
             f"the output folder {folder} holds a model of another training: {'; '.join(changed)}; give an empty or new folder"
         )
     shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)  # where the last attempt was killed after its last line
-    print(f"{folder} is finished and of this configuration: nothing to do")
+    say(f"{folder} is finished and of this configuration: nothing to do")
     return True
 
 
@@ -118,12 +119,10 @@ def find_checkpoint(checkpoints: Checkpoints, other: Path, expected: Manifest) -
                 "start the training as it was, or give an empty or new folder"
             )
         for difference in differences(found.made_by, expected.made_by):
-            print(f"warning: not bit by bit what it would have been: {difference}")
+            say(f"warning: not bit by bit what it would have been: {difference}")
         if found.made_by.get("processes") != expected.made_by.get("processes"):
-            print(
-                "the epoch's images that are left are dealt out anew; learning_rate is multiplied by the new number of processes"
-            )
-        print(f"going on after {found.position}, from {place.folder / found.payload}")
+            say("the epoch's images that are left are dealt out anew; learning_rate is multiplied by the new number of processes")
+        say(f"going on after {found.position}, from {place.folder / found.payload}")
         return place.payload(found)
     return None
 

@@ -28,6 +28,8 @@ from designer_vision.directories.manifest import (
 from designer_vision.errors import InvalidDatasetError
 
 TYPE = "DataFrameDirectory"
+MOST_BYTES = 4 * 2**30
+"""Of a table: two million images of 250 classes."""
 DATA, SAMPLES, SCHEMA = "_data.parquet", "_samples.json", "schema/_schema.json"
 PROBABILITIES, SCORED_LABELS, CATEGORY = "Scored Probabilities_", "Scored Labels", "category"
 
@@ -70,8 +72,8 @@ def write_data_frame_directory(folder: Path, scored: ScoredSet) -> None:
         pq.write_table(table, folder / DATA)
         write_json(folder / SCHEMA, _schema(table, scored))
         write_json(folder / SAMPLES, table.slice(0, 3).to_pylist())
-        files = {"format": "Parquet", "data": DATA, "samples": SAMPLES, "schema": SCHEMA}
-        write_manifest(folder, Manifest(TYPE, files), hashed=[DATA, SCHEMA, SAMPLES])
+        manifest = Manifest(TYPE, format="Parquet", data=DATA, samples=SAMPLES, schema=SCHEMA)
+        write_manifest(folder, manifest, hashed=[DATA, SCHEMA, SAMPLES])
 
 
 def _schema(table: pa.Table, scored: ScoredSet) -> dict[str, Any]:
@@ -103,19 +105,49 @@ def read_data_frame_directory(folder: Path) -> ScoredSet:
         InvalidDatasetError: the folder is no finished DataFrameDirectory, or its columns are not those of a scored set.
     """
     manifest = read_manifest(folder, TYPE, InvalidDatasetError)
-    name = manifest.files.get("data", DATA)
+    name = manifest.data or DATA
     path = folder / name
     try:
-        table = pq.read_table(pa.BufferReader(read_verified(folder, name, manifest, InvalidDatasetError)))
-    except (pa.ArrowException, OSError) as error:
-        raise InvalidDatasetError(f"{path} is not a readable Parquet file: {error}") from error
-    labels = tuple(name.removeprefix(PROBABILITIES) for name in table.column_names if name.startswith(PROBABILITIES))
-    if not labels:
-        raise InvalidDatasetError(
-            f"{path} has no column {PROBABILITIES}<label>, found {', '.join(table.column_names[:10])}; "
-            "connect the output of Score Image Model"
-        )
+        file = pq.ParquetFile(pa.BufferReader(read_verified(folder, name, manifest, InvalidDatasetError, MOST_BYTES)))
+        labels = _check_columns(path, file)
+        table = file.read(columns=[name for name in file.schema_arrow.names if name in (CATEGORY, "id") or _is_score(name)])
+        table.validate(full=True)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise InvalidDatasetError(f"{path} is not a readable Parquet file: {' '.join(str(error).split())[:300]}") from error
     probabilities = np.column_stack([table[PROBABILITIES + label].to_numpy() for label in labels]).astype(np.float64)
+    if not np.isfinite(probabilities).all():
+        raise InvalidDatasetError(f"{path} has probabilities that are no numbers; score the images again")
     ids = table["id"].to_numpy() if "id" in table.column_names else np.arange(len(table))
     categories = table[CATEGORY].to_pylist() if CATEGORY in table.column_names else None
     return ScoredSet(labels, probabilities, ids.astype(np.int64), categories)
+
+
+def _is_score(name: str) -> bool:
+    return name.startswith(PROBABILITIES)
+
+
+def _check_columns(path: Path, file: pq.ParquetFile) -> tuple[str, ...]:
+    """The labels of a scored set, once its columns are known to be those of one and to fit into memory."""
+    names, rows = file.schema_arrow.names, file.metadata.num_rows
+    labels = tuple(name.removeprefix(PROBABILITIES) for name in names if _is_score(name))
+    if not labels or not rows:
+        raise InvalidDatasetError(
+            f"{path} has {rows} rows and the columns {', '.join(names[:10])}, expected {PROBABILITIES}<label>; "
+            "connect the output of Score Image Model"
+        )
+    repeated = next((name for place, name in enumerate(names) if name in names[:place]), None)
+    if repeated is not None:
+        raise InvalidDatasetError(f"{path} has the column {repeated!r} twice; score the images again")
+    if rows * len(labels) * 8 > MOST_BYTES:
+        raise InvalidDatasetError(f"{path} says that it has {rows} rows of {len(labels)} classes, more than can be evaluated")
+    for field in file.schema_arrow:
+        name, kind = field.name, field.type
+        if name == CATEGORY:
+            is_right = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+        elif name == "id":
+            is_right = pa.types.is_integer(kind)
+        else:
+            is_right = pa.types.is_floating(kind) or not _is_score(name)
+        if not is_right:
+            raise InvalidDatasetError(f"{path}: the column {name!r} holds {kind}; score the images again")
+    return labels

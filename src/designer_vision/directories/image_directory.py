@@ -13,18 +13,22 @@ original_file_name; a classic reader ignores them.
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
 
-from designer_vision.directories.image_index import ImageIndex, Operations, Row
+from designer_vision import transforms
+from designer_vision.directories.description import MOST_JSON, from_json
+from designer_vision.directories.image_index import ImageIndex, Row
 from designer_vision.directories.image_list import read_image_list
 from designer_vision.directories.manifest import (
     MANIFEST,
     Manifest,
+    Operations,
+    Ours,
     publishing,
     read_manifest,
     read_verified,
@@ -37,6 +41,7 @@ from designer_vision.directories.plain_folder import SUFFIXES, read_plain_folder
 from designer_vision.errors import InvalidDatasetError
 
 TYPE = "ImageDirectory"
+CATEGORY, ANNOTATION = "category", "COCO_classification"
 IMAGE_LIST, SCHEMA, SAMPLES, IMAGE_FOLDER = "images.lst", "_schema.json", "_samples.json", "image"
 
 # Reading
@@ -64,19 +69,57 @@ def read_image_directory(folder: Path, original_names: bool = False) -> ImageInd
 
 def _read_classic(folder: Path, original_names: bool) -> ImageIndex:
     manifest = read_manifest(folder, TYPE, InvalidDatasetError)
-    list_name = manifest.files.get("image_list", IMAGE_LIST)
-    path = verified(folder, list_name, manifest, InvalidDatasetError)
-    return read_image_list(path, folder, _is_labeled(folder, manifest), manifest.ours, original_names)
+    for operations in (manifest.ours.transformation, manifest.ours.random_operations):
+        transforms.check(operations, folder / MANIFEST, InvalidDatasetError)
+    name = manifest.image_list or IMAGE_LIST
+    verified(folder, name, manifest, InvalidDatasetError)
+    classes = _classes_of_schema(folder, manifest)
+    index = read_image_list(folder, name, classes is not None, manifest.ours, original_names)
+    return replace(index, unused_classes=tuple(sorted(set(classes or ()) - set(index.classes))))
 
 
-def _is_labeled(folder: Path, manifest: Manifest) -> bool:
-    name = manifest.files.get("schema", SCHEMA)
-    try:
-        schema = json.loads(read_verified(folder, name, manifest, InvalidDatasetError).decode("utf-8-sig"))
-        columns = schema["columnAttributes"]
-        return any("annotation_type" in (column.get("properties") or {}) for column in columns)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as cause:
-        raise InvalidDatasetError(f"{folder / name} is not a schema with columnAttributes: {cause}") from cause
+class _Category(msgspec.Struct):
+    name: str
+
+
+class _Properties(msgspec.Struct):
+    annotation_type: str | None = None
+    categories: list[_Category] = []
+    image_ref: str | None = None
+
+
+class _Column(msgspec.Struct):
+    name: str
+    type: str | None = None
+    properties: _Properties | None = None
+
+
+class _Schema(msgspec.Struct):
+    columns: list[_Column] = msgspec.field(name="columnAttributes")
+
+
+def _classes_of_schema(folder: Path, manifest: Manifest) -> list[str] | None:
+    """The names of the classes that the schema has; None where it makes the directory unlabelled."""
+    name = manifest.schema or SCHEMA
+    path = folder / name
+    content = read_verified(folder, name, manifest, InvalidDatasetError, MOST_JSON)
+    columns = from_json(content, _Schema, path, InvalidDatasetError).columns
+    for column in columns:
+        properties = column.properties or _Properties()
+        image_ref, annotation = properties.image_ref, properties.annotation_type
+        if image_ref not in (None, "image_info"):
+            raise InvalidDatasetError(f"{path}: images are in the column {image_ref!r}, expected image_info")
+        if annotation is None:
+            continue
+        if annotation != ANNOTATION or column.type not in (None, "String"):
+            raise InvalidDatasetError(
+                f"{path}: the column {column.name!r} has the annotation_type {annotation!r} and type {column.type!r}, expected "
+                f"{ANNOTATION!r} and 'String': only a single label an image can be used"
+            )
+        if column.name != CATEGORY:
+            raise InvalidDatasetError(f"{path}: labels are in the column {column.name!r}, expected {CATEGORY!r}")
+        return [category.name for category in properties.categories]
+    return None
 
 
 def _read_plain(folder: Path) -> ImageIndex:
@@ -105,7 +148,7 @@ class ImageDirectoryWriter:
     ) -> None:
         self.folder = folder
         self.classes = tuple(sorted(classes))
-        self._ours = {"transformation": transformation or [], "random_operations": random_operations or []}
+        self._ours = Ours(transformation=transformation or [], random_operations=random_operations or [])
         self._numbers = {name: number for number, name in enumerate(self.classes)}
         self._count = 0
         self._samples: list[dict[str, Any]] = []
@@ -136,8 +179,8 @@ class ImageDirectoryWriter:
         if error is None:
             write_json(self.folder / SCHEMA, schema(self.classes))
             write_json(self.folder / SAMPLES, self._samples)
-            files = {"image_list": IMAGE_LIST, "samples": SAMPLES, "schema": SCHEMA}
-            write_manifest(self.folder, Manifest(TYPE, files, self._ours), hashed=files.values())
+            manifest = Manifest(TYPE, self._ours, image_list=IMAGE_LIST, samples=SAMPLES, schema=SCHEMA)
+            write_manifest(self.folder, manifest, hashed=[IMAGE_LIST, SAMPLES, SCHEMA])
         self._publishing.__exit__(kind, error, trace)
 
 
@@ -151,7 +194,7 @@ def schema(classes: Sequence[str]) -> dict[str, Any]:
     columns = [column("image", "Bytes", "bytes", True, {"mime_type": "image/png", "image_ref": "image_info"})]
     if classes:
         categories = [{"id": number, "name": name} for number, name in enumerate(classes)]
-        annotation = {"annotation_type": "COCO_classification", "categories": categories}
-        columns.append(column("category", "String", "str", False, annotation))
+        annotation = {"annotation_type": ANNOTATION, "categories": categories}
+        columns.append(column(CATEGORY, "String", "str", False, annotation))
     columns.append(column("id", "Numeric", "int64", False, {}))
     return {"columnAttributes": columns}

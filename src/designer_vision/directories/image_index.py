@@ -12,14 +12,12 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from designer_vision import images
-from designer_vision.directories.manifest import contained
+from designer_vision import files, images
+from designer_vision.directories.manifest import Operations, Ours
 from designer_vision.errors import InvalidDatasetError, NotLabeledDatasetError
 
 PROBES = 64
 NO_LABEL = -1
-
-Operations = list[list[Any]]
 
 
 class ImageInfo(msgspec.Struct, omit_defaults=True):
@@ -86,6 +84,7 @@ class ImageIndex:
         hashes: all content hashes, 16 bytes each, zero where not recorded: uint8 [n, 16].
         random_operations: what Apply Image Transformation left to be drawn anew in every epoch.
         transformation: the deterministic operations that the images have been through.
+        unused_classes: names that the folder's schema has and no image.
     """
 
     folder: Path
@@ -98,13 +97,22 @@ class ImageIndex:
     ids: npt.NDArray[np.int64]
     random_operations: Operations = field(default_factory=list)
     transformation: Operations = field(default_factory=list)
+    unused_classes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def path(self, index: int) -> Path:
-        """The path of an image, checked to stay inside the folder."""
-        return contained(self.folder, self.names[index], InvalidDatasetError)
+        """The path of an image, to name it by; `read` is what reads it."""
+        return self.folder / self.names[index]
+
+    def read(self, index: int) -> bytes:
+        """The bytes of an image.
+
+        Raises:
+            InvalidDatasetError: it is missing, leads out of the folder, is no plain file, or cannot be read.
+        """
+        return files.read(self.folder, self.names[index], InvalidDatasetError, images.MOST_BYTES)
 
     def row(self, index: int) -> Row:
         """The row of an image as it stands, or would stand, in images.lst."""
@@ -137,7 +145,7 @@ class ImageIndex:
         if len(self) and self.sizes.all():
             return [(int(height), int(width)) for height, width in np.unique(self.sizes, axis=0)]
         probed = np.unique(np.linspace(0, len(self) - 1, num=min(PROBES, len(self)), dtype=np.int64))
-        return sorted({images.size(images.read(self.path(int(i))), self.path(int(i))) for i in probed})
+        return sorted({images.size(self.read(int(i)), self.path(int(i))) for i in probed})
 
     def all_sizes(self) -> npt.NDArray[np.int32]:
         """The height and width of each image, [n, 2]; where they were not recorded, the largest of `known_sizes` for all."""
@@ -177,14 +185,14 @@ class ImageIndex:
         return replace(self, classes=classes, labels=labels)
 
 
-def index_rows(folder: Path, rows: Iterable[Row], labeled: bool, recorded: Mapping[str, Any] | None = None) -> ImageIndex:
+def index_rows(folder: Path, rows: Iterable[Row], labeled: bool, recorded: Ours | None = None) -> ImageIndex:
     """The index of some rows.
 
     Args:
         folder: what the rows' file names are relative to.
         rows: one an image.
         labeled: whether categories are labels.
-        recorded: the lists `transformation` and `random_operations`, where the folder has them.
+        recorded: in the folder's manifest, where it has one.
     """
     names: list[str] = []
     original_names: list[str] = []
@@ -211,7 +219,7 @@ def index_rows(folder: Path, rows: Iterable[Row], labeled: bool, recorded: Mappi
         Texts.of(original_names),
         np.frombuffer(bytes(hashes), dtype=np.uint8).reshape(-1, 16),
         np.array(ids, dtype=np.int64),
-        recorded or {},
+        recorded or Ours(),
     )
 
 
@@ -224,7 +232,7 @@ def assemble(
     original_names: Texts,
     hashes: npt.NDArray[np.uint8],
     ids: npt.NDArray[np.int64],
-    recorded: Mapping[str, Any],
+    recorded: Ours,
 ) -> ImageIndex:
     """The index of columns whose labels are numbered as they were `found`; its own classes are sorted by name."""
     classes = tuple(sorted(found))
@@ -239,8 +247,8 @@ def assemble(
         original_names,
         hashes,
         ids,
-        list(recorded.get("random_operations", [])),
-        list(recorded.get("transformation", [])),
+        list(recorded.random_operations),
+        list(recorded.transformation),
     )
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath
+import codecs
+import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
+from designer_vision import files
+from designer_vision.directories.description import from_json
 from designer_vision.directories.image_index import NO_LABEL, ImageIndex, Row, Texts, assemble, hash_bytes, index_rows
+from designer_vision.directories.manifest import Ours
 from designer_vision.errors import InvalidDatasetError
 from designer_vision.machine import give_back_freed_memory
 
@@ -27,40 +31,42 @@ INFO = {
     "original_file_name": pa.string(),
 }
 ROW = pa.schema([("image_info", pa.struct(list(INFO.items()))), ("category", pa.string()), ("id", pa.int64())])
-OUTSIDE = r"^$|^/|(^|/)\.\.(/|$)|\x00"
-"""Names that do not stay inside the folder."""
+OUTSIDE = r"^[./]*$|^/|(^|/)\.\.(/|$)|\\|\x00"
+"""Names that do not stay inside the folder, on Windows or elsewhere."""
+LONGEST_LINE = 2**20
+EXAMPLE = '{"image_info": {"file_name": "image/0_0.jpg"}, "category": "dog", "id": 0}'
+MOST_BRACKETS = 1000
+"""Opening ones in a line, on average over a block: more could be nested deeper than the stack of Arrow's parser is."""
 
 
-def read_image_list(
-    path: Path, folder: Path, labeled: bool, recorded: Mapping[str, Any], original_names: bool = True
-) -> ImageIndex:
+def read_image_list(folder: Path, name: str, labeled: bool, recorded: Ours, original_names: bool = True) -> ImageIndex:
     """The index of an image list.
 
     Args:
-        path: of the list.
-        folder: what the names in it are relative to.
+        folder: what the names in the list are relative to.
+        name: of the list.
         labeled: whether categories are labels.
-        recorded: the operations that the folder's manifest records.
+        recorded: in the folder's manifest.
         original_names: whether the index shall hold them.
 
     Raises:
         InvalidDatasetError: the list cannot be read, or with the line that is no row.
     """
     try:
-        return _read_fast(path, folder, labeled, recorded, original_names)
+        return _read_fast(folder, name, labeled, recorded, original_names)
     except OSError as cause:
-        raise InvalidDatasetError(f"{path} cannot be read: {cause.strerror}") from cause
+        raise InvalidDatasetError(f"{folder / name} cannot be read: {cause.strerror}; copy the folder again") from cause
     except (pa.ArrowException, _NotPlainError, UnicodeDecodeError):
-        return index_rows(folder, _rows(path), labeled, recorded)
+        return index_rows(folder, _rows(folder, name), labeled, recorded)
 
 
 class _NotPlainError(Exception):
     """A row that only the strict reader can judge."""
 
 
-def _read_fast(path: Path, folder: Path, labeled: bool, recorded: Mapping[str, Any], original_names: bool) -> ImageIndex:
+def _read_fast(folder: Path, name: str, labeled: bool, recorded: Ours, original_names: bool) -> ImageIndex:
     """Read in blocks with Arrow's parser, into arrays made once: a million rows never become a million objects."""
-    lines = _count_lines(path)
+    lines = _count_lines(folder, name)
     names, originals = _TextsBuilder(lines), _TextsBuilder(lines)
     labels, sizes = np.empty(lines, np.int32), np.empty((lines, 2), np.int32)
     ids, hashes = np.empty(lines, np.int64), np.empty((lines, 16), np.uint8)
@@ -68,13 +74,18 @@ def _read_fast(path: Path, folder: Path, labeled: bool, recorded: Mapping[str, A
     options = pj.ParseOptions(explicit_schema=ROW, unexpected_field_behavior="ignore")
     pool = pa.system_memory_pool()  # gives back what it frees
     end = 0
-    with path.open("rb") as file, pj.open_json(file, pj.ReadOptions(block_size=BLOCK), options, pool) as batches:
+    with (
+        files.opened(folder, name, InvalidDatasetError) as file,
+        pj.open_json(file, pj.ReadOptions(block_size=BLOCK), options, pool) as batches,
+    ):
         for batch in batches:
             info = dict(zip(INFO, batch.column("image_info").flatten(), strict=True))
-            name = pc.if_else(pc.equal(pc.fill_null(info["base_file_name"], ""), ""), info["file_name"], info["base_file_name"])
-            if name.null_count or pc.any(pc.match_substring_regex(name, OUTSIDE)).as_py():
+            file_names = pc.if_else(
+                pc.equal(pc.fill_null(info["base_file_name"], ""), ""), info["file_name"], info["base_file_name"]
+            )
+            if file_names.null_count or pc.any(pc.match_substring_regex(file_names, OUTSIDE)).as_py():
                 raise _NotPlainError
-            names.add(name)
+            names.add(file_names)
             originals.add(pc.fill_null(info["original_file_name"], "") if original_names else pa.repeat("", len(batch)))
             start, end = end, end + len(batch)
             labels[start:end] = _labels(batch.column("category"), labeled, found)
@@ -83,6 +94,8 @@ def _read_fast(path: Path, folder: Path, labeled: bool, recorded: Mapping[str, A
             given = batch.column("id")
             ids[start:end] = np.where(given.is_null(), np.arange(start, end), _integers(given, 0))
             hashes[start:end] = _hashes(pc.fill_null(info["content_hash"], ""))
+    if (np.diff(ids[:end]) <= 0).any() and len(np.unique(ids[:end])) < end:
+        raise _NotPlainError
     index = assemble(
         folder, found, labels[:end], sizes[:end], names.texts(), originals.texts(), hashes[:end], ids[:end], recorded
     )
@@ -90,10 +103,19 @@ def _read_fast(path: Path, folder: Path, labeled: bool, recorded: Mapping[str, A
     return index
 
 
-def _count_lines(path: Path) -> int:
-    """Line ends, and one line more for a last one without."""
-    with path.open("rb") as file:
-        return 1 + sum(block.count(b"\n") for block in iter(lambda: file.read(BLOCK), b""))
+def _count_lines(folder: Path, name: str) -> int:
+    """Line ends, and one line more for a last one without.
+
+    Raises:
+        _NotPlainError: something is nested too deeply for Arrow's parser, which calls itself.
+    """
+    lines = 1
+    with files.opened(folder, name, InvalidDatasetError) as file:
+        for block in iter(lambda: file.read(BLOCK), b""):
+            lines += (ends := block.count(b"\n"))
+            if max(block.count(b"["), block.count(b"{")) > MOST_BRACKETS * (ends + 2):
+                raise _NotPlainError
+    return lines
 
 
 class _TextsBuilder:
@@ -141,20 +163,35 @@ def _hashes(texts: pa.StringArray) -> npt.NDArray[np.uint8]:
     return np.frombuffer(b"".join(hash_bytes(text) for text in texts.to_pylist()), np.uint8).reshape(-1, 16)
 
 
-def _rows(path: Path) -> Iterator[Row]:
-    decoder = msgspec.json.Decoder(Row)
-    for number, line in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = decoder.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
-            raise InvalidDatasetError(
-                f"{path} line {number}: {cause}; expected an object such as "
-                '{"image_info": {"file_name": "image/0_0.jpg"}, "category": "dog", "id": 0}'
-            ) from cause
-        name = row.image_info.name
-        parts = PurePosixPath(name).parts
-        if not parts or name.startswith("/") or ".." in parts or "\0" in name:
-            raise InvalidDatasetError(f"{path} line {number}: the file name {name!r} is not one inside the folder")
+def _rows(folder: Path, name: str) -> Iterator[Row]:
+    ids: dict[int | str, int] = {}
+    for number, line in _lines(folder, name):
+        place = f"{folder / name} line {number}"
+        row = from_json(line, Row, place, InvalidDatasetError, f"an object such as {EXAMPLE}")
+        file_name = row.image_info.name
+        if re.search(OUTSIDE, file_name) or not _is_text(file_name):
+            raise InvalidDatasetError(f"{place}: {file_name[:200]!r} is not the name of a file inside the folder")
+        if row.id is not None and ids.setdefault(row.id, number) != number:
+            raise InvalidDatasetError(f"{place}: the id {row.id} is also in line {ids[row.id]}; give every image its own")
         yield row
+
+
+def _lines(folder: Path, name: str) -> Iterator[tuple[int, bytes]]:
+    """The lines that are not blank, and their numbers."""
+    with files.opened(folder, name, InvalidDatasetError) as file:
+        number = 0
+        while line := file.readline(LONGEST_LINE + 1):
+            number += 1
+            if len(line) > LONGEST_LINE:
+                raise InvalidDatasetError(
+                    f"{folder / name} line {number} is longer than {LONGEST_LINE:,} bytes, expected an image a line"
+                )
+            if line.removeprefix(codecs.BOM_UTF8).strip():
+                yield number, line
+
+
+def _is_text(name: str) -> bool:
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:  # half a character, which JSON can write and no file name can have
+        return False

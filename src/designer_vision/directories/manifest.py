@@ -9,19 +9,18 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
-import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
-import yaml
+import msgspec
 
+from designer_vision import files
+from designer_vision.directories.description import MOST_YAML, from_yaml, to_json, to_yaml
 from designer_vision.errors import DesignerError, FailedToWriteOutputsError
 
 MANIFEST = "_meta.yaml"
@@ -32,17 +31,49 @@ LOCK_SECONDS = 5
 DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE}
 
 
-@dataclass(frozen=True)
-class Manifest:
-    """One `_meta.yaml`: the format's name, its other entries (mostly files by role), and our additions."""
+Operations = list[Annotated[list[Any], msgspec.Meta(min_length=2, max_length=2)]]
+"""Image operations as `[name, argument]`; which names and arguments make sense, `transforms.check` says."""
+Side = Annotated[int, msgspec.Meta(gt=0, le=16_384)]
+
+
+class Ours(msgspec.Struct, omit_defaults=True, frozen=True):
+    """What we add to a classic manifest.
+
+    Attributes:
+        version: of this record.
+        hashes: of the folder's files, by name.
+        transformation: the deterministic operations that images went through, or that a network's images go through.
+        random_operations: what is drawn anew in every epoch.
+        size: height and width of a network's input.
+        training: parameters and results of a training, for people.
+        configuration: what the training was started with.
+    """
+
+    version: int = FORMAT_VERSION
+    hashes: dict[str, Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]] = {}
+    transformation: Operations = []
+    random_operations: Operations = []
+    size: tuple[Side, Side] | None = None
+    training: dict[str, Any] = {}
+    configuration: dict[str, Any] = {}
+
+
+class Manifest(msgspec.Struct, omit_defaults=True, frozen=True):
+    """One `_meta.yaml`: the format's name, our additions, and the names of the other files; the rest plays no part."""
 
     type: str
-    files: Mapping[str, str]
-    ours: Mapping[str, Any] = field(default_factory=dict)
+    ours: Ours = Ours()
+    image_list: str | None = None
+    model: str | None = None
+    transform_type: str | None = None
+    format: str | None = None
+    data: str | None = None
+    samples: str | None = None
+    schema: str | None = None
 
     def hash_of(self, file_name: str) -> str | None:
         """The recorded hash of a file, or None where the writer (a classic module) recorded none."""
-        return dict(self.ours.get("hashes", {})).get(file_name)
+        return self.ours.hashes.get(file_name)
 
 
 def hash_of_bytes(content: bytes) -> str:
@@ -53,7 +84,12 @@ def hash_of_bytes(content: bytes) -> str:
 def hash_of_file(path: Path) -> str:
     """BLAKE2b-128 of a file's bytes, in 32 hexadecimal digits."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+        return hash_of_open_file(file)
+
+
+def hash_of_open_file(file: BinaryIO) -> str:
+    """BLAKE2b-128 of an opened file's bytes, in 32 hexadecimal digits."""
+    return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()  # type: ignore[arg-type]
 
 
 @contextmanager
@@ -151,10 +187,11 @@ def write_manifest(folder: Path, manifest: Manifest, hashed: Iterable[str]) -> N
     hashes = {name: hash_of_file(folder / name) for name in sorted(hashed)}
     for name in hashes:
         _to_disk(folder / name)
-    ours = {"version": FORMAT_VERSION, **manifest.ours, "hashes": hashes}
-    content = {"type": manifest.type, "extension": {OURS: ours}, **manifest.files}
+    ours = {"version": FORMAT_VERSION, **msgspec.to_builtins(manifest.ours), "hashes": hashes}
+    entries = msgspec.to_builtins(manifest)
+    content = {"type": manifest.type, "extension": {OURS: ours}} | {name: entries[name] for name in entries if name != "ours"}
     scratch = folder / f"{MANIFEST}.tmp"
-    scratch.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    scratch.write_text(to_yaml(content), encoding="utf-8")
     _to_disk(scratch)
     scratch.replace(folder / MANIFEST)  # half a manifest could pass for a whole one
 
@@ -174,25 +211,29 @@ def read_manifest(folder: Path, expected_type: str, error: type[DesignerError]) 
     """
     refuse_unfinished(folder, error)
     path = folder / MANIFEST
-    if not path.is_file():
+    if not path.exists():
         raise error(f"{folder} has no {MANIFEST}; expected a folder of type {expected_type}")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as cause:
-        raise error(f"{path} is not readable YAML: {' '.join(str(cause).split())[:200]}") from cause
-    if not isinstance(content, dict):
-        raise error(f"{path} holds {type(content).__name__}, expected a mapping with a type")
-    found = content.get("type")
+    content = from_yaml(files.read(folder, MANIFEST, error, MOST_YAML), dict[str, Any], path, error)
+    found = content.pop("type", None)
     if found != expected_type:
-        raise error(f"{path} has type {found!r}, expected {expected_type}; are two inputs connected the wrong way round?")
-    extension = content.get("extension") or {}
+        raise error(f"{path} has type {str(found)[:100]!r}, expected {expected_type}; {_swapped(found)}")
+    extension = content.pop("extension", None) or {}
     ours = extension.get(OURS, {}) if isinstance(extension, dict) else {}
-    if not isinstance(ours, dict) or not isinstance(ours.get("hashes", {}), dict):
-        raise error(f"{path}: extension.{OURS} is not a mapping as this package writes it")
-    if ours.get("version", FORMAT_VERSION) != FORMAT_VERSION:
-        raise error(f"{path} has format version {ours['version']}, this package reads version {FORMAT_VERSION}")
-    files = {key: value for key, value in content.items() if isinstance(value, str) and key != "type"}
-    return Manifest(expected_type, files, ours)
+    version = ours.get("version", FORMAT_VERSION) if isinstance(ours, dict) else FORMAT_VERSION
+    if version != FORMAT_VERSION:
+        raise error(f"{path} has format version {str(version)[:100]}, this package reads version {FORMAT_VERSION}; update it")
+    try:
+        return msgspec.convert(content | {"type": expected_type, "ours": ours}, Manifest)
+    except msgspec.ValidationError as cause:
+        raise error(f"{path}: {cause}; expected what a component writes") from cause
+
+
+def _swapped(found: object) -> str:
+    kinds = {"ImageDirectory": "images", "ModelDirectory": "a model", "TransformationDirectory": "a transformation"}
+    kinds["DataFrameDirectory"] = "a scored set"
+    if found in kinds:
+        return f"it looks like {kinds[str(found)]}: are two inputs connected the wrong way round?"
+    return "connect the output of a component"
 
 
 def refuse_unfinished(folder: Path, error: type[DesignerError]) -> None:
@@ -205,43 +246,26 @@ def refuse_unfinished(folder: Path, error: type[DesignerError]) -> None:
 
 def verified(folder: Path, file_name: str, manifest: Manifest, error: type[DesignerError]) -> Path:
     """The path of a file that the manifest names, its hash checked where one is recorded."""
-    path = contained(folder, file_name, error)
-    recorded = manifest.hash_of(file_name)
-    try:
-        found = recorded and hash_of_file(path)
-    except OSError as cause:
-        raise error(f"{path} cannot be read: {cause.strerror}") from cause
+    path = files.contained(folder, file_name, error)
+    with files.opened(folder, file_name, error) as file:
+        recorded = manifest.hash_of(file_name)
+        try:
+            found = recorded and hash_of_open_file(file)
+        except OSError as cause:
+            raise error(f"{path} cannot be read: {cause.strerror}") from cause
     if found != recorded:
         raise error(f"{path} is not what was written: its hash differs from {MANIFEST}; copy the folder again")
     return path
 
 
-def read_verified(folder: Path, file_name: str, manifest: Manifest, error: type[DesignerError]) -> bytes:
-    """The bytes of a small file that the manifest names, their hash checked where one is recorded."""
-    path = verified(folder, file_name, manifest, error)
-    try:
-        return path.read_bytes()
-    except OSError as cause:
-        raise error(f"{path} cannot be read: {cause.strerror}") from cause
-
-
-def contained(folder: Path, name: str, error: type[DesignerError]) -> Path:
-    """The path of `name` inside `folder`; absolute names, `..` and links that lead out of it are refused."""
-    relative = Path(name)
-    if not name or "\0" in name or relative.is_absolute() or ".." in relative.parts:
-        raise error(f"{folder}: the file name {name!r} leads out of the folder")
-    path = folder / relative
-    if not path.resolve().is_relative_to(_resolved(folder)):
-        raise error(f"{path} is a link that leads out of the folder")
-    return path
-
-
-@lru_cache(maxsize=8)
-def _resolved(folder: Path) -> Path:
-    """Once a folder, not once an image: should a link to it be turned elsewhere meanwhile, its files are refused."""
-    return folder.resolve()
+def read_verified(folder: Path, file_name: str, manifest: Manifest, error: type[DesignerError], most: int) -> bytes:
+    """The bytes of a file that the manifest names, at most so many, their hash checked where one is recorded."""
+    content = files.read(folder, file_name, error, most)
+    if manifest.hash_of(file_name) not in (None, hash_of_bytes(content)):
+        raise error(f"{folder / file_name} is not what was written: its hash differs from {MANIFEST}; copy the folder again")
+    return content
 
 
 def write_json(path: Path, content: Any) -> None:
     """Write a small JSON file as UTF-8 text."""
-    path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+    path.write_text(to_json(content), encoding="utf-8")

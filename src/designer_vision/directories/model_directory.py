@@ -14,32 +14,35 @@ from __future__ import annotations
 import csv
 import io
 import shutil
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import torch
-import yaml
 from torch import Tensor, nn
 
-from designer_vision import networks
+from designer_vision import networks, transforms
 from designer_vision.architectures import DENSENETS, RESNETS, Architecture
+from designer_vision.console import say
+from designer_vision.directories.description import MOST_JSON, MOST_YAML, from_yaml, to_yaml
 from designer_vision.directories.image_directory import SAMPLES, SCHEMA, schema
 from designer_vision.directories.manifest import (
+    MANIFEST,
     Manifest,
-    contained,
-    hash_of_file,
+    Ours,
+    hash_of_open_file,
     publishing,
     read_manifest,
     read_verified,
     write_json,
     write_manifest,
 )
+from designer_vision.directories.weights import read_weights
 from designer_vision.errors import InvalidModelDirectoryError
+from designer_vision.files import opened
 from designer_vision.transforms import Operation, Size
 
 TYPE = "ModelDirectory"
@@ -94,8 +97,8 @@ class Model:
 
 
 class _Flavor(msgspec.Struct):
-    name: str
-    serialization_method: str
+    name: Literal["pytorch"]
+    serialization_method: Literal["state_dict"]
 
 
 class _InitParams(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -103,7 +106,7 @@ class _InitParams(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True
     pretrained: bool
     zero_init_residual: bool | None = None
     memory_efficient: bool | None = None
-    num_classes: int | None = None
+    num_classes: Annotated[int, msgspec.Meta(gt=0, le=10**6)] | None = None
 
 
 class _FlavorExtras(msgspec.Struct, rename={"class_name": "class"}):
@@ -113,9 +116,13 @@ class _FlavorExtras(msgspec.Struct, rename={"class_name": "class"}):
     is_cuda: bool = False
 
 
+_Mean = Annotated[float, msgspec.Meta(ge=-1000, le=1000)]
+_Std = Annotated[float, msgspec.Meta(gt=0, le=1000)]
+
+
 class _NormalizerParams(msgspec.Struct):
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[_Mean, _Mean, _Mean]
+    std: tuple[_Std, _Std, _Std]
 
 
 class _PreProcessor(msgspec.Struct, rename={"class_name": "class"}):
@@ -150,22 +157,22 @@ def read_model_directory(folder: Path) -> Model:
             fit together; with file, found and expected.
     """
     manifest = read_manifest(folder, TYPE, InvalidModelDirectoryError)
-    spec_name = manifest.files.get("model", SPEC)
-    spec = _read_spec(folder / spec_name, read_verified(folder, spec_name, manifest, InvalidModelDirectoryError))
-    extras, params = spec.flavor_extras, spec.flavor_extras.init_params
-    known = FAMILIES.get((extras.module, extras.class_name))
-    if known is None or params.model_name not in known:
-        raise InvalidModelDirectoryError(
-            f"{folder / spec_name} names {extras.class_name} {params.model_name!r} of {extras.module}; "
-            f"expected a network made by ResNet ({', '.join(RESNETS)}) or DenseNet ({', '.join(DENSENETS)})"
-        )
-    architecture = Architecture(params.model_name, bool(params.zero_init_residual), bool(params.memory_efficient))
+    name = manifest.model or SPEC
+    path = folder / name
+    content = read_verified(folder, name, manifest, InvalidModelDirectoryError, MOST_YAML)
+    spec = from_yaml(content, _Spec, path, InvalidModelDirectoryError)
+    params = spec.flavor_extras.init_params
+    architecture = _architecture(path, spec.flavor_extras)
+    transforms.check(manifest.ours.transformation, folder / MANIFEST, InvalidModelDirectoryError)
     labels = _read_labels(folder, spec.label_map_file, manifest) if spec.label_map_file else ()
-    weights = networks.fold_heads(_read_weights(folder, spec.model_file, manifest))
-    _check_weights(folder / spec.model_file, architecture, len(labels) or networks.IMAGENET_CLASSES, weights)
-    default = (networks.IMAGENET_MEAN, networks.IMAGENET_STD) if params.pretrained else (networks.PLAIN_MEAN, networks.PLAIN_STD)
-    normalizer = spec.inputs[0].pre_processor.init_params if spec.inputs else _NormalizerParams(*default)
-    size = manifest.ours.get("size")
+    if params.num_classes not in (None, len(labels)):
+        raise InvalidModelDirectoryError(
+            f"{path} has num_classes {params.num_classes}, and label_map_file has {len(labels)} labels; copy the folder again"
+        )
+    classes = len(labels) or networks.IMAGENET_CLASSES
+    weights = _read_weights(folder, spec.model_file, manifest, architecture, classes, params.pretrained and bool(labels))
+    normalizer = _normalizer(path, spec)
+    ours = manifest.ours
     return Model(
         architecture,
         weights,
@@ -173,79 +180,74 @@ def read_model_directory(folder: Path) -> Model:
         labels,
         normalizer.mean,
         normalizer.std,
-        manifest.ours.get("transformation"),
-        (int(size[0]), int(size[1])) if size else None,
-        manifest.ours.get("training", {}),
-        manifest.ours.get("configuration", {}),
+        ours.transformation if ours.size else None,
+        ours.size,
+        ours.training,
+        ours.configuration,
     )
 
 
-def _read_spec(path: Path, content: bytes) -> _Spec:
-    try:
-        loaded = yaml.load(content.decode("utf-8-sig"), Loader=_TextDates)  # noqa: S506 (a SafeLoader)
-        return msgspec.convert(loaded, _Spec)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, msgspec.ValidationError) as error:
-        raise InvalidModelDirectoryError(f"{path}: {' '.join(str(error).split())[:300]}") from error
+def _normalizer(path: Path, spec: _Spec) -> _NormalizerParams:
+    if not spec.inputs:
+        imagenet = spec.flavor_extras.init_params.pretrained
+        return _NormalizerParams(
+            networks.IMAGENET_MEAN if imagenet else networks.PLAIN_MEAN, networks.IMAGENET_STD if imagenet else networks.PLAIN_STD
+        )
+    found = spec.inputs[0].pre_processor
+    if len(spec.inputs) > 1 or (found.module, found.class_name) != NORMALIZER:
+        raise InvalidModelDirectoryError(
+            f"{path} has {len(spec.inputs)} inputs, first {found.class_name[:100]!r}; expected one with {NORMALIZER[1]!r}"
+        )
+    return found.init_params
 
 
-class _TextDates(yaml.SafeLoader):
-    """The safe loader, with dates left as text."""
-
-
-_TextDates.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
+def _architecture(path: Path, extras: _FlavorExtras) -> Architecture:
+    """The network that a spec names, looked up in a closed table."""
+    params = extras.init_params
+    if params.model_name not in FAMILIES.get((extras.module, extras.class_name), ()):
+        raise InvalidModelDirectoryError(
+            f"{path} names {extras.class_name[:100]} {params.model_name[:100]!r} of {extras.module[:200]}; "
+            f"expected a network made by ResNet ({', '.join(RESNETS)}) or DenseNet ({', '.join(DENSENETS)})"
+        )
+    return Architecture(params.model_name, bool(params.zero_init_residual), bool(params.memory_efficient))
 
 
 def _read_labels(folder: Path, name: str, manifest: Manifest) -> tuple[str, ...]:
-    text = read_verified(folder, name, manifest, InvalidModelDirectoryError).decode("utf-8-sig", "replace")
-    rows = list(csv.reader(io.StringIO(text)))[1:]
+    content = read_verified(folder, name, manifest, InvalidModelDirectoryError, MOST_JSON)
     try:
-        numbered = {int(row[0]): row[1] for row in rows if row}
-    except (ValueError, IndexError) as error:
+        rows = [row for row in csv.reader(io.StringIO(content.decode("utf-8-sig"), newline="")) if row][1:]
+        numbered = {_whole_number(number): label for number, label in rows}
+    except (ValueError, csv.Error) as error:
         raise InvalidModelDirectoryError(f'{folder / name}: {error}; expected ",label" and then lines like "0,dog"') from error
     if not numbered or sorted(numbered) != list(range(len(rows))):
         raise InvalidModelDirectoryError(f"{folder / name}: the indices are not 0 to {len(rows) - 1}, each once")
-    return tuple(numbered[index] for index in range(len(numbered)))
+    labels = tuple(numbered[index] for index in range(len(numbered)))
+    if len(set(labels)) < len(labels) or not all(label.strip() for label in labels):
+        raise InvalidModelDirectoryError(f"{folder / name}: a label is there twice or is blank; copy the folder again")
+    return labels
 
 
-def _read_weights(folder: Path, name: str, manifest: Manifest) -> dict[str, Tensor]:
-    path = contained(folder, name, InvalidModelDirectoryError)
-    if not path.is_file():
-        raise InvalidModelDirectoryError(f"{path} is missing; expected the network's weights there")
-    recorded = manifest.hash_of(name)
-    if recorded is not None and recorded != hash_of_file(path):
-        raise InvalidModelDirectoryError(f"{path} is not what was written: its hash differs; copy the folder again")
-    if not zipfile.is_zipfile(path):
-        raise InvalidModelDirectoryError(f"{path} is not a file that torch.save wrote (a zip), or it is cut short")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever its unpickler and zip reader do
-        raise InvalidModelDirectoryError(
-            f"{path} is not a state_dict of plain tensors; save one with torch.save(network.state_dict(), path)"
-        ) from error
-    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
-        raise InvalidModelDirectoryError(f"{path} holds a {type(state).__name__}, expected a state_dict of tensors")
-    return {str(key).removeprefix(PREFIX): tensor for key, tensor in state.items()}
+def _whole_number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 8):
+        raise ValueError(f"{text[:50]!r} is no index")
+    return int(text)
 
 
-def _check_weights(path: Path, architecture: Architecture, classes: int, weights: Mapping[str, Tensor]) -> None:
+def _read_weights(
+    folder: Path, name: str, manifest: Manifest, architecture: Architecture, classes: int, pretrained: bool
+) -> dict[str, Tensor]:
+    path = folder / name
     with torch.device("meta"):
-        expected = networks.build(architecture, classes).state_dict()
-    missing, unexpected = sorted(set(expected) - set(weights)), sorted(set(weights) - set(expected))
-    if missing or unexpected:
-        raise InvalidModelDirectoryError(
-            f"{path} does not fit {architecture.model_name}: missing {missing[:5]}, unexpected {unexpected[:5]}"
-        )
-    for name, tensor in weights.items():
-        if tensor.shape != expected[name].shape:
-            raise InvalidModelDirectoryError(
-                f"{path} does not fit {architecture.model_name} with {classes} classes: {name} has shape "
-                f"{list(tensor.shape)}, expected {list(expected[name].shape)}"
-            )
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise InvalidModelDirectoryError(f"{path}: {name} has values that are not finite; train the model again")
+        expected = networks.build(architecture, networks.IMAGENET_CLASSES if pretrained else classes).state_dict()
+        if pretrained:
+            expected |= networks.second_head(classes)
+    with opened(folder, name, InvalidModelDirectoryError) as file:
+        recorded = manifest.hash_of(name)
+        if recorded is None:
+            say(f"warning: no hash of {path} is recorded, so a damaged byte would not be noticed")
+        elif recorded != hash_of_open_file(file):
+            raise InvalidModelDirectoryError(f"{path} is not what was written: its hash differs; copy the folder again")
+        return networks.fold_heads(read_weights(file, path, expected))
 
 
 # Writing
@@ -279,14 +281,13 @@ def write_model_files(folder: Path, model: Model, dataset: Path | None = None) -
                     shutil.copyfile(dataset / name, folder / name)
         else:
             write_json(folder / SCHEMA, schema(model.labels))
-    ours = {
-        "transformation": model.operations,
-        "size": list(model.size) if model.size else None,
-        "training": dict(model.training),
-        "configuration": dict(model.configuration),
-    }
-    kept = {key: value for key, value in ours.items() if value}
-    write_manifest(folder, Manifest(TYPE, {"model": SPEC}, kept), hashed)
+    ours = Ours(
+        transformation=model.operations or [],
+        size=model.size,
+        training=dict(model.training),
+        configuration=dict(model.configuration),
+    )
+    write_manifest(folder, Manifest(TYPE, ours, model=SPEC), hashed)
 
 
 def _spec_text(model: Model) -> str:
@@ -299,7 +300,8 @@ def _spec_text(model: Model) -> str:
         memory_efficient=None if resnet else model.architecture.memory_efficient,
         num_classes=len(model.labels) or None,
     )
-    normalizer = _PreProcessor(*NORMALIZER, _NormalizerParams(tuple(model.mean), tuple(model.std)))  # type: ignore[arg-type]
+    params_of_input = _NormalizerParams(tuple(model.mean), tuple(model.std))  # type: ignore[arg-type]
+    normalizer = _PreProcessor(*NORMALIZER, params_of_input)
     spec = _Spec(
         _Flavor("pytorch", "state_dict"),
         WEIGHTS,
@@ -309,7 +311,7 @@ def _spec_text(model: Model) -> str:
         LABELS if model.is_trained else "",
         [_Input("image", normalizer)] if model.is_trained else [],
     )
-    return yaml.safe_dump(msgspec.to_builtins(spec), sort_keys=False, allow_unicode=True)
+    return to_yaml(spec)
 
 
 def untrained(architecture: Architecture, pretrained: bool) -> Model:

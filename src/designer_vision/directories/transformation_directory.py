@@ -6,42 +6,42 @@ _transforms.json   [["Resize", 256], ["CenterCrop", 224], ["RandomHorizontalFlip
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
-from designer_vision.directories.manifest import Manifest, publishing, read_manifest, read_verified, write_json, write_manifest
+from designer_vision.directories.description import MOST_JSON, from_json
+from designer_vision.directories.manifest import (
+    Manifest,
+    Operations,
+    publishing,
+    read_manifest,
+    read_verified,
+    write_json,
+    write_manifest,
+)
 from designer_vision.errors import InvalidTransformationDirectoryError
 
 TYPE = "TransformationDirectory"
 TRANSFORMS = "_transforms.json"
+EXAMPLE = '[["Resize", 256], ["RandomHorizontalFlip", {}]]'
 
 
-def read_transformation_directory(folder: Path) -> list[list[Any]]:
+def read_transformation_directory(folder: Path) -> Operations:
     """Read the list of `[name, argument]`; which names and arguments make sense, `transforms.check` says.
 
     Raises:
         InvalidTransformationDirectoryError: the folder is no finished image transformation.
     """
     manifest = read_manifest(folder, TYPE, InvalidTransformationDirectoryError)
-    if manifest.files.get("transform_type") != "Image":
+    if manifest.transform_type != "Image":
         raise InvalidTransformationDirectoryError(
-            f"{folder} has transform_type {manifest.files.get('transform_type')!r}, expected 'Image'; "
-            "make one with Init Image Transformation"
+            f"{folder} has transform_type {manifest.transform_type!r}, expected 'Image'; make one with Init Image Transformation"
         )
-    try:
-        content = json.loads(read_verified(folder, TRANSFORMS, manifest, InvalidTransformationDirectoryError))
-    except (ValueError, RecursionError) as error:
-        raise InvalidTransformationDirectoryError(f"{folder / TRANSFORMS} is not JSON: {error}") from error
-    if not isinstance(content, list) or not all(isinstance(entry, list) and len(entry) == 2 for entry in content):
-        raise InvalidTransformationDirectoryError(
-            f'{folder / TRANSFORMS} is not a list of [name, argument] such as [["Resize", 256]]'
-        )
-    return content
+    content = read_verified(folder, TRANSFORMS, manifest, InvalidTransformationDirectoryError, MOST_JSON)
+    return from_json(content, Operations, folder / TRANSFORMS, InvalidTransformationDirectoryError, f"a list such as {EXAMPLE}")
 
 
-def write_transformation_directory(folder: Path, operations: list[list[Any]]) -> None:
+def write_transformation_directory(folder: Path, operations: Operations) -> None:
     """Write the folder; `operations` as `read_transformation_directory` gives them."""
     with publishing(folder):
         write_json(folder / TRANSFORMS, operations)
-        write_manifest(folder, Manifest(TYPE, {"transform_type": "Image"}), hashed=[TRANSFORMS])
+        write_manifest(folder, Manifest(TYPE, transform_type="Image"), hashed=[TRANSFORMS])

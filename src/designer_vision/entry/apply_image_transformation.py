@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from designer_vision.entry.command_line import Choice, parameter, port, run
+from designer_vision.entry.command_line import Choice, Entry, output, parameter, port, run
 
 
-@click.command()
+@click.command(cls=Entry)
 @parameter("mode", Choice(("For training", "For inference")))
 @port("input_image_transformation")
 @port("input_image_directory")
-@port("output_image_directory")
+@output("output_image_directory")
 def parse(mode: str, input_image_transformation: Path, input_image_directory: Path, output_image_directory: Path) -> None:
     from designer_vision.components.apply_image_transformation import main
 

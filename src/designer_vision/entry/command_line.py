@@ -10,13 +10,22 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Never
 
 import click
 
-from designer_vision.errors import DesignerError, ParameterParsingError
+from designer_vision.console import printable
+from designer_vision.errors import (
+    DesignerError,
+    FailedToWriteOutputsError,
+    FileSystemError,
+    ModuleOutOfMemoryError,
+    ParameterParsingError,
+    UnexpectedError,
+    is_out_of_memory,
+)
 from designer_vision.machine import end_with
 from designer_vision.settings import RUNNER
 
@@ -66,9 +75,87 @@ class Choice(click.ParamType[Any]):
         return str(value)
 
 
+class _Folder(click.ParamType[Path]):
+    """The folder, or file, of a port."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        if not str(value).strip():
+            raise ParameterParsingError(f"{param.name if param else 'value'} is empty, expected a path")
+        return Path(value)
+
+
+class _Input(_Folder):
+    """One that is only read."""
+
+
+class _Output(_Folder):
+    """One that is written."""
+
+
 def port(name: str, required: bool = True) -> Callable[[Any], Any]:
-    """The option of an input or output folder, under the port's own name."""
-    return click.option(f"--{name}", type=click.Path(path_type=Path), required=required)
+    """The option of an input folder, under the port's own name."""
+    return click.option(f"--{name}", type=_Input(), required=required)
+
+
+def output(name: str) -> Callable[[Any], Any]:
+    """The option of an output folder, under the port's own name."""
+    return click.option(f"--{name}", type=_Output(), required=True)
+
+
+class Entry(click.Command):
+    """A component's command: its outputs are apart from its inputs, and an error says which port it is about."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Call the component.
+
+        Raises:
+            DesignerError: with the name of the port whose path it tells of in front.
+        """
+        folders = [(param, ctx.params[str(param.name)]) for param in self.params if isinstance(param.type, _Folder)]
+        ports = {str(param.name): folder for param, folder in folders if folder is not None}
+        try:
+            check_apart(ports, [str(param.name) for param, _ in folders if isinstance(param.type, _Output)])
+            return super().invoke(ctx)
+        except DesignerError as error:
+            if names := ports_of(error.message, ports):
+                error.message = f"{names}: {error.message}"
+            raise
+
+
+def check_apart(ports: Mapping[str, Path], outputs: Sequence[str]) -> None:
+    """Refuse an output that is, or lies in, or holds, another port's folder, by whatever links or mounts.
+
+    Raises:
+        FailedToWriteOutputsError: with the names of both ports.
+    """
+    for place, name in enumerate(outputs):
+        for other, folder in ports.items():
+            if other not in outputs[: place + 1] and (_is_inside(ports[name], folder) or _is_inside(folder, ports[name])):
+                raise FailedToWriteOutputsError(
+                    f"the output {ports[name]} and {other} {folder} are one folder, or one lies in the other; "
+                    "give the output an empty folder elsewhere"
+                )
+
+
+def _is_inside(inner: Path, outer: Path) -> bool:
+    """Whether a path is another one or below it; a mount of the same folder elsewhere counts as the same."""
+    try:
+        inner, outer = inner.resolve(), outer.resolve()
+        if inner.is_relative_to(outer):
+            return True
+        return outer.exists() and any(parent.exists() and parent.samefile(outer) for parent in (inner, *inner.parents))
+    except (OSError, RuntimeError):  # whoever opens it will tell
+        return False
+
+
+def ports_of(message: str, ports: Mapping[str, Path]) -> str:
+    """The names of the ports whose path, the longest if there are several, stands in a message."""
+    told = {name: printable(str(path)) for name, path in ports.items()}
+    found = [name for name, path in told.items() if re.search(rf"(?<![\w./-]){re.escape(path)}(?![\w.-])", message)]
+    longest = max((len(told[name]) for name in found), default=0)
+    return " and ".join(name for name in found if len(told[name]) == longest)
 
 
 def parameter(name: str, type: click.ParamType[Any]) -> Callable[[Any], Any]:
@@ -77,35 +164,41 @@ def parameter(name: str, type: click.ParamType[Any]) -> Callable[[Any], Any]:
 
 
 def run(command: click.Command) -> Never:
-    """Run an entry as a process: a user's error ends in one line on standard error and exit code 1.
+    """Run an entry as a process: whatever goes wrong ends in one line on standard error and an exit code.
 
-    With DESIGNER_VISION_DEBUG=1 the traceback is shown too. What is no user's error keeps its traceback.
+    With DESIGNER_VISION_DEBUG=1 the traceback is shown too.
     """
     if runner := os.environ.get(RUNNER):
         end_with(int(runner))
     elif TORCHRUN in os.environ:
         end_with(os.getppid())
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+        stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
     try:
         command.main(standalone_mode=False)
     except click.Abort:
         print("stopped before the work began", file=sys.stderr)
         leave(130)
     except click.UsageError as error:
-        _end(ParameterParsingError(error.format_message()))
+        _end(ParameterParsingError(error.format_message()), error)
     except DesignerError as error:
-        _end(error)
+        _end(error, error)
+    except OSError as error:
+        _end(FileSystemError(f"{error}; see to that file or disk and start the same command again"), error)
+    except Exception as error:  # noqa: BLE001 (nobody is left to handle it)
+        if is_out_of_memory(error):
+            _end(ModuleOutOfMemoryError(f"{str(error)[:200] or 'no memory is left'}; use a machine with more"), error)
+        _end(UnexpectedError.of(error), error)
     leave(0)
 
 
-def _end(error: DesignerError) -> Never:
+def _end(told: DesignerError, error: Exception) -> Never:
     if os.environ.get(DEBUG) == "1":
         traceback.print_exception(error)
     size = os.environ.get("WORLD_SIZE") or os.environ.get("OMPI_COMM_WORLD_SIZE") or "1"
     rank = os.environ.get("RANK") or os.environ.get("OMPI_COMM_WORLD_RANK")
-    print(f"{'' if size == '1' else f'rank {rank}: '}{error.line()}", file=sys.stderr, flush=True)
-    leave(error.exit_code)
+    print(f"{'' if size == '1' else f'rank {rank}: '}{told.line()}", file=sys.stderr, flush=True)
+    leave(told.exit_code)
 
 
 def leave(exit_code: int) -> Never:

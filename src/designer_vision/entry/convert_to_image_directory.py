@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from designer_vision.entry.command_line import port, run
+from designer_vision.entry.command_line import Entry, output, port, run
 
 
-@click.command()
+@click.command(cls=Entry)
 @port("input_dataset")
-@port("output_image_directory")
+@output("output_image_directory")
 def parse(input_dataset: Path, output_image_directory: Path) -> None:
     from designer_vision.components.convert_to_image_directory import main
 

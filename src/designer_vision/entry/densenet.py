@@ -7,15 +7,15 @@ from pathlib import Path
 import click
 
 from designer_vision.architectures import DENSENETS, Architecture
-from designer_vision.entry.command_line import BOOLEAN, Choice, parameter, port, run
+from designer_vision.entry.command_line import BOOLEAN, Choice, Entry, output, parameter, run
 from designer_vision.entry.resnet import write_untrained
 
 
-@click.command()
+@click.command(cls=Entry)
 @parameter("model_name", Choice(DENSENETS))
 @parameter("pretrained", BOOLEAN)
 @parameter("memory_efficient", BOOLEAN)
-@port("untrained_model")
+@output("untrained_model")
 def parse(model_name: str, pretrained: bool, memory_efficient: bool, untrained_model: Path) -> None:
     write_untrained(Architecture(model_name, memory_efficient=memory_efficient), pretrained, untrained_model)
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from designer_vision.entry.command_line import port, run
+from designer_vision.entry.command_line import Entry, output, port, run
 
 
-@click.command()
+@click.command(cls=Entry)
 @port("scored_dataset")
 @port("scored_dataset_to_compare", required=False)
-@port("evaluation_results")
+@output("evaluation_results")
 def parse(scored_dataset: Path, scored_dataset_to_compare: Path | None, evaluation_results: Path) -> None:
     from designer_vision.components.evaluate_model import main
 

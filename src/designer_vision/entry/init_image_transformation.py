@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
+from designer_vision.console import say
 from designer_vision.directories.transformation_directory import write_transformation_directory
-from designer_vision.entry.command_line import BOOLEAN, INTEGER, parameter, port, run
+from designer_vision.entry.command_line import BOOLEAN, INTEGER, Entry, output, parameter, run
 from designer_vision.errors import GreaterThanError, GreaterThanOrEqualToError
 
 COLOR_JITTER = {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.0}
@@ -68,7 +69,7 @@ class Choices:
         return [[name, argument] for chosen, name, argument in table if chosen]
 
 
-@click.command()
+@click.command(cls=Entry)
 @parameter("resize", BOOLEAN)
 @parameter("size", INTEGER)
 @parameter("center_crop", BOOLEAN)
@@ -89,7 +90,7 @@ class Choices:
 @parameter("random_affine_degrees", INTEGER)
 @parameter("random_grayscale", BOOLEAN)
 @parameter("random_perspective", BOOLEAN)
-@port("output_image_transformation")
+@output("output_image_transformation")
 def parse(output_image_transformation: Path, **choices: Any) -> None:
     main(Choices(**choices), output_image_transformation)
 
@@ -98,7 +99,7 @@ def main(choices: Choices, output_image_transformation: Path) -> None:
     """Write the TransformationDirectory of the chosen operations."""
     operations = choices.operations()
     write_transformation_directory(output_image_transformation, operations)
-    print(f"operations: {operations or 'none'}")
+    say(f"operations: {operations or 'none'}")
 
 
 if __name__ == "__main__":

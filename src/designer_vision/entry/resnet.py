@@ -7,14 +7,15 @@ from pathlib import Path
 import click
 
 from designer_vision.architectures import RESNETS, Architecture
-from designer_vision.entry.command_line import BOOLEAN, Choice, parameter, port, run
+from designer_vision.console import say
+from designer_vision.entry.command_line import BOOLEAN, Choice, Entry, output, parameter, run
 
 
-@click.command()
+@click.command(cls=Entry)
 @parameter("model_name", Choice(RESNETS))
 @parameter("pretrained", BOOLEAN)
 @parameter("zero_init_residual", BOOLEAN)
-@port("untrained_model")
+@output("untrained_model")
 def parse(model_name: str, pretrained: bool, zero_init_residual: bool, untrained_model: Path) -> None:
     write_untrained(Architecture(model_name, zero_init_residual=zero_init_residual), pretrained, untrained_model)
 
@@ -29,7 +30,7 @@ def write_untrained(architecture: Architecture, pretrained: bool, untrained_mode
 
     write_model_directory(untrained_model, untrained(architecture, pretrained))
     weights = "weights from ImageNet" if pretrained else "random weights"
-    print(f"{architecture.model_name} with {weights} is in {untrained_model}")
+    say(f"{architecture.model_name} with {weights} is in {untrained_model}")
 
 
 if __name__ == "__main__":

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from designer_vision.entry.command_line import port, run
+from designer_vision.entry.command_line import Entry, output, port, run
 
 
-@click.command()
+@click.command(cls=Entry)
 @port("trained_model")
 @port("dataset")
-@port("scored_dataset")
+@output("scored_dataset")
 def parse(trained_model: Path, dataset: Path, scored_dataset: Path) -> None:
     from designer_vision.components.score_image_model import main
 

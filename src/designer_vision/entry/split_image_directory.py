@@ -6,15 +6,15 @@ from pathlib import Path
 
 import click
 
-from designer_vision.entry.command_line import INTEGER, NUMBER, parameter, port, run
+from designer_vision.entry.command_line import INTEGER, NUMBER, Entry, output, parameter, port, run
 
 
-@click.command()
+@click.command(cls=Entry)
 @port("input_image_directory")
 @parameter("fraction", NUMBER)
 @parameter("random_seed", INTEGER)
-@port("output_image_directory1")
-@port("output_image_directory2")
+@output("output_image_directory1")
+@output("output_image_directory2")
 def parse(
     input_image_directory: Path,
     fraction: float,

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from designer_vision.entry.command_line import INTEGER, NUMBER, parameter, port, run
+from designer_vision.entry.command_line import INTEGER, NUMBER, Entry, output, parameter, port, run
 from designer_vision.training.parameters import Parameters
 
 
-@click.command()
+@click.command(cls=Entry)
 @port("untrained_model")
 @port("training_dataset")
 @port("validation_dataset")
@@ -21,7 +21,7 @@ from designer_vision.training.parameters import Parameters
 @parameter("random_seed", INTEGER)
 @parameter("patience", INTEGER)
 @parameter("print_frequency", INTEGER)
-@port("trained_model")
+@output("trained_model")
 def parse(untrained_model: Path, training_dataset: Path, validation_dataset: Path, trained_model: Path, **seven: float) -> None:
     parameters = Parameters(**seven)  # type: ignore[arg-type]  # refused before torch is imported, which takes seconds
     from designer_vision.components.train_pytorch_model import main

@@ -25,6 +25,7 @@ from typing import IO, Any, BinaryIO, cast
 
 import torch
 
+from designer_vision.console import say
 from designer_vision.errors import CheckpointError, FailedToWriteOutputsError
 
 VERSION = 1
@@ -103,7 +104,7 @@ class Checkpoints:
                 )
             if _hash_of(self.folder / manifest.payload) == manifest.hash:
                 if damaged:
-                    print(f"warning: the checkpoint {damaged[0]} is damaged; the one before, after {manifest.position}, is used")
+                    say(f"warning: the checkpoint {damaged[0]} is damaged; the one before, after {manifest.position}, is used")
                 return manifest
             damaged.append(self.folder / manifest.payload)
         if damaged:
@@ -118,7 +119,7 @@ class Checkpoints:
         for path in self.folder.glob("*.json"):
             manifest = _read_manifest(path)
             if manifest is None:
-                print(f"warning: the checkpoint manifest {path} is incomplete and left aside")
+                say(f"warning: the checkpoint manifest {path} is incomplete and left aside")
             else:
                 found.append(manifest)
         return sorted(found, key=lambda manifest: (manifest.position, manifest.payload), reverse=True)
@@ -258,10 +259,9 @@ class Saver:
         try:
             self._checkpoints.save(state, manifest)
         except OSError as error:
-            print(
+            say(
                 f"warning: no checkpoint could be saved in {self._checkpoints.folder} ({error.strerror or error}); the training "
-                "goes on and tries again later",
-                flush=True,
+                "goes on and tries again later"
             )
         except Exception as error:  # noqa: BLE001 (raised where the thread is waited for)
             self._error = error

@@ -10,6 +10,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import Progress as Bars
 
+from designer_vision.console import say
 from designer_vision.training.parameters import Parameters
 from designer_vision.training.ranks import Ranks
 from designer_vision.training.records import Epoch, Iteration, Result
@@ -37,35 +38,32 @@ class Progress:
 
     def iteration(self, at: Iteration) -> None:
         """One line every print_frequency iterations."""
-        print(
+        say(
             f"epoch {at.epoch}/{self._epochs} iteration {at.iteration}/{at.iterations} | "
             f"{at.images_per_second:.1f} images/s | loss {at.loss:.4f} | error {at.error:.4f} | "
-            f"learning rate {at.learning_rate:.3g} | {_clock(at.seconds_left)} left",
-            flush=True,
+            f"learning rate {at.learning_rate:.3g} | {_clock(at.seconds_left)} left"
         )
 
     def epoch(self, epoch: Epoch) -> None:
         """One line an epoch."""
-        print(
+        say(
             f"epoch {epoch.number}/{self._epochs} | {epoch.images_per_second:.1f} images/s | "
             f"train loss {epoch.training.loss:.4f} | valid loss {epoch.validation.loss:.4f} | "
-            f"top-1 {epoch.validation.top1:.4f} | top-5 {epoch.validation.top5:.4f}",
-            flush=True,
+            f"top-1 {epoch.validation.top1:.4f} | top-5 {epoch.validation.top5:.4f}"
         )
 
     def slow_rank(self, rank: int, seconds: float, usual: float) -> None:
         """One line for a rank that all others wait for."""
-        print(
+        say(
             f"warning: rank {rank} is slow: it took {seconds:.1f} s of this epoch to read its images and compute on them, others "
-            f"{usual:.1f} s; all wait for it",
-            flush=True,
+            f"{usual:.1f} s; all wait for it"
         )
 
     def result(self, result: Result, parameters: Parameters, folder: Path) -> None:
         """The last lines."""
         if len(result.history) < parameters.epochs:
-            print(f"stopped after epoch {len(result.history)}: no lower validation loss in {parameters.patience} epochs")
-        print(f"kept epoch {result.best.number} with top-1 {result.best.validation.top1:.4f} in {folder}")
+            say(f"stopped after epoch {len(result.history)}: no lower validation loss in {parameters.patience} epochs")
+        say(f"kept epoch {result.best.number} with top-1 {result.best.validation.top1:.4f} in {folder}")
 
 
 def _clock(seconds: float) -> str:

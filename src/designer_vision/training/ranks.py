@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import socket
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +19,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
+from designer_vision.console import say
 from designer_vision.errors import DesignerError, LostRankError, ProcessSetupError
 from designer_vision.training.meeting import CONNECTION_LOST, Arrival, tell_failure, verdict, who_is_lost
 
@@ -137,14 +140,14 @@ class Ranks:
             ProcessSetupError: the others did not come in time, or one was started differently; on every rank that came.
         """
         try:
-            store = TCPStore(self.main_address, self.main_port, None, self.is_main, timeout, wait_for_workers=False)
+            store = self._store(timeout)
             own = Arrival(self.rank, self.world_size, self.node, dict(facts))
             store.set(f"arrival {store.add('came', 1)}", json.dumps(asdict(own)))
             if self.is_main:
                 store.set("verdict", json.dumps(verdict(store, self.world_size, timeout)))
             store.set_timeout(timeout + timedelta(seconds=5))
             error, nodes = json.loads(store.get("verdict"))
-        except (RuntimeError, ValueError) as cause:
+        except (RuntimeError, ValueError, OSError) as cause:
             raise ProcessSetupError(
                 f"rank {self.rank} could not meet the {self.world_size} processes at "
                 f"{self.main_address}:{self.main_port}: {str(cause).splitlines()[0]}"
@@ -154,6 +157,26 @@ class Ranks:
             raise ProcessSetupError(error or f"rank {self.rank} came to a job of {len(nodes)} processes, which has begun already")
         first = self.node not in nodes[: self.rank]
         return store, replace(self, local_world_size=nodes.count(self.node), is_first_of_node=first)
+
+    def _store(self, timeout: timedelta) -> TCPStore:
+        """Rank 0's store; where all processes are on one node, nobody outside it can reach theirs."""
+        listening = None
+        if self.is_on_loopback:
+            for library in ("GLOO", "NCCL"):
+                os.environ.setdefault(f"{library}_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
+            if self.is_main:
+                listening = socket.create_server((self.main_address, self.main_port)).detach()
+        return TCPStore(
+            self.main_address, self.main_port, None, self.is_main, timeout, wait_for_workers=False, master_listen_fd=listening
+        )
+
+    @property
+    def is_on_loopback(self) -> bool:
+        """Whether rank 0 listens where only its own node can reach it."""
+        try:
+            return ipaddress.ip_address(socket.gethostbyname(self.main_address)).is_loopback
+        except OSError:  # a name that nobody knows: TCPStore says so
+            return False
 
     def _wait_until_all_heard(self, store: TCPStore) -> None:
         """The store ends with the main process, so that it leaves last."""
@@ -218,7 +241,7 @@ def _integer(variables: Mapping[str, str], name: str, default: int | None = None
 def _warn_of_contradictions(variables: Mapping[str, str]) -> None:
     for name, other in (("RANK", "OMPI_COMM_WORLD_RANK"), ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE")):
         if other in variables and variables[other] != variables.get(name):
-            print(f"warning: {name} is {variables.get(name)} and {other} is {variables[other]}; {name} counts")
+            say(f"warning: {name} is {variables.get(name)} and {other} is {variables[other]}; {name} counts")
 
 
 def _main(variables: Mapping[str, str]) -> tuple[str, int]:
@@ -227,4 +250,12 @@ def _main(variables: Mapping[str, str]) -> tuple[str, int]:
     port = _integer(variables, "MASTER_PORT", DEFAULT_PORT)
     if not 0 < port < 65536:
         raise ProcessSetupError(f"MASTER_PORT is {port}, expected 1 to 65535")
-    return variables.get("MASTER_ADDR", host), port
+    return "127.0.0.1" if _is_on_one_node(variables) else variables.get("MASTER_ADDR", host), port
+
+
+def _is_on_one_node(variables: Mapping[str, str]) -> bool:
+    """Whether Azure, torchrun or MPI says that all processes are on one node."""
+    local, world = (variables.get(name) for name in ("LOCAL_WORLD_SIZE", "WORLD_SIZE"))
+    if local is None:
+        local, world = (variables.get(f"OMPI_COMM_WORLD_{name}") for name in ("LOCAL_SIZE", "SIZE"))
+    return variables.get("AZUREML_NODE_COUNT") == "1" or (local is not None and local == world)

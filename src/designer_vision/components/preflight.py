@@ -1,0 +1,88 @@
+"""What can go wrong, or is worth a warning, before Train PyTorch Model begins: known in seconds, without touching an image."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from designer_vision import networks
+from designer_vision.architectures import Architecture
+from designer_vision.console import say
+from designer_vision.directories.image_index import ImageIndex
+from designer_vision.errors import InvalidDatasetError
+from designer_vision.loader import batches
+from designer_vision.training.parameters import Parameters
+from designer_vision.training.preparation import Preparation
+
+UNUSUAL_LEARNING_RATE = 10
+
+
+def check_batches(
+    architecture: Architecture, training: ImageIndex, preparation: Preparation, batch_size: int, world_size: int
+) -> None:
+    """Have the network see a batch like the smallest one to come, on the meta device: no memory, no computation.
+
+    Raises:
+        InvalidDatasetError: there are fewer images than processes, or the network cannot take images of that size, or a batch of
+            one (batch norm needs more than one value a channel).
+    """
+    if len(training) < world_size:
+        raise InvalidDatasetError(
+            f"{training.folder} has {len(training)} images for {world_size} processes; give more images or start fewer processes"
+        )
+    smallest = min(len(batch) for batch in batches(np.arange(-(-len(training) // world_size)), batch_size))
+    height, width = preparation.size
+    with torch.device("meta"):
+        network = networks.build(architecture, len(training.classes))
+        try:
+            network(torch.empty(smallest, 3, height, width))
+        except (RuntimeError, ValueError) as error:
+            raise InvalidDatasetError(
+                f"{architecture.model_name} cannot be trained with batches of {smallest} images of {height} x {width} pixels, as "
+                f"{training.folder} has them: {' '.join(str(error).split())[:200]}; use larger images or a larger batch_size"
+            ) from error
+
+
+def warn(training: ImageIndex, validation: ImageIndex, parameters: Parameters, world_size: int) -> None:
+    """Say what is allowed and may not be meant."""
+    for index in (training, validation):
+        if index.unused_classes:
+            say(f"warning: {index.folder} has no image of the classes {_some(index.unused_classes)}")
+    missing = sorted(set(training.classes) - {validation.classes[label] for label in np.unique(validation.labels)})
+    if missing:
+        say(f"warning: no validation image has the classes {_some(missing)}")
+    same = number_of_same_images(training, validation)
+    if same:
+        say(
+            f"warning: {same} of {len(validation)} validation images are also in {training.folder}, byte by byte; "
+            "what they tell of the network is too good"
+        )
+    if validation.random_operations:
+        say(
+            f"warning: {validation.folder} was made for training; its random operations are left out: "
+            f"{validation.random_operations}"
+        )
+    if parameters.batch_size == 1:
+        say("warning: batch_size is 1, with which batch norm learns little; take 2 or more")
+    share = -(-len(training) // world_size)
+    if parameters.batch_size > share:
+        say(f"batch_size is {parameters.batch_size}, and a process has {share} images: each step takes all of them")
+    if parameters.warmup_step_number >= parameters.epochs:
+        say("warning: warmup_step_number is not below epochs, so the learning rate only rises")
+    if parameters.learning_rate > UNUSUAL_LEARNING_RATE:
+        say(f"warning: learning_rate is {parameters.learning_rate}, unusually high")
+
+
+def number_of_same_images(one: ImageIndex, other: ImageIndex) -> int:
+    """How many images of `other` have the content of one of `one`, by the recorded hashes."""
+
+    def hashes(index: ImageIndex) -> npt.NDArray[np.bytes_]:
+        recorded = index.hashes[index.hashes.any(axis=1)]
+        return np.ascontiguousarray(recorded).view("S16").ravel()
+
+    return int(np.isin(hashes(other), hashes(one)).sum())
+
+
+def _some(names: tuple[str, ...] | list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,0 +1,95 @@
+"""Files of a folder that may come from a stranger: regular ones, inside that folder, no longer than expected."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+from functools import lru_cache
+from pathlib import Path
+from typing import BinaryIO
+
+from designer_vision.errors import DesignerError
+
+PASSING = {errno.EIO, errno.EAGAIN, errno.EINTR, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.ECONNRESET, errno.EBUSY}
+PAUSES = (0.1, 0.5, 2.0)
+"""Seconds before each further try."""
+OPENING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+"""A pipe that nobody writes to must not stop us before we see that it is one."""
+KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFLNK: "a link"}
+
+
+def contained(folder: Path, name: str, error: type[DesignerError]) -> Path:
+    """The path of `name` inside `folder`; absolute names, `..` and links that lead out of it are refused."""
+    _resolved_inside(folder, name, error)
+    return folder / name
+
+
+def opened(folder: Path, name: str, error: type[DesignerError]) -> BinaryIO:
+    """A regular file inside the folder, to be read; what may be a passing fault of a disk or a mount is tried again.
+
+    Raises:
+        DesignerError: of the class `error`: the name leads out of the folder, or is no regular file that can be read.
+    """
+    for pause in (*PAUSES, None):
+        try:
+            descriptor = os.open(_resolved_inside(folder, name, error), OPENING)
+            break
+        except OSError as cause:
+            if pause is None or cause.errno not in PASSING:
+                raise _unreadable(folder / name, cause, error) from cause
+            time.sleep(pause)
+    kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
+    if kind != stat.S_IFREG:
+        os.close(descriptor)
+        raise error(f"{folder / name} is {KINDS.get(kind, 'a device')}, expected a plain file")
+    return os.fdopen(descriptor, "rb")
+
+
+def read(folder: Path, name: str, error: type[DesignerError], most: int) -> bytes:
+    """The bytes of a regular file inside the folder.
+
+    Args:
+        folder: that the name is relative to.
+        name: of the file.
+        error: raised where the file cannot be read, leads out of the folder, or is longer than expected.
+        most: bytes that are read.
+    """
+    for pause in (*PAUSES, None):
+        with opened(folder, name, error) as file:
+            try:
+                content = file.read(most + 1)
+                break
+            except OSError as cause:
+                if pause is None or cause.errno not in PASSING:
+                    raise _unreadable(folder / name, cause, error) from cause
+        time.sleep(pause)
+    if len(content) > most:
+        raise error(f"{folder / name} has more than {most:,} bytes, which is not what it should hold; see where it comes from")
+    return content
+
+
+def _unreadable(path: Path, cause: OSError, error: type[DesignerError]) -> DesignerError:
+    if cause.errno in (errno.ENOENT, errno.ENOTDIR):
+        return error(f"{path} is missing; copy the folder again")
+    return error(f"{path} cannot be read: {cause.strerror}; copy the folder again")
+
+
+def _resolved_inside(folder: Path, name: str, error: type[DesignerError]) -> Path:
+    relative = Path(name)
+    if not relative.parts or "\0" in name or relative.is_absolute() or ".." in relative.parts:
+        raise error(f"{folder}: {name[:200]!r} is not the name of a file inside the folder")
+    try:
+        path = (folder / relative).resolve()
+    except (OSError, RuntimeError, UnicodeEncodeError) as cause:  # too long, links in a circle, no name at all
+        raise error(f"{folder}: {name[:200]!r} cannot be a file: {cause}") from cause
+    if not path.is_relative_to(_resolved(folder)):
+        raise error(f"{folder / relative} is a link that leads out of the folder")
+    return path
+
+
+@lru_cache(maxsize=8)
+def _resolved(folder: Path) -> Path:
+    """Once a folder, not once an image: should a link to it be turned elsewhere meanwhile, its files are refused."""
+    return folder.resolve()
