@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 from designer_vision.architectures import Architecture
@@ -18,6 +19,8 @@ from designer_vision.directories.manifest import hash_of_bytes
 from designer_vision.images import encode_png
 
 pytest_plugins = ["faults.jobs"]
+settings.register_profile("ours", deadline=None)  # machines are shared: how long a test takes says nothing
+settings.load_profile("ours")
 ROOT = Path(__file__).parent.parent
 COLORS = {"blue": (30, 30, 220), "green": (30, 220, 30), "red": (220, 30, 30)}
 

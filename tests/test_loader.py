@@ -38,11 +38,12 @@ def test_an_epoch_uses_every_image_once_but_for_padding_below_the_world_size(
 
 
 @given(counts, st.integers(1, 40))
-def test_batches_are_of_nearly_equal_size_and_no_larger_than_asked(images: int, batch_size: int) -> None:
+def test_case_138_batches_are_of_nearly_equal_size_and_none_has_a_single_image(images: int, batch_size: int) -> None:
     parts = batches(np.arange(images), batch_size)
     sizes = [len(part) for part in parts]
-    assert len(parts) == -(-images // batch_size)
-    assert max(sizes) <= batch_size
+    assert min(sizes) > 1 or min(images, batch_size) == 1
+    assert len(parts) == -(-images // batch_size) - (batch_size == 2 and images % 2 == 1 and images > 1)
+    assert max(sizes) <= batch_size + (batch_size == 2)
     assert max(sizes) - min(sizes) <= 1
     assert (np.concatenate(parts) == np.arange(images)).all()
 

@@ -82,6 +82,8 @@ def size(content: bytes, name: str | Path) -> tuple[int, int]:
 
 
 def _orientation(image: Image.Image) -> int:
+    if image.format == "TIFF":  # Pillow turns these by itself
+        return 1
     try:
         return int(image.getexif().get(ORIENTATION, 1))
     except Exception:  # noqa: BLE001 (Pillow's parser raises anything at broken EXIF, which the pixels do not depend on)

@@ -41,6 +41,7 @@ NOT_AN_IMAGE = frozenset({"Normalize", "RandomErasing", "FiveCrop", "TenCrop"})
 MAX_SIDE = 16_384
 LARGE_PHOTO: Size = (8192, 8192)
 MOST_OPERATIONS = 100
+MAY_BE_TRUE = {"antialias", "expand", "pad_if_needed"}
 DEFAULT_OPERATIONS: list[Operation] = [["Resize", 256], ["CenterCrop", 224]]
 """What images of unequal size get when nobody asked for a transformation."""
 
@@ -117,6 +118,9 @@ def _arguments(name: str, argument: Any) -> dict[str, Any]:
         if len(values) > len(parameters):
             raise ValueError(f"{name} takes at most {len(parameters)} values, found {len(values)}")
         given = dict(zip(parameters, values, strict=False))
+    truths = [parameter for parameter, value in given.items() if isinstance(value, bool) and parameter not in MAY_BE_TRUE]
+    if truths:
+        raise ValueError(f"{name} has {truths[0]} {given[truths[0]]}, expected a number")
     unknown = sorted(set(given) - set(parameters))
     if unknown:
         raise ValueError(f"{name} has no parameter {unknown[0]!r}; expected some of {', '.join(parameters)}")

@@ -80,10 +80,10 @@ def _transform(apply: Callable[[Tensor], Tensor], index: ImageIndex, number: int
     pixels = torch.from_numpy(images.decode(index.read(number), path)).permute(2, 0, 1)
     try:
         image = apply(pixels)
+        return images.encode_png(image.permute(1, 2, 0).numpy()), image.shape[1], image.shape[2]
     except (ValueError, RuntimeError) as error:
         height, width = pixels.shape[-2:]
         raise InvalidDatasetError(
             f"{path}, of {height} x {width} pixels, cannot be transformed: {error}; "
             "choose sizes that fit it in Init Image Transformation"
         ) from error
-    return images.encode_png(image.permute(1, 2, 0).numpy()), image.shape[1], image.shape[2]

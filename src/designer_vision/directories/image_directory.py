@@ -61,7 +61,10 @@ def read_image_directory(folder: Path, original_names: bool = False) -> ImageInd
         InvalidDatasetError: the folder is unfinished or broken or has no images; with file and line.
     """
     refuse_unfinished(folder, InvalidDatasetError)
-    index = _read_classic(folder, original_names) if (folder / MANIFEST).exists() else _read_plain(folder)
+    try:
+        index = _read_classic(folder, original_names) if (folder / MANIFEST).exists() else _read_plain(folder)
+    except OSError as cause:
+        raise InvalidDatasetError(f"{folder} cannot be read: {cause}; see to it that this user may read all of it") from cause
     if not len(index):
         raise InvalidDatasetError(f"{folder} has no images; expected files ending in {', '.join(sorted(SUFFIXES))}")
     return index

@@ -79,6 +79,7 @@ def _read_fast(folder: Path, name: str, labeled: bool, recorded: Ours, original_
         pj.open_json(file, pj.ReadOptions(block_size=BLOCK), options, pool) as batches,
     ):
         for batch in batches:
+            batch.validate(full=True)  # Arrow reads what is not UTF-8 as if it were
             info = dict(zip(INFO, batch.column("image_info").flatten(), strict=True))
             file_names = pc.if_else(
                 pc.equal(pc.fill_null(info["base_file_name"], ""), ""), info["file_name"], info["base_file_name"]
@@ -107,13 +108,13 @@ def _count_lines(folder: Path, name: str) -> int:
     """Line ends, and one line more for a last one without.
 
     Raises:
-        _NotPlainError: something is nested too deeply for Arrow's parser, which calls itself.
+        _NotPlainError: something is nested too deeply for Arrow's parser, which calls itself, or may be no number.
     """
     lines = 1
     with files.opened(folder, name, InvalidDatasetError) as file:
         for block in iter(lambda: file.read(BLOCK), b""):
             lines += (ends := block.count(b"\n"))
-            if max(block.count(b"["), block.count(b"{")) > MOST_BRACKETS * (ends + 2):
+            if max(block.count(b"["), block.count(b"{")) > MOST_BRACKETS * (ends + 2) or b"NaN" in block or b"Infinity" in block:
                 raise _NotPlainError
     return lines
 

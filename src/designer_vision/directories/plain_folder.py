@@ -8,9 +8,12 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
+from designer_vision import files
 from designer_vision.directories.image_index import ImageIndex, ImageInfo, Row, index_rows
 from designer_vision.errors import InvalidDatasetError
 
+MOST_COCO = 2 * 2**30
+"""Bytes of a COCO file; that of COCO itself has half a billion."""
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"})
 
 
@@ -39,9 +42,13 @@ def read_plain_folder(folder: Path) -> ImageIndex:
 def _is_coco(path: Path) -> bool:
     """Whether a JSON file has a list of images, and so is meant as COCO."""
     try:
-        return "images" in msgspec.json.decode(path.read_bytes(), type=dict[str, msgspec.Raw])
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        return "images" in msgspec.json.decode(_read(path), type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidDatasetError):
         return False
+
+
+def _read(path: Path) -> bytes:
+    return files.read(path.parent, path.name, InvalidDatasetError, MOST_COCO)
 
 
 def is_image(name: str) -> bool:
@@ -84,11 +91,11 @@ class _Coco(msgspec.Struct):
     categories: list[_CocoCategory] = []
 
 
-def _coco_rows(files: Sequence[Path]) -> Iterator[Row]:
-    for path in files:
+def _coco_rows(paths: Sequence[Path]) -> Iterator[Row]:
+    for path in paths:
         try:
-            coco = msgspec.json.decode(path.read_bytes(), type=_Coco)
-        except (msgspec.DecodeError, UnicodeDecodeError) as cause:
+            coco = msgspec.json.decode(_read(path), type=_Coco)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
             raise InvalidDatasetError(f"{path}: {cause}; expected COCO's images, annotations and categories") from cause
         names = {category.id: category.name for category in coco.categories}
         labels: dict[int, str] = {}

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import make_image_directory
+
+from designer_vision.architectures import Architecture
+from designer_vision.components.preflight import check_batches, number_of_same_images, warn
+from designer_vision.directories.image_directory import read_image_directory
+from designer_vision.directories.image_index import ImageIndex
+from designer_vision.errors import InvalidDatasetError
+from designer_vision.training.parameters import Parameters
+from designer_vision.training.preparation import plan_preparation
+
+PARAMETERS = Parameters(
+    epochs=5, batch_size=4, warmup_step_number=0, learning_rate=0.1, random_seed=1, patience=3, print_frequency=10
+)
+
+
+def images(folder: Path, per_class: int = 2, side: int = 32, **more) -> ImageIndex:
+    return read_image_directory(make_image_directory(folder, per_class=per_class, size=(side, side), **more))
+
+
+def check(index: ImageIndex, batch_size: int, world_size: int = 1, name: str = "resnet18") -> None:
+    preparation = plan_preparation(index.folder, index.known_sizes(), index.transformation, index.random_operations)
+    check_batches(Architecture(name), index, preparation, batch_size, world_size)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnext50_32x4d", "densenet121"])
+def test_what_the_network_can_take_passes(tmp_path: Path, name: str) -> None:
+    check(images(tmp_path), 4, name=name)
+
+
+def test_case_138_a_batch_of_one_small_image_is_refused_before_training(tmp_path: Path) -> None:
+    with pytest.raises(
+        InvalidDatasetError, match="resnet18 cannot be trained with batches of 1 images of 32 x 32 pixels.*Expected more"
+    ):
+        check(images(tmp_path / "small"), 1)
+    check(images(tmp_path / "large", side=64), 1)  # batch norm has more than one value a channel there
+    check(images(tmp_path / "odd", per_class=1), 2)  # three images by twos are one batch
+
+
+def test_case_107_images_that_the_network_shrinks_to_nothing_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidDatasetError, match="densenet121 cannot be trained with batches of 4 images of 4 x 4 pixels"):
+        check(images(tmp_path, side=4), 4, name="densenet121")
+
+
+def test_case_89_fewer_images_than_processes_are_refused(tmp_path: Path) -> None:
+    index = images(tmp_path)
+    check(index, 4, world_size=3)
+    with pytest.raises(InvalidDatasetError, match="has 6 images for 7 processes"):
+        check(index, 4, world_size=7)
+
+
+def said(capsys: pytest.CaptureFixture[str], training: ImageIndex, validation: ImageIndex, **changed: float) -> list[str]:
+    warn(training, validation, dataclasses.replace(PARAMETERS, **changed), 1)
+    return capsys.readouterr().out.splitlines()
+
+
+def test_nothing_unusual_says_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert said(capsys, images(tmp_path / "a"), images(tmp_path / "b", first=50)) == []
+
+
+def test_case_82_84_classes_without_images_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    training = images(tmp_path / "a")
+    validation = images(tmp_path / "b", first=50)
+    less = validation.subset(np.flatnonzero(validation.labels != 1))
+    lines = said(capsys, dataclasses.replace(training, unused_classes=("mauve",)), less)
+    assert lines == [
+        f"warning: {training.folder} has no image of the classes mauve",
+        "warning: no validation image has the classes green",
+    ]
+
+
+def test_case_85_113_the_same_images_on_both_sides_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    training, overlapping = images(tmp_path / "a", per_class=3), images(tmp_path / "b", first=2)
+    (line,) = said(capsys, training, overlapping)
+    assert line.startswith(f"warning: 3 of 6 validation images are also in {training.folder}, byte by byte")
+    assert number_of_same_images(training, training) == len(training)
+    unknown = dataclasses.replace(training, hashes=np.zeros_like(training.hashes))
+    assert number_of_same_images(unknown, unknown) == 0
+
+
+def test_case_133_random_operations_on_validation_images_are_said_to_be_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    validation = images(tmp_path / "b", first=50, random_operations=[["RandomHorizontalFlip", {}]])
+    (line,) = said(capsys, images(tmp_path / "a"), validation)
+    assert "random operations are left out: [['RandomHorizontalFlip', {}]]" in line
+
+
+def test_case_137_138_139_144_unusual_parameters_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sets = images(tmp_path / "a"), images(tmp_path / "b", first=50)
+    assert said(capsys, *sets, batch_size=100) == ["batch_size is 100, and a process has 6 images: each step takes all of them"]
+    assert said(capsys, *sets, batch_size=1) == ["warning: batch_size is 1, with which batch norm learns little; take 2 or more"]
+    assert said(capsys, *sets, learning_rate=11.0) == ["warning: learning_rate is 11.0, unusually high"]
+    assert said(capsys, *sets, warmup_step_number=5) == [
+        "warning: warmup_step_number is not below epochs, so the learning rate only rises"
+    ]
