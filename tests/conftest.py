@@ -15,7 +15,7 @@ from PIL import Image
 from designer_vision.architectures import Architecture
 from designer_vision.directories.image_directory import ImageDirectoryWriter
 from designer_vision.directories.image_index import ImageInfo, Row
-from designer_vision.directories.manifest import hash_of_bytes
+from designer_vision.files import hash_of_bytes
 from designer_vision.images import encode_png
 
 pytest_plugins = ["faults.jobs"]

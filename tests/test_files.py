@@ -59,7 +59,7 @@ def test_case_27_70_only_plain_files_are_read_and_a_pipe_is_not_waited_for(tmp_p
 def test_a_file_longer_than_expected_is_not_read_to_its_end(tmp_path: Path) -> None:
     with (tmp_path / "huge").open("wb") as file:
         file.truncate(2**40)
-    with pytest.raises(InvalidDatasetError, match="more than 1,000 bytes"):
+    with pytest.raises(InvalidDatasetError, match="more than the 1,000"):
         files.read(tmp_path, "huge", InvalidDatasetError, 1000)
 
 

@@ -8,9 +8,9 @@ from PIL import Image
 
 from designer_vision.components.apply_image_transformation import FOR_INFERENCE, FOR_TRAINING, main, plan
 from designer_vision.directories.image_directory import read_image_directory
-from designer_vision.directories.manifest import hash_of_file
 from designer_vision.directories.transformation_directory import write_transformation_directory
 from designer_vision.errors import InvalidDatasetError, InvalidTransformationDirectoryError
+from designer_vision.files import hash_of_file
 
 OPERATIONS = [["Resize", 24], ["CenterCrop", 20], ["RandomHorizontalFlip", {}], ["Pad", 2]]
 

@@ -44,7 +44,7 @@ def test_case_138_a_batch_of_one_small_image_is_refused_before_training(tmp_path
 
 
 def test_case_107_images_that_the_network_shrinks_to_nothing_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidDatasetError, match="densenet121 cannot be trained with batches of 4 images of 4 x 4 pixels"):
+    with pytest.raises(InvalidDatasetError, match="densenet121 cannot be trained with batches of 3 images of 4 x 4 pixels"):
         check(images(tmp_path, side=4), 4, name="densenet121")
 
 

@@ -17,6 +17,7 @@ import pytest
 import torch
 from torch import nn
 
+from designer_vision import torch_files
 from designer_vision.directories import weights
 from designer_vision.directories.weights import read_weights
 from designer_vision.errors import InvalidModelDirectoryError
@@ -210,7 +211,7 @@ def test_case_28_safetensors_are_refused_as_what_they_are() -> None:
 
 
 def test_a_pickle_that_is_longer_than_any_is_not_read() -> None:
-    refused(with_pickle(b"\x80\x02" + b"N0" * (weights.MOST_PICKLE // 2) + b"N."), "this network's|a pickle of more than")
+    refused(with_pickle(b"\x80\x02" + b"N0" * (torch_files.MOST_PICKLE // 2) + b"N."), "this network's|a pickle of more than")
 
 
 def test_a_zip_of_something_else_is_refused() -> None:

@@ -151,7 +151,7 @@ def test_a_payload_that_would_execute_something_is_not_loaded(tmp_path: Path) ->
             return os.mkdir, (str(tmp_path / "executed"),)
 
     torch.save({"network": Evil()}, tmp_path / "evil.pt")
-    with pytest.raises(Exception, match="Weights only load failed"):
+    with pytest.raises(Exception, match="names posix.mkdir"):
         state_of((tmp_path / "evil.pt").read_bytes())
     assert not (tmp_path / "executed").exists()
 

@@ -13,9 +13,10 @@ from designer_vision import images, transforms
 from designer_vision.console import say
 from designer_vision.directories.image_directory import ImageDirectoryWriter, read_image_directory
 from designer_vision.directories.image_index import ImageIndex
-from designer_vision.directories.manifest import Operations, hash_of_bytes
+from designer_vision.directories.manifest import Operations
 from designer_vision.directories.transformation_directory import read_transformation_directory
 from designer_vision.errors import InvalidDatasetError
+from designer_vision.files import hash_of_bytes
 from designer_vision.machine import in_order
 
 FOR_TRAINING, FOR_INFERENCE = "For training", "For inference"

@@ -11,9 +11,10 @@ from designer_vision import archives, images
 from designer_vision.console import printable, say
 from designer_vision.directories.image_directory import ImageDirectoryWriter, read_image_directory
 from designer_vision.directories.image_index import ImageIndex, ImageInfo, Row
-from designer_vision.directories.manifest import MANIFEST, hash_of_bytes
+from designer_vision.directories.manifest import MANIFEST
 from designer_vision.directories.plain_folder import is_image
 from designer_vision.errors import InvalidDatasetError
+from designer_vision.files import hash_of_bytes
 from designer_vision.machine import in_order
 
 UNREADABLE = "unreadable.txt"

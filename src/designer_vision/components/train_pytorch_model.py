@@ -17,7 +17,6 @@ from designer_vision import networks
 from designer_vision.cache import PixelCache, Sizes, shared_cache
 from designer_vision.components.preflight import check_batches, warn
 from designer_vision.components.training_output import (
-    CHECKPOINT,
     check_room,
     describe_configuration,
     find_checkpoint,
@@ -32,6 +31,7 @@ from designer_vision.directories.image_index import ImageIndex
 from designer_vision.directories.manifest import publishing
 from designer_vision.directories.model_directory import Model, write_model_directory, write_model_files
 from designer_vision.errors import (
+    CheckpointError,
     FailedToWriteOutputsError,
     InvalidDatasetError,
     JobStoppedError,
@@ -44,7 +44,7 @@ from designer_vision.machine import available_cpus, available_memory, free_share
 from designer_vision.precision import choose_precision
 from designer_vision.settings import Settings
 from designer_vision.tracking import Tracker
-from designer_vision.training.checkpoint import Checkpoints, Manifest, Position, Saver, state_of
+from designer_vision.training.checkpoint import CHECKPOINT, Checkpoints, Manifest, Position, Saver, state_of
 from designer_vision.training.parameters import Parameters
 from designer_vision.training.preparation import Preparation, plan_preparation
 from designer_vision.training.progress import Progress
@@ -122,7 +122,7 @@ def main(
         )
         trainer.listener.is_stop_requested = stop.is_made
         if payload is not None:
-            trainer.load(state_of(payload))
+            load(trainer, payload)
         if ranks.is_main:
             tracker.resume([(epoch.number, epoch.metrics()) for epoch in trainer.history], "Valid loss")
             checkpoints.note_start(trainer.position())
@@ -179,6 +179,20 @@ def tell(progress: Progress, tracker: Tracker, saver: Saver, stop: StopRequest) 
         is_save_due=saver.is_due,
         is_stop_requested=stop.is_made,
     )
+
+
+def load(trainer: Trainer, payload: bytes) -> None:
+    """Have the trainer go on from a checkpoint.
+
+    Raises:
+        CheckpointError: it holds something else than this training's state.
+    """
+    try:
+        trainer.load(state_of(payload))
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise CheckpointError(
+            f"the checkpoint does not hold this training's state ({type(error).__name__}); remove it to start from the beginning"
+        ) from error
 
 
 def train(trainer: Trainer, keep_best: Callable[[], Path]) -> Result:

@@ -11,22 +11,22 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 import torchvision
 from torch import nn
 
 from designer_vision import __version__
-from designer_vision.architectures import Architecture
+from designer_vision.architectures import DENSENETS, RESNETS, Architecture
 from designer_vision.console import say
 from designer_vision.directories.image_index import ImageIndex
 from designer_vision.directories.manifest import MANIFEST, UNFINISHED, is_unfinished
 from designer_vision.directories.model_directory import Model, read_model_directory
 from designer_vision.errors import CheckpointError, FailedToWriteOutputsError, InvalidModelDirectoryError
-from designer_vision.training.checkpoint import Checkpoints, Manifest, differences
+from designer_vision.training.checkpoint import CHECKPOINT, Checkpoints, Manifest, differences
 from designer_vision.training.parameters import Parameters
 from designer_vision.training.preparation import Preparation
 
-CHECKPOINT = "checkpoint"
 WEIGHTS_ON_DISK = 10
 """How often the size of the weights: three checkpoints, two of them kept, of weights, momentum and best weights; the model."""
 
@@ -43,9 +43,25 @@ def read_start(folder: Path) -> tuple[Model, Manifest | None]:
     found = Checkpoints(folder / CHECKPOINT).newest()
     if found is None:
         raise InvalidModelDirectoryError(f"{folder} is unfinished and has no checkpoint; run that training again")
-    network = dict(found.network)
-    mean, std = tuple(network.pop("mean")), tuple(network.pop("std"))
-    return Model(Architecture(**network), {}, mean=mean, std=std), found
+    try:
+        network = msgspec.convert(found.network, _Network)
+        classes = msgspec.convert(found.configuration.get("classes"), list[str])
+    except msgspec.ValidationError as error:
+        raise CheckpointError(f"{folder / CHECKPOINT / found.payload}: its manifest: {error}; run that training again") from error
+    if network.model_name not in (*RESNETS, *DENSENETS) or not classes:
+        raise CheckpointError(f"{folder / CHECKPOINT} is of the network {network.model_name[:100]!r}, which is not one we know")
+    architecture = Architecture(network.model_name, network.zero_init_residual, network.memory_efficient)
+    return Model(architecture, {}, mean=network.mean, std=network.std), found
+
+
+class _Network(msgspec.Struct, forbid_unknown_fields=True):
+    """What a checkpoint's manifest says of the network: an Architecture, and mean and std of its input."""
+
+    model_name: str
+    zero_init_residual: bool
+    memory_efficient: bool
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
 
 
 def input_of(model: Model) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from designer_vision import transforms
-from designer_vision.directories.description import MOST_JSON, from_json
+from designer_vision.description import MOST_JSON, from_json
 from designer_vision.directories.image_index import ImageIndex, Row
 from designer_vision.directories.image_list import read_image_list
 from designer_vision.directories.manifest import (

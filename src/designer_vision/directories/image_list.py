@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 
 from designer_vision import files
-from designer_vision.directories.description import from_json
+from designer_vision.description import from_json
 from designer_vision.directories.image_index import NO_LABEL, ImageIndex, Row, Texts, assemble, hash_bytes, index_rows
 from designer_vision.directories.manifest import Ours
 from designer_vision.errors import InvalidDatasetError

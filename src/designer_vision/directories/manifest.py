@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import os
 import shutil
 import time
@@ -20,7 +19,7 @@ from typing import Annotated, Any, BinaryIO
 import msgspec
 
 from designer_vision import files
-from designer_vision.directories.description import MOST_YAML, from_yaml, to_json, to_yaml
+from designer_vision.description import MOST_YAML, from_yaml, to_json, to_yaml
 from designer_vision.errors import DesignerError, FailedToWriteOutputsError
 
 MANIFEST = "_meta.yaml"
@@ -74,22 +73,6 @@ class Manifest(msgspec.Struct, omit_defaults=True, frozen=True):
     def hash_of(self, file_name: str) -> str | None:
         """The recorded hash of a file, or None where the writer (a classic module) recorded none."""
         return self.ours.hashes.get(file_name)
-
-
-def hash_of_bytes(content: bytes) -> str:
-    """BLAKE2b-128 of some bytes, in 32 hexadecimal digits: what tells two contents apart everywhere here."""
-    return hashlib.blake2b(content, digest_size=16).hexdigest()
-
-
-def hash_of_file(path: Path) -> str:
-    """BLAKE2b-128 of a file's bytes, in 32 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hash_of_open_file(file)
-
-
-def hash_of_open_file(file: BinaryIO) -> str:
-    """BLAKE2b-128 of an opened file's bytes, in 32 hexadecimal digits."""
-    return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()  # type: ignore[arg-type]
 
 
 @contextmanager
@@ -184,7 +167,7 @@ def write_manifest(folder: Path, manifest: Manifest, hashed: Iterable[str]) -> N
 
     All of them are on the disk before it: a manifest that survives a power cut names nothing that did not.
     """
-    hashes = {name: hash_of_file(folder / name) for name in sorted(hashed)}
+    hashes = {name: files.hash_of_file(folder / name) for name in sorted(hashed)}
     for name in hashes:
         _to_disk(folder / name)
     ours = {"version": FORMAT_VERSION, **msgspec.to_builtins(manifest.ours), "hashes": hashes}
@@ -250,7 +233,7 @@ def verified(folder: Path, file_name: str, manifest: Manifest, error: type[Desig
     with files.opened(folder, file_name, error) as file:
         recorded = manifest.hash_of(file_name)
         try:
-            found = recorded and hash_of_open_file(file)
+            found = recorded and files.hash_of_open_file(file)
         except OSError as cause:
             raise error(f"{path} cannot be read: {cause.strerror}") from cause
     if found != recorded:
@@ -261,7 +244,7 @@ def verified(folder: Path, file_name: str, manifest: Manifest, error: type[Desig
 def read_verified(folder: Path, file_name: str, manifest: Manifest, error: type[DesignerError], most: int) -> bytes:
     """The bytes of a file that the manifest names, at most so many, their hash checked where one is recorded."""
     content = files.read(folder, file_name, error, most)
-    if manifest.hash_of(file_name) not in (None, hash_of_bytes(content)):
+    if manifest.hash_of(file_name) not in (None, files.hash_of_bytes(content)):
         raise error(f"{folder / file_name} is not what was written: its hash differs from {MANIFEST}; copy the folder again")
     return content
 

@@ -24,16 +24,15 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from designer_vision import networks, transforms
+from designer_vision import files, networks, transforms
 from designer_vision.architectures import DENSENETS, RESNETS, Architecture
 from designer_vision.console import say
-from designer_vision.directories.description import MOST_JSON, MOST_YAML, from_yaml, to_yaml
+from designer_vision.description import MOST_JSON, MOST_YAML, from_yaml, to_yaml
 from designer_vision.directories.image_directory import SAMPLES, SCHEMA, schema
 from designer_vision.directories.manifest import (
     MANIFEST,
     Manifest,
     Ours,
-    hash_of_open_file,
     publishing,
     read_manifest,
     read_verified,
@@ -42,7 +41,6 @@ from designer_vision.directories.manifest import (
 )
 from designer_vision.directories.weights import read_weights
 from designer_vision.errors import InvalidModelDirectoryError
-from designer_vision.files import opened
 from designer_vision.transforms import Operation, Size
 
 TYPE = "ModelDirectory"
@@ -241,11 +239,11 @@ def _read_weights(
         expected = networks.build(architecture, networks.IMAGENET_CLASSES if pretrained else classes).state_dict()
         if pretrained:
             expected |= networks.second_head(classes)
-    with opened(folder, name, InvalidModelDirectoryError) as file:
+    with files.opened(folder, name, InvalidModelDirectoryError) as file:
         recorded = manifest.hash_of(name)
         if recorded is None:
             say(f"warning: no hash of {path} is recorded, so a damaged byte would not be noticed")
-        elif recorded != hash_of_open_file(file):
+        elif recorded != files.hash_of_open_file(file):
             raise InvalidModelDirectoryError(f"{path} is not what was written: its hash differs; copy the folder again")
         return networks.fold_heads(read_weights(file, path, expected))
 

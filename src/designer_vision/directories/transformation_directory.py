@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from designer_vision.directories.description import MOST_JSON, from_json
+from designer_vision.description import MOST_JSON, from_json
 from designer_vision.directories.manifest import (
     Manifest,
     Operations,

@@ -21,20 +21,26 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import IO, Any, BinaryIO, cast
+from typing import IO, Annotated, Any, BinaryIO, cast
 
+import msgspec
 import torch
 
+from designer_vision import files, torch_files
 from designer_vision.console import say
+from designer_vision.description import MOST_JSON, from_json
 from designer_vision.errors import CheckpointError, FailedToWriteOutputsError
 
 VERSION = 1
+CHECKPOINT = "checkpoint"
+MOST_PAYLOAD = 64 * 2**30
 KEPT = 2
 STARTS_ALLOWED = 3
 SHARE_OF_TIME = 0.02
 """At most this part of a training goes into saving at the ends of epochs."""
 
 State = Mapping[str, Any]
+Count = Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
 
 
 @dataclass(frozen=True, order=True)
@@ -47,9 +53,9 @@ class Position:
         validated: batches of its validation.
     """
 
-    epochs: int = 0
-    images: int = 0
-    validated: int = 0
+    epochs: Count = 0
+    images: Count = 0
+    validated: Count = 0
 
     def __str__(self) -> str:
         validated = f" and {self.validated} batches of its validation" if self.validated else ""
@@ -102,7 +108,7 @@ class Checkpoints:
                     f"the checkpoint {self.folder / manifest.payload} has format version {manifest.version}, this package "
                     f"reads {VERSION}; go on with the version that wrote it"
                 )
-            if _hash_of(self.folder / manifest.payload) == manifest.hash:
+            if _hash_of(self.folder, manifest.payload) == manifest.hash:
                 if damaged:
                     say(f"warning: the checkpoint {damaged[0]} is damaged; the one before, after {manifest.position}, is used")
                 return manifest
@@ -126,7 +132,7 @@ class Checkpoints:
 
     def payload(self, manifest: Manifest) -> bytes:
         """The bytes to be given to `state_of`."""
-        return (self.folder / manifest.payload).read_bytes()
+        return files.read(self.folder, manifest.payload, CheckpointError, MOST_PAYLOAD)
 
     def save(self, state: State, manifest: Manifest) -> None:
         """Write a payload, then its manifest; when both were read back, remove what is not needed any more.
@@ -163,7 +169,7 @@ class Checkpoints:
             file.write(_encode(whole))
             _to_disk(file)
         _folder_to_disk(self.folder)
-        if _hash_of(payload) != whole.hash or _read_manifest(payload.with_suffix(".json")) != whole:
+        if _hash_of(payload.parent, payload.name) != whole.hash or _read_manifest(payload.with_suffix(".json")) != whole:
             raise OSError(f"{payload} does not read back as it was written")
 
     def note_start(self, position: Position) -> None:
@@ -196,8 +202,14 @@ class Checkpoints:
 
 
 def state_of(payload: bytes) -> State:
-    """What was given to `Checkpoints.save`; nothing in it is executed."""
-    state: State = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    """What was given to `Checkpoints.save`; nothing in it is executed.
+
+    Raises:
+        CheckpointError: it is something else.
+    """
+    state: State = torch_files.load(
+        io.BytesIO(payload), Path(CHECKPOINT), CheckpointError, "start the training from the beginning"
+    )
     return state
 
 
@@ -303,10 +315,10 @@ class _Hashing:
         return self._digest.hexdigest()
 
 
-def _hash_of(path: Path) -> str | None:
-    """None where the file cannot be read."""
-    with suppress(OSError), path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+def _hash_of(folder: Path, name: str) -> str | None:
+    """None where the file cannot be read, or is none of the folder's."""
+    with suppress(OSError, CheckpointError), files.opened(folder, name, CheckpointError) as file:
+        return files.hash_of_open_file(file)
     return None
 
 
@@ -327,22 +339,30 @@ def _folder_to_disk(folder: Path) -> None:
 
 def _encode(manifest: Manifest) -> bytes:
     content = json.dumps(asdict(manifest), sort_keys=True)
-    return json.dumps({"content": content, "hash": _hash_of_text(content)}).encode()
+    return json.dumps({"content": content, "hash": files.hash_of_bytes(content.encode())}).encode()
+
+
+class _Signed(msgspec.Struct):
+    content: str
+    hash: str
+
+
+class _Versioned(msgspec.Struct):
+    version: int = VERSION
+    position: Position = Position()
+    payload: str = ""
 
 
 def _read_manifest(path: Path) -> Manifest | None:
     """None where the file is not whole."""
     try:
-        outer = json.loads(path.read_bytes())
-        if outer["hash"] != _hash_of_text(outer["content"]):
+        signed = from_json(files.read(path.parent, path.name, CheckpointError, MOST_JSON), _Signed, path, CheckpointError)
+        content = signed.content.encode()
+        if signed.hash != files.hash_of_bytes(content):
             return None
-        content = json.loads(outer["content"])
-    except (OSError, ValueError, KeyError, TypeError):
+        found = from_json(content, _Versioned, path, CheckpointError)
+        if found.version > VERSION:  # what else it holds is not known; `newest` refuses it
+            return Manifest(found.position, found.payload, "", {}, {}, {}, found.version)
+        return from_json(content, Manifest, path, CheckpointError)
+    except (CheckpointError, UnicodeEncodeError):
         return None
-    if content.get("version", 0) > VERSION:  # what else it holds is not known; `newest` refuses it
-        return Manifest(Position(**content["position"]), str(content.get("payload")), "", {}, {}, {}, content["version"])
-    return Manifest(**content | {"position": Position(**content["position"])})
-
-
-def _hash_of_text(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

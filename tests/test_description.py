@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from designer_vision.directories.description import from_json, from_yaml, to_json, to_yaml
+from designer_vision.description import from_json, from_yaml, to_json, to_yaml
 from designer_vision.errors import InvalidDatasetError
 
 SOURCE = Path("file")
