@@ -140,7 +140,15 @@ class PretrainedWeightsError(DesignerError):
 
 
 class PipelineError(DesignerError):
-    """A pipeline YAML cannot be run here, or one of its steps failed."""
+    """A pipeline YAML cannot be run here, or one of its steps failed, with some lines of its log."""
+
+    def __init__(self, message: str, *details: str) -> None:
+        super().__init__(message)
+        self.details = tuple(printable(line) for line in details)
+
+    def line(self) -> str:
+        """The error's line, and its details below it."""
+        return "\n".join([super().line(), *self.details])
 
 
 _OUT_OF_MEMORY = re.compile("MemoryError|allocate memory")

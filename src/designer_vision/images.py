@@ -116,7 +116,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):  # 32-bit grey: a 16-bit PNG in some Pillow versions, else a TIFF without a range
-        values = np.nan_to_num(np.asarray(image, dtype=np.float64))
+        with np.errstate(invalid="ignore"):
+            values = np.nan_to_num(np.asarray(image, dtype=np.float64))
         return Image.fromarray(np.clip(values / 256 if values.max() > 255 else values, 0, 255).astype(np.uint8)).convert("RGB")
     if image.mode == "LAB":
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")

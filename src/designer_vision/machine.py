@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 AT_A_TIME = 256
+C_LIBRARY: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 """glibc's malloc.h"""
 PR_SET_PDEATHSIG = 1
@@ -36,8 +37,8 @@ def available_cpus() -> int:
 
 def give_back_freed_memory() -> None:
     """Have glibc give back to the kernel what it holds of freed memory; nothing where the C library is another."""
-    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):
-        library.malloc_trim(0)
+    if hasattr(C_LIBRARY, "malloc_trim"):
+        C_LIBRARY.malloc_trim(0)
 
 
 def available_memory() -> int:
@@ -111,7 +112,7 @@ def end_with(parent: int) -> None:
     """
     if sys.platform != "linux" or os.getppid() != parent:
         return
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    C_LIBRARY.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it ended before it was watched
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -122,7 +123,7 @@ def keep_freed_memory() -> None:
     A network's step on a CPU allocates and frees hundreds of megabytes; each time the kernel would clear the pages anew.
     The process then holds on to the most it ever used. Does nothing where the C library is not glibc.
     """
-    if sys.platform != "linux" or not hasattr(library := ctypes.CDLL(None), "mallopt"):
+    if not hasattr(C_LIBRARY, "mallopt"):
         return
     for parameter, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1), (M_TOP_PAD, HEAP_GROWS_BY)):
-        library.mallopt(parameter, value)
+        C_LIBRARY.mallopt(parameter, value)

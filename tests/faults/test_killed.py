@@ -277,4 +277,4 @@ def test_a_job_that_dies_three_times_at_the_same_place_says_so(start: StartJob) 
         job.kill()
     job = start(world=1)
     assert job.end(10) == [1]
-    assert "CheckpointError: the training was started 3 times after 0 images of epoch 1" in job.log()
+    assert "CheckpointError: trained_model: the training was started 3 times after 0 images of epoch 1" in job.log()

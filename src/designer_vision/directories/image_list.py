@@ -66,7 +66,7 @@ class _NotPlainError(Exception):
 
 def _read_fast(folder: Path, name: str, labeled: bool, recorded: Ours, original_names: bool) -> ImageIndex:
     """Read in blocks with Arrow's parser, into arrays made once: a million rows never become a million objects."""
-    lines = _count_lines(folder, name)
+    lines = _count_rows(folder, name)
     names, originals = _TextsBuilder(lines), _TextsBuilder(lines)
     labels, sizes = np.empty(lines, np.int32), np.empty((lines, 2), np.int32)
     ids, hashes = np.empty(lines, np.int64), np.empty((lines, 16), np.uint8)
@@ -104,19 +104,28 @@ def _read_fast(folder: Path, name: str, labeled: bool, recorded: Ours, original_
     return index
 
 
-def _count_lines(folder: Path, name: str) -> int:
-    """Line ends, and one line more for a last one without.
+def _count_rows(folder: Path, name: str) -> int:
+    """The rows of a list that is as writers write it: an object a line.
 
     Raises:
-        _NotPlainError: something is nested too deeply for Arrow's parser, which calls itself, or may be no number.
+        _NotPlainError: a line is blank or begins otherwise (Arrow's parser crashes at a first row that is null), something is
+            nested too deeply for that parser, which calls itself, or may be no number.
     """
-    lines = 1
+    ends = begins = 0
+    last = b"\n"
     with files.opened(folder, name, InvalidDatasetError) as file:
         for block in iter(lambda: file.read(BLOCK), b""):
-            lines += (ends := block.count(b"\n"))
-            if max(block.count(b"["), block.count(b"{")) > MOST_BRACKETS * (ends + 2) or b"NaN" in block or b"Infinity" in block:
+            ends += (own := block.count(b"\n"))
+            begins += block.count(b"\n{") + (last == b"\n" and block[:1] == b"{")
+            last = block[-1:]
+            if max(block.count(b"["), block.count(b"{")) > MOST_BRACKETS * (own + 2) or b"NaN" in block or b"Infinity" in block:
                 raise _NotPlainError
-    return lines
+            if not own and len(block) == BLOCK:
+                raise _NotPlainError
+    rows = ends + (last != b"\n")
+    if begins != rows:
+        raise _NotPlainError
+    return rows
 
 
 class _TextsBuilder:

@@ -214,7 +214,7 @@ def read_manifest(folder: Path, expected_type: str, error: type[DesignerError]) 
 def _swapped(found: object) -> str:
     kinds = {"ImageDirectory": "images", "ModelDirectory": "a model", "TransformationDirectory": "a transformation"}
     kinds["DataFrameDirectory"] = "a scored set"
-    if found in kinds:
+    if str(found) in kinds:
         return f"it looks like {kinds[str(found)]}: are two inputs connected the wrong way round?"
     return "connect the output of a component"
 

@@ -158,9 +158,8 @@ def read_model_directory(folder: Path) -> Model:
     name = manifest.model or SPEC
     path = folder / name
     content = read_verified(folder, name, manifest, InvalidModelDirectoryError, MOST_YAML)
-    spec = from_yaml(content, _Spec, path, InvalidModelDirectoryError)
+    spec, architecture, normalizer = read_spec(path, content)
     params = spec.flavor_extras.init_params
-    architecture = _architecture(path, spec.flavor_extras)
     transforms.check(manifest.ours.transformation, folder / MANIFEST, InvalidModelDirectoryError)
     labels = _read_labels(folder, spec.label_map_file, manifest) if spec.label_map_file else ()
     if params.num_classes not in (None, len(labels)):
@@ -169,7 +168,6 @@ def read_model_directory(folder: Path) -> Model:
         )
     classes = len(labels) or networks.IMAGENET_CLASSES
     weights = _read_weights(folder, spec.model_file, manifest, architecture, classes, params.pretrained and bool(labels))
-    normalizer = _normalizer(path, spec)
     ours = manifest.ours
     return Model(
         architecture,
@@ -183,6 +181,16 @@ def read_model_directory(folder: Path) -> Model:
         ours.training,
         ours.configuration,
     )
+
+
+def read_spec(path: Path, content: bytes) -> tuple[_Spec, Architecture, _NormalizerParams]:
+    """A model_spec.yaml, and the network and the normalisation that it names.
+
+    Raises:
+        InvalidModelDirectoryError: with the line or the field.
+    """
+    spec = from_yaml(content, _Spec, path, InvalidModelDirectoryError)
+    return spec, _architecture(path, spec.flavor_extras), _normalizer(path, spec)
 
 
 def _normalizer(path: Path, spec: _Spec) -> _NormalizerParams:

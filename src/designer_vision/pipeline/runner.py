@@ -131,7 +131,7 @@ class Runner:
         state = State("failed" if failure else "finished", time.monotonic() - start, speed)
         self._tell(step, state)
         if failure:
-            raise PipelineError(describe_failure(step, failure))
+            raise describe_failure(step, failure)
         finished = {"seconds": state.seconds, "images_per_second": speed}
         _write_record(folder / RECORD, {"fingerprint": fingerprint, "finished": True, **finished})
 
@@ -177,12 +177,14 @@ def prepare_folder(folder: Path, pipeline: Path) -> None:
         raise PipelineError(f"{folder} cannot be written: {error.strerror}") from error
 
 
-def describe_failure(step: Step, failure: Failure) -> str:
-    """The first error of a failed step in a few lines: its own error line if it has one, else the end of its log."""
+def describe_failure(step: Step, failure: Failure) -> PipelineError:
+    """The first error of a failed step with a few lines: its own error line if it has one, else the end of its log."""
     lines = failure.log.read_text(errors="replace").splitlines()
     errors = [line for line in lines if re.match(r"(rank \d+: )?Error\b", line)]
     shown = errors[-1:] or [line for line in lines if line.strip()][-10:]
-    return "\n".join([f"step {step.name} failed ({failure.cause})", *(f"  {line}" for line in shown), f"its log: {failure.log}"])
+    return PipelineError(
+        f"step {step.name} failed ({failure.cause})", *(f"  {line}" for line in shown), f"its log: {failure.log}"
+    )
 
 
 def _python_path() -> dict[str, str]:

@@ -1,0 +1,257 @@
+"""Every reader of what a stranger can give, as a function of bytes: it returns, or raises an error of ours."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import json
+import shutil
+import tarfile
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from fuzz import mutations
+from fuzz.mutations import Mutate, Mutator
+from PIL import Image
+from torch import nn
+
+from designer_vision import archives, images, transforms
+from designer_vision.architectures import Architecture
+from designer_vision.directories.data_frame_directory import read_data_frame_directory
+from designer_vision.directories.image_directory import read_image_directory, schema
+from designer_vision.directories.manifest import Manifest, Ours, write_manifest
+from designer_vision.directories.model_directory import LABELS, SPEC, _read_labels, _spec_text, read_spec, untrained
+from designer_vision.directories.transformation_directory import read_transformation_directory
+from designer_vision.directories.weights import read_weights
+from designer_vision.errors import CheckpointError
+from designer_vision.training.checkpoint import Checkpoints, Position, state_of
+from designer_vision.training.checkpoint import Manifest as CheckpointManifest
+
+META = "type: ImageDirectory\nextension: {}\nimage_list: images.lst\nsamples: _samples.json\nschema: _schema.json\n"
+SCHEMA = json.dumps(schema(["cat", "dog"]))
+ROWS = "".join(
+    json.dumps({
+        "image_info": {"file_name": f"image/{n}.jpg", "width": 4, "height": 3, "content_hash": "0" * 32, "original_file_name": "a.jpg"},
+        "category": ("cat", "dog")[n % 2], "id": n,
+    }) + "\n" for n in range(6)
+)  # fmt: skip
+NETWORK = nn.Sequential(OrderedDict(conv=nn.Conv2d(3, 4, 3), norm=nn.BatchNorm2d(4)))
+EXPECTED = {name: torch.empty_like(tensor, device="meta") for name, tensor in NETWORK.state_dict().items()}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A reader.
+
+    Attributes:
+        seeds: right inputs, which are read without an error.
+        mutate: a seed to what makes almost right inputs.
+        read: reads an input, given an empty folder for it.
+    """
+
+    seeds: tuple[bytes, ...]
+    mutate: Callable[[int], Mutate]
+    read: Callable[[Path, bytes], object]
+
+
+def _directory(folder: Path, content: bytes, name: str) -> object:
+    files = {"_meta.yaml": META.encode(), "_schema.json": SCHEMA.encode(), "images.lst": ROWS.encode()} | {name: content}
+    for path, text in files.items():
+        (folder / path).write_bytes(text)
+    index = read_image_directory(folder, original_names=True)
+    for number in range(len(index)):
+        index.row(number)
+        assert not Path(index.names[number]).is_absolute()
+        assert ".." not in Path(index.names[number]).parts
+    assert len(index.fingerprint) == 32
+    return index
+
+
+def _coco(folder: Path, content: bytes) -> object:
+    (folder / "coco.json").write_bytes(content)
+    (folder / "1.jpg").write_bytes(b"")
+    return read_image_directory(folder)
+
+
+def _transformation(folder: Path, content: bytes) -> object:
+    (folder / "_meta.yaml").write_text("type: TransformationDirectory\ntransform_type: Image\n")
+    (folder / "_transforms.json").write_bytes(content)
+    operations = transforms.check(read_transformation_directory(folder), folder)
+    return transforms.compose(operations)
+
+
+def _labels(folder: Path, content: bytes) -> object:
+    (folder / LABELS).write_bytes(content)
+    labels = _read_labels(folder, LABELS, Manifest("ModelDirectory"))
+    assert all(label.strip() for label in labels)
+    return labels
+
+
+def _weights(folder: Path, content: bytes) -> object:
+    found = read_weights(io.BytesIO(content), folder / "model", EXPECTED)
+    for name, tensor in EXPECTED.items():
+        assert found[name].shape == tensor.shape
+        assert found[name].dtype == tensor.dtype
+        assert found[name].isfinite().all()
+    return found
+
+
+def _image(folder: Path, content: bytes) -> object:
+    pixels = images.decode(content, "x")
+    assert pixels.dtype == np.uint8
+    assert pixels.shape == (*images.size(content, "x"), 3)
+    return pixels
+
+
+def _archive(folder: Path, content: bytes) -> object:
+    archive = folder / "archive"
+    archive.write_bytes(content)
+    try:
+        archives.unpack(archive, folder / "a" / "b", archives.Budget([archive]))
+    finally:
+        left = {path.name for path in folder.iterdir()}
+        assert left <= {"archive", "a"}, left
+        assert not any(path.is_symlink() for path in folder.rglob("*"))
+    return sorted(folder.rglob("*"))
+
+
+def _scored(folder: Path, content: bytes) -> object:
+    (folder / "_meta.yaml").write_text("type: DataFrameDirectory\nformat: Parquet\ndata: _data.parquet\n")
+    (folder / "_data.parquet").write_bytes(content)
+    return read_data_frame_directory(folder).scored_labels
+
+
+def _checkpoint(folder: Path, content: bytes) -> object:
+    (folder / "epoch.json").write_bytes(content)
+    found = Checkpoints(folder).manifests()
+    if not found:
+        raise CheckpointError("it is left aside")
+    return found
+
+
+def _file(image: Image.Image, kind: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def _saved(content: object) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+def _zip() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as packed:
+        for number in range(3):
+            packed.writestr(f"cats/{number}.jpg", bytes([number]) * 300)
+    return buffer.getvalue()
+
+
+def _tar() -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as packed:
+        for name in ("cats/1.jpg", "dogs/" + "x" * 120 + ".jpg", "dogs/ü.jpg"):
+            member = tarfile.TarInfo(name)
+            member.size = 300
+            packed.addfile(member, io.BytesIO(bytes(300)))
+    return buffer.getvalue()
+
+
+def _parquet() -> bytes:
+    buffer = io.BytesIO()
+    columns = {"category": ["a", "b"], "id": [0, 1], "Scored Probabilities_a": [0.5, 0.1], "Scored Probabilities_b": [0.5, 0.9],
+               "Scored Labels": ["a", "b"]}  # fmt: skip
+    pq.write_table(pa.table(columns), buffer)
+    return buffer.getvalue()
+
+
+def _own_meta() -> bytes:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        ours = Ours(transformation=[["Resize", 8]], random_operations=[["RandomCrop", 4]], size=(4, 4), training={"epochs": 3})
+        write_manifest(Path(folder), Manifest("ImageDirectory", ours, image_list="images.lst", schema="_schema.json"), [])
+        return (Path(folder) / "_meta.yaml").read_bytes()
+
+
+def _checkpoint_manifest() -> bytes:
+    from designer_vision.training.checkpoint import _encode
+
+    return _encode(CheckpointManifest(Position(1, 2, 3), "epoch.pt", "0" * 32, {"epochs": 3}, {"model_name": "resnet18"}, {}))
+
+
+def _tokens(tokens: list[bytes]) -> Callable[[int], Mutate]:
+    return lambda seed: Mutator(seed, tokens)
+
+
+def _packed_pickle(seed: int) -> Mutate:
+    pickles, whole = Mutator(seed, mutations.PICKLE), Mutator(seed + 1, mutations.BINARY)
+    return mutations.of_members(pickles, whole, np.random.default_rng(seed + 2))
+
+
+def _photos() -> tuple[bytes, ...]:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 12, 3), np.uint8))
+    exif = Image.Exif()
+    exif[images.ORIENTATION] = 6
+    return (
+        _file(noise, "JPEG", exif=exif), _file(noise, "JPEG", progressive=True), _file(noise.convert("CMYK"), "JPEG"),
+        _file(noise, "PNG", exif=exif), _file(noise.convert("P"), "PNG"), _file(noise.convert("LA"), "PNG"),
+        _file(Image.new("I;16", (5, 4), 999), "PNG"), _file(noise, "WEBP"), _file(noise.convert("RGBA"), "WEBP", lossless=True),
+        _file(noise, "BMP"), _file(noise, "PPM"), _file(noise, "TIFF", compression="tiff_lzw"), _file(noise, "TIFF"),
+        _file(noise.convert("F"), "TIFF"), _file(noise.convert("1"), "TIFF", compression="group4"),
+    )  # fmt: skip
+
+
+def _coco_file() -> bytes:
+    return json.dumps({
+        "images": [{"id": 1, "file_name": "1.jpg"}, {"id": 2, "file_name": "2.jpg"}],
+        "annotations": [{"image_id": 1, "category_id": 3}],
+        "categories": [{"id": 3, "name": "cat"}],
+    }).encode()  # fmt: skip
+
+
+def targets() -> dict[str, Target]:
+    """All of them by name."""
+    model = untrained(Architecture("resnet18"), pretrained=False)
+    spec = _spec_text(model).encode()
+    checkpoint = {"legs": [(1, 3)], "totals": torch.zeros(2, 3), "best": dict(NETWORK.state_dict()), "learning_rate": 0.1}
+    return {
+        "_meta.yaml": Target((META.encode(), _own_meta()), _tokens(mutations.YAML), partial(_directory, name="_meta.yaml")),
+        "_schema.json": Target((SCHEMA.encode(),), _tokens(mutations.JSON), partial(_directory, name="_schema.json")),
+        "images.lst": Target((ROWS.encode(),), _tokens(mutations.JSON), partial(_directory, name="images.lst")),
+        "a COCO file": Target((_coco_file(),), _tokens(mutations.JSON), _coco),
+        "_transforms.json": Target(
+            (b'[["Resize", 256], ["RandomCrop", {"size": [4, 4]}], ["RandomHorizontalFlip", {}]]', b'[["Pad", 3], ["RandomAffine", 10]]'),
+            _tokens([*mutations.JSON, *(f'"{name}"'.encode() for name in transforms.IMAGE_TO_IMAGE)]),
+            _transformation,
+        ),
+        "model_spec.yaml": Target((spec,), _tokens(mutations.YAML), lambda folder, content: read_spec(folder / SPEC, content)),
+        "index_to_label.csv": Target((b",label\n0,cat\n1,dog\n",), _tokens([*mutations.TEXTS, *mutations.NUMBERS, b'"']), _labels),
+        "the weights": Target((_saved(NETWORK.state_dict()), _saved({"state_dict": NETWORK.state_dict()})), _packed_pickle, _weights),
+        "a checkpoint": Target((_saved(checkpoint),), _packed_pickle, lambda folder, content: state_of(content)),
+        "a checkpoint's manifest": Target((_checkpoint_manifest(),), _tokens(mutations.JSON), _checkpoint),
+        "an image": Target(_photos(), _tokens(mutations.BINARY), _image),
+        "an archive": Target(
+            (_zip(), _tar(), gzip.compress(_tar()), bz2.compress(_tar())), _tokens([*mutations.BINARY, *mutations.TEXTS]), _archive
+        ),
+        "a scored set": Target((_parquet(),), _tokens(mutations.BINARY), _scored),
+    }  # fmt: skip
+
+
+def emptied(folder: Path) -> Path:
+    """The folder, without what the last input left in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
