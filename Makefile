@@ -2,6 +2,7 @@
 # make test    everything that must hold before a commit lands
 # make bench   how fast it is, beside other programs, on this machine
 # make test-faults   every fault that a training must survive, in about an hour
+# make fuzz   100,000 almost right inputs for every reader, in about an hour
 # All set themselves up in VENV; VENV=path shares one environment (5.5 GB with torch) between checkouts.
 
 VENV ?= .venv
@@ -14,7 +15,7 @@ BIN := $(abspath $(VENV))/bin
 STAMP := $(abspath $(VENV))/.set_up$(subst /,_,$(CURDIR))
 export PYTHONPATH := $(CURDIR)/src
 
-.PHONY: demo digits test test-faults check setup clean bench bench-full
+.PHONY: demo digits test test-faults fuzz check setup clean bench bench-full
 
 demo: setup digits
 	@$(BIN)/designer-vision run pipelines/train_and_score.yaml --output_dir $(OUTPUT)
@@ -28,6 +29,10 @@ test: setup check
 # ROUNDS times each; what came of it is kept in benchmarks/
 test-faults: setup
 	$(BIN)/python benchmarks/faults.py $(ROUNDS) > benchmarks/$(TODAY)_faults.md
+
+# 100,000 almost right inputs for every reader, in about an hour
+fuzz: setup
+	$(BIN)/python tests/fuzz/run.py runs/finds > benchmarks/$(TODAY)_fuzz.md
 
 check: setup
 	$(BIN)/ruff check .

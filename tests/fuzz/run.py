@@ -59,7 +59,7 @@ Right inputs, changed in one to four places (`tests/fuzz/mutations.py`). A reade
 ours. It may not raise anything else, open a file outside its folder, import, connect, start or remove anything (an audit hook
 looks), take more than 10 seconds, or crash.
 
-Command: `make fuzz` (seed {seed}).
+Command: `make fuzz` (that is, `python tests/fuzz/run.py FINDS {count} {seed}`).
 
 | reader of | read | refused | slowest s | memory grown MB | finds |
 |---|---|---|---|---|---|"""
