@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from azure.ai.ml import load_component, load_environment, load_job
 from conftest import ROOT
 
 from designer_vision.entry.command_line import Choice
+from designer_vision.pipeline.command import fill
 
 COMPONENTS = sorted((ROOT / "component").glob("*.yaml"))
 PIPELINES = sorted((ROOT / "pipelines").glob("*.yaml"))
@@ -64,9 +66,7 @@ def test_every_input_and_output_reaches_the_command_under_its_own_name(component
     command = component["command"]
     for kind in ("inputs", "outputs"):
         for name, port in component[kind].items():
-            text = port["type"] in ("string", "uri_folder")
-            value = f'"${{{{{kind}.{name}}}}}"' if text else f"${{{{{kind}.{name}}}}}"
-            flag = f"--{name} {value}"
+            flag = f'--{name} "${{{{{kind}.{name}}}}}"'
             assert (f"$[[{flag}]]" if port.get("optional") else flag) in command
     assert command.startswith(f"python -m designer_vision.entry.{component['name']} ")
     assert len(re.findall(r"--\w+", command)) == len(component["inputs"]) + len(component["outputs"])
@@ -162,3 +162,18 @@ def _target(binding: object) -> str:
     match = re.search(r"parent\.([\w.]+)", str(getattr(binding, "_data_binding", lambda: binding)()))
     assert match, binding
     return match[1]
+
+
+@pytest.mark.parametrize(
+    "text", ["5;touch harmed", "5 && touch harmed", "5 | touch harmed", "5\n touch harmed", "* ", "", "5 --epochs 6"]
+)
+def test_case_147_a_value_stays_one_word_in_the_shell_that_azure_runs_the_command_with(
+    component: dict, text: str, tmp_path: Path
+) -> None:
+    names = [*component["inputs"], *component["outputs"]]
+    line = fill(component["command"], dict.fromkeys(component["inputs"], text), dict.fromkeys(component["outputs"], text))
+    seen = subprocess.run(
+        ["bash", "-c", f'python() {{ printf "%s\\0" "$@"; }}; {line}'], capture_output=True, text=True, check=True
+    )
+    assert seen.stdout.split("\0")[2:-1] == [word for name in names for word in (f"--{name}", text)]
+    assert not (tmp_path / "harmed").exists()

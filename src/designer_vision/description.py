@@ -47,7 +47,7 @@ def from_yaml(content: bytes, kind: type[Record], source: Path, error: type[Desi
     text = _text(content, source, error)
     try:
         _check_events(text)
-        return msgspec.convert(yaml.load(text, _Loader), kind)  # noqa: S506 (a SafeLoader)
+        return msgspec.convert(_value(text), kind)
     except (yaml.YAMLError, msgspec.ValidationError, ValueError) as cause:
         raise error(f"{source}: {_in_one_line(cause)}; expected {WRITTEN}") from cause
 
@@ -132,6 +132,14 @@ _resolve("float", r"^[-+]?(?:(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?
 
 
 _Loader.add_constructor("tag:yaml.org,2002:float", lambda loader, node: _float(str(node.value)))
+
+
+def _value(text: str) -> Any:
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
 def _check_events(text: str) -> None:

@@ -53,12 +53,35 @@ def zip_in_a_zip(photos: Path) -> Path:
     "shape",
     [lambda photos: photos, wrapped, zipped, zip_in_a_folder, tar_of_classes, zip_in_a_wrapping_folder, zip_in_a_zip],
 )
-def test_every_shape_that_people_have_gives_the_same(tmp_path: Path, shape) -> None:
+def test_case_126_every_shape_that_people_have_gives_the_same(tmp_path: Path, shape) -> None:
     main(shape(make_photos(tmp_path / "photos")), tmp_path / "out")
     index = read_image_directory(tmp_path / "out", original_names=True)
     assert (index.classes, len(index)) == (tuple(sorted(COLORS)), 12)
     assert index.original_names[5] == "green/photo 1.png"
     assert index.names[5] == "image/1_5.png"
+
+
+def test_case_126_folders_below_classes_and_empty_classes_have_defined_results(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = make_photos(tmp_path / "empty class")
+    (photos / "mauve").mkdir()
+    main(photos, tmp_path / "out1")
+    assert read_image_directory(tmp_path / "out1").classes == tuple(sorted(COLORS))
+    for label in COLORS:
+        (tmp_path / "deep" / label).mkdir(parents=True)
+        shutil.copytree(photos / label, tmp_path / "deep" / label / "more")
+    main(tmp_path / "deep", tmp_path / "out2")
+    assert not read_image_directory(tmp_path / "out2").is_labeled
+    assert "12 images of 0 classes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("label", ["a b", "it's", "ümlaut", "狗", "-rf", "$(id)", "x" * 200, "a\nb", "no", "1e3", "010", "null"])
+def test_case_126_76_odd_class_names_come_through(tmp_path: Path, label: str) -> None:
+    photos = make_photos(tmp_path / "photos", per_class=1)
+    (photos / "red").rename(photos / label)
+    main(photos, tmp_path / "out")
+    assert read_image_directory(tmp_path / "out").classes == tuple(sorted(["blue", "green", label]))
 
 
 def test_size_and_hash_of_every_image_are_recorded(tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
         read_image_directory(tmp_path)
 
 
-def test_a_writer_that_fails_leaves_a_folder_that_is_refused(tmp_path: Path) -> None:
+def test_case_127_a_writer_that_fails_leaves_a_folder_that_is_refused(tmp_path: Path) -> None:
     def stopped() -> None:
         with ImageDirectoryWriter(tmp_path, ["x"]) as writer:
             writer.add(b"abc", ".png", Row(ImageInfo(), "x"))

@@ -11,7 +11,7 @@ import yaml
 
 from designer_vision import networks
 from designer_vision.architectures import Architecture
-from designer_vision.directories.model_directory import Model, read_model_directory, untrained, write_model_directory
+from designer_vision.directories.model_directory import Model, read_model_directory, read_spec, untrained, write_model_directory
 from designer_vision.errors import InvalidModelDirectoryError
 
 CLASSIC = "azureml.designer.modules.dl.pytorch.initialize_models.vision.classification"
@@ -41,6 +41,7 @@ def write_classic(folder: Path, spec: str = CLASSIC_SPEC, state: object = None, 
         network = networks.build(Architecture("resnet18"), 1000, seed=1)
         state = {f"model.{name}": tensor for name, tensor in network.state_dict().items()}
         state |= {"out_linear_model.weight": torch.ones(3, 1000), "out_linear_model.bias": torch.arange(3.0)}
+    folder.mkdir(exist_ok=True)
     torch.save(state, folder / "model")
     (folder / "model_spec.yaml").write_text(spec)
     (folder / "index_to_label.csv").write_text(labels)
@@ -104,24 +105,89 @@ def test_a_classic_pretrained_model_keeps_its_indices_and_gets_one_head(tmp_path
     assert torch.allclose(logits[0].diff(), torch.ones(2), atol=1e-3)
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        (f"{CLASSIC}.resnet", "os", "expected a network made by ResNet"),
-        ("class: ResNet", "class: system", "expected a network made by ResNet"),
-        ("resnet18", "os.system", "expected a network made by ResNet"),
-        ("resnet18", "densenet121", "expected a network made by ResNet"),
-        ("num_classes: 3", "num_classes: 3, progress: true", "progress"),
-        ("pretrained: true", "pretrained: 1", "pretrained"),
-        ("model_file: model", "model_file: ../model", "not the name of a file inside the folder"),
-        ("model_file: model", "model_file: other", "is missing"),
-        ("flavor:", "flavor: !!python/object/apply:os.system ['touch /tmp/hacked']\nx:", "only plain values are read"),
-    ],
-)
-def test_a_spec_that_names_something_else_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
+MODULES = [
+    ("os", "system"), ("subprocess", "Popen"), ("builtins", "exec"), ("torch", "load"), ("torchvision.models", "__loader__"),
+    ("torchvision.models", "resnet18"), ("model", "Harm"), ("../model", "x"), ("", ""), (f"{CLASSIC}.resnet", "DenseNet"),
+    (f"{CLASSIC}.densenet", "ResNet"), (f"{CLASSIC}.resnet", "__class__"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("module", "class_name"), MODULES)
+def test_case_30_a_module_or_class_that_is_not_in_the_closed_table_is_refused(module: str, class_name: str) -> None:
+    spec = CLASSIC_SPEC.replace(f"{CLASSIC}.resnet", module or "''").replace("class: ResNet", f"class: '{class_name}'")
+    with pytest.raises(InvalidModelDirectoryError, match="expected a network made by ResNet"):
+        read_spec(Path("model_spec.yaml"), spec.encode())
+
+
+@pytest.mark.parametrize("name", ["os.system", "densenet121", "resnet19", "vit_b_16", "", "../x", "resnet18 "])
+def test_case_30_a_network_that_is_not_in_the_closed_table_is_refused(name: str) -> None:
+    with pytest.raises(InvalidModelDirectoryError, match="expected a network made by ResNet"):
+        read_spec(Path("model_spec.yaml"), CLASSIC_SPEC.replace("resnet18", f"'{name}'").encode())
+
+
+BAD_SPECS = [
+    *(("num_classes: 3", f"num_classes: {value}") for value in ("0", "-1", "1000000000", "true", '"2"', ".nan", "2.5", "[1]")),
+    *(("num_classes: 3", f"num_classes: 3, {more}") for more in ("progress: true", "weights: DEFAULT", "x: 1", "num_classes: 4")),
+    ("pretrained: true", "pretrained: 1"), ("pretrained: true", "pretrained: 'yes'"), ("pretrained: true", "pretrained: DEFAULT"),
+    ("zero_init_residual: false", "zero_init_residual: 3"), ("mean: [0.1, 0.2, 0.3]", "mean: [0.1, 0.2]"),
+    ("mean: [0.1, 0.2, 0.3]", "mean: [.nan, 0, 0]"), ("mean: [0.1, 0.2, 0.3]", "mean: [1e9, 0, 0]"),
+    ("std: [0.4, 0.5, 0.6]", "std: [0, 1, 1]"), ("std: [0.4, 0.5, 0.6]", "std: [-1, 1, 1]"), ("std: [0.4, 0.5, 0.6]", "std: [.inf, 1, 1]"),
+    ("std: [0.4, 0.5, 0.6]", "std: 1"), ("class: ImageNormalizer", "class: system"), ("flavor: {name: pytorch", "flavor: {name: sklearn"),
+    ("serialization_method: state_dict", "serialization_method: pickle"), ("flavor: {name: pytorch, serialization_method: state_dict}", ""),
+    ("model_file: model", "model_file: [model]"), ("model_file: model", ""), ("flavor_extras:", "flavor_extra:"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new"), BAD_SPECS)
+def test_case_31_44_a_spec_that_is_not_one_is_refused_with_its_field(old: str, new: str) -> None:
     assert old in CLASSIC_SPEC
+    with pytest.raises(InvalidModelDirectoryError, match=r"^model_spec\.yaml(: .*(at `\$|field|twice|line)| has)"):
+        read_spec(Path("model_spec.yaml"), CLASSIC_SPEC.replace(old, new).encode())
+
+
+def test_case_42_numbers_may_be_written_with_an_exponent() -> None:
+    *_, normalizer = read_spec(Path("x"), CLASSIC_SPEC.replace("[0.1, 0.2, 0.3]", "[1e-1, 2E-1, 3]").encode())
+    assert normalizer.mean == (0.1, 0.2, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("../model", "not the name of a file"), ("/etc/passwd", "not the name of a file"), ("other", "is missing"), (".", "not the name"),
+        ("folder", "is a folder"), ("pipe", "is a pipe"), ("outside", "a link that leads out"), ("file:///model", "is missing"),
+        ("\\\\srv\\x", "is missing"),
+    ],
+)  # fmt: skip
+def test_case_27_43_the_weights_are_a_plain_file_inside(tmp_path: Path, name: str, message: str) -> None:
+    folder = write_classic(tmp_path / "classic", CLASSIC_SPEC.replace("model_file: model", f"model_file: '{name}'"), state={})
+    (folder / "folder").mkdir()
+    os.mkfifo(folder / "pipe")
+    (folder / "outside").symlink_to("/dev/zero")
     with pytest.raises(InvalidModelDirectoryError, match=message):
-        read_model_directory(write_classic(tmp_path, CLASSIC_SPEC.replace(old, new)))
+        read_model_directory(folder)
+
+
+def test_a_number_of_classes_that_is_not_that_of_the_labels_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidModelDirectoryError, match="has num_classes 3, and label_map_file has 2 labels"):
+        read_model_directory(write_classic(tmp_path, state={}, labels=",label\n0,c\n1,a\n"))
+
+
+def test_case_14_a_classic_model_has_no_hash_and_that_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    read_model_directory(write_classic(tmp_path))
+    assert "warning: no hash of" in capsys.readouterr().out
+
+
+def test_a_recorded_transformation_that_is_none_is_refused(tmp_path: Path) -> None:
+    write_model_directory(tmp_path, trained())
+    text = (tmp_path / "_meta.yaml").read_text()
+    for old, new, message in (
+        ("- Resize", "- os.system", "not an operation we know"),
+        ("- 64\n    - 64", "- 0\n    - 64", "size"),
+    ):
+        assert old in text
+        (tmp_path / "_meta.yaml").write_text(text.replace(old, new))
+        with pytest.raises(InvalidModelDirectoryError, match=message):
+            read_model_directory(tmp_path)
 
 
 class Attack:
@@ -168,7 +234,7 @@ def test_weights_of_another_shape_or_not_finite_are_refused_by_key(tmp_path: Pat
         read_model_directory(tmp_path / "shape")
 
 
-def test_one_flipped_bit_in_the_weights_is_noticed(tmp_path: Path) -> None:
+def test_case_14_one_flipped_bit_in_the_weights_is_noticed(tmp_path: Path) -> None:
     write_model_directory(tmp_path, trained())
     content = bytearray((tmp_path / "model").read_bytes())
     content[len(content) // 2] ^= 1
@@ -177,7 +243,24 @@ def test_one_flipped_bit_in_the_weights_is_noticed(tmp_path: Path) -> None:
         read_model_directory(tmp_path)
 
 
-@pytest.mark.parametrize("labels", ["", ",label\n0,a\n2,b\n", ",label\nx,a\n", ",label\n0,a\n0,b\n"])
-def test_a_label_map_with_gaps_is_refused(tmp_path: Path, labels: str) -> None:
+@pytest.mark.parametrize(
+    "labels",
+    [
+        "",
+        ",label\n",
+        ",label\n0,a\n2,b\n",
+        ",label\nx,a\n",
+        ",label\n0,a\n0,b\n",
+        ",label\n0,a\n1,a\n",
+        ",label\n0, \n1,b\n",
+        ",label\n０,a\n",
+        ",label\n0\n",
+        ",label\n0,a,b\n",
+        "\0",
+        '"',
+        ",label\n-1,a\n0,b\n",
+    ],
+)
+def test_a_label_map_that_is_not_one_is_refused(tmp_path: Path, labels: str) -> None:
     with pytest.raises(InvalidModelDirectoryError, match=r"index_to_label\.csv"):
         read_model_directory(write_classic(tmp_path, labels=labels))

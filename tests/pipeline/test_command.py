@@ -20,7 +20,7 @@ def test_values_stand_where_the_places_were() -> None:
     ]  # fmt: skip
 
 
-def test_an_optional_part_without_value_is_left_out() -> None:
+def test_case_148_an_optional_part_without_value_is_left_out() -> None:
     assert "--other" not in words({"data": "d", "flag": "1"})
 
 

@@ -46,7 +46,7 @@ def test_f57_a_rank_that_is_there_twice_is_named() -> None:
     assert set(told) == {"two processes were started with RANK 1"}
 
 
-def test_f60_f61_what_differs_is_named_with_both_values() -> None:
+def test_case_142_f60_f61_what_differs_is_named_with_both_values() -> None:
     for told in came(places((0, 2), (1, 2)), {1: {"seed": "2"}}):
         assert told in (
             "rank 1 has seed 2, rank 0 has 1; start all with the same inputs and packages",

@@ -61,7 +61,7 @@ def test_a_missing_variable_is_named() -> None:
         Ranks.from_environment({"WORLD_SIZE": "2"})
 
 
-def test_more_processes_than_gpus_is_said_in_those_words() -> None:
+def test_case_150_more_processes_than_gpus_is_said_in_those_words() -> None:
     ranks = Ranks(rank=4, world_size=16, local_rank=4, local_world_size=8)
     with pytest.raises(ProcessSetupError, match="process_count_per_instance 8 is larger than the 4 GPUs of this node"):
         ranks.device(gpus=4)
