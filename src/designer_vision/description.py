@@ -47,7 +47,7 @@ def from_yaml(content: bytes, kind: type[Record], source: Path, error: type[Desi
     text = _text(content, source, error)
     try:
         _check_events(text)
-        return msgspec.convert(_value(text), kind)
+        return msgspec.convert(_whole_letters(_value(text), text), kind)
     except (yaml.YAMLError, msgspec.ValidationError, ValueError) as cause:
         raise error(f"{source}: {_in_one_line(cause)}; expected {WRITTEN}") from cause
 
@@ -71,7 +71,7 @@ def from_json(
     """
     text = _text(content, source, error)
     try:
-        return msgspec.convert(_JSON.decode(text), kind)
+        return msgspec.convert(_whole_letters(_JSON.decode(text), text), kind)
     except (msgspec.ValidationError, ValueError, RecursionError) as cause:
         raise error(f"{source}: {_in_one_line(cause)}; expected {expected}") from cause
 
@@ -91,6 +91,16 @@ def _text(content: bytes, source: Path | str, error: type[DesignerError]) -> str
     if "\0" in text:
         raise error(f"{source} has a zero byte at {text.index(chr(0))}, which no text file has; copy it again")
     return text
+
+
+def _whole_letters(value: Any, text: str) -> Any:
+    """The value, if it holds no half of a letter, which an escape can write and no file name or label can have."""
+    if "\\u" in text or "\\U" in text:
+        try:
+            json.dumps(value, ensure_ascii=False, default=str).encode()
+        except UnicodeEncodeError as cause:
+            raise _NotPlainError(f"half a letter, {cause.object[cause.start]!a}") from cause
+    return value
 
 
 def _in_one_line(cause: Exception) -> str:

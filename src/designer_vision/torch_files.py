@@ -6,6 +6,7 @@ It must be a zip whose members are stored as they are and no larger than the fil
 from __future__ import annotations
 
 import pickletools
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -45,11 +46,14 @@ def load(file: BinaryIO, path: Path, error: type[DesignerError], advice: str) ->
         _check(file)
     except _RefusedError as cause:
         raise error(f"{path} {cause}; {advice}") from cause
-    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, ValueError, RuntimeError) as cause:
+    except MemoryError:
+        raise
+    except Exception as cause:  # zipfile and pickletools raise whatever damaged headers lead them into
         raise error(f"{path} is not a zip as torch.save writes it: it is {_recognised(file, cause)}; {advice}") from cause
     file.seek(0)
     try:
-        return torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):
+            return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as cause:  # torch raises whatever its unpickler and zip reader do
         raise error(f"{path} is damaged ({type(cause).__name__}); copy the folder again") from cause
 

@@ -173,7 +173,10 @@ BAD_LINES: dict[str, tuple[Any, str]] = {
     "case_79 texts and numbers": (row(category=1), r"got `int` - at `\$\.category`"),
     "case_78 category truth value": (row(category=True), r"got `bool` - at `\$\.category`"),
     "case_90 detection": (row(category={"bbox": [0, 0, 1, 1]}), r"got `object` - at `\$\.category`"),
-    "half a letter": (b'{"image_info": {"file_name": "\\ud800"}}', "not the name"),
+    "half a letter": (b'{"image_info": {"file_name": "\\ud800"}}', "half a letter"),
+    "half a letter in the label": (b'{"image_info": {"file_name": "a"}, "category": "c\\udfff"}', "half a letter"),
+    "half a letter in a name": (b'{"image_info": {"file_name": "a", "original_file_name": "\\ud800"}}', "half a letter"),
+    "two on one": (json.dumps(row(id=7)).encode() + json.dumps(row(id=8)).encode(), "Extra data"),
     "text behind": (b'{"image_info": {"file_name": "a"}} x', "Extra data"),
 }  # fmt: skip
 

@@ -55,6 +55,18 @@ def test_almost_right_inputs_are_read_or_refused(target: Target, tmp_path: Path)
     assert False in outcomes
 
 
+def reader_of(find: Path) -> Target:
+    return next(target for name, target in TARGETS.items() if find.name.startswith(name.replace(" ", "_")))
+
+
+@pytest.mark.parametrize("find", sorted((Path(__file__).parent / "finds").iterdir()), ids=lambda find: find.name)
+def test_what_once_was_a_find_is_none_now(find: Path, tmp_path: Path) -> None:
+    target = reader_of(find)
+    for seed in target.seeds:
+        target.read(emptied(tmp_path / "in"), seed)
+    attempt(target, tmp_path / "in", find.read_bytes())
+
+
 @each
 @quietly
 @given(content=st.binary(max_size=300))

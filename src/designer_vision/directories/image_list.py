@@ -86,16 +86,18 @@ def _read_fast(folder: Path, name: str, labeled: bool, recorded: Ours, original_
             )
             if file_names.null_count or pc.any(pc.match_substring_regex(file_names, OUTSIDE)).as_py():
                 raise _NotPlainError
+            start, end = end, end + len(batch)
+            if end > lines:  # two on one
+                raise _NotPlainError
             names.add(file_names)
             originals.add(pc.fill_null(info["original_file_name"], "") if original_names else pa.repeat("", len(batch)))
-            start, end = end, end + len(batch)
             labels[start:end] = _labels(batch.column("category"), labeled, found)
             for side, column in (("height", 0), ("width", 1)):
                 sizes[start:end, column] = np.maximum(_integers(info[side], 0), 0)
             given = batch.column("id")
             ids[start:end] = np.where(given.is_null(), np.arange(start, end), _integers(given, 0))
             hashes[start:end] = _hashes(pc.fill_null(info["content_hash"], ""))
-    if (np.diff(ids[:end]) <= 0).any() and len(np.unique(ids[:end])) < end:
+    if end < lines or ((np.diff(ids[:end]) <= 0).any() and len(np.unique(ids[:end])) < end):
         raise _NotPlainError
     index = assemble(
         folder, found, labels[:end], sizes[:end], names.texts(), originals.texts(), hashes[:end], ids[:end], recorded
@@ -179,7 +181,7 @@ def _rows(folder: Path, name: str) -> Iterator[Row]:
         place = f"{folder / name} line {number}"
         row = from_json(line, Row, place, InvalidDatasetError, f"an object such as {EXAMPLE}")
         file_name = row.image_info.name
-        if re.search(OUTSIDE, file_name) or not _is_text(file_name):
+        if re.search(OUTSIDE, file_name):
             raise InvalidDatasetError(f"{place}: {file_name[:200]!r} is not the name of a file inside the folder")
         if row.id is not None and ids.setdefault(row.id, number) != number:
             raise InvalidDatasetError(f"{place}: the id {row.id} is also in line {ids[row.id]}; give every image its own")
@@ -198,10 +200,3 @@ def _lines(folder: Path, name: str) -> Iterator[tuple[int, bytes]]:
                 )
             if line.removeprefix(codecs.BOM_UTF8).strip():
                 yield number, line
-
-
-def _is_text(name: str) -> bool:
-    try:
-        return bool(name.encode())
-    except UnicodeEncodeError:  # half a character, which JSON can write and no file name can have
-        return False
