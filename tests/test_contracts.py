@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import pytest
 import yaml
-from azure.ai.ml import load_component, load_environment, load_job
+from azure.ai.ml import load_component, load_job
 from conftest import ROOT
 
 from designer_vision.entry.command_line import Choice
@@ -130,11 +130,6 @@ def test_azures_client_loads_and_validates_the_component(path: Path) -> None:
 def test_azures_client_loads_and_validates_the_pipeline(path: Path, tmp_path: Path) -> None:
     result = load_job(path)._validate()
     assert result.passed, result.error_messages
-
-
-def test_the_environment_is_one_that_azures_client_takes() -> None:
-    environment = load_environment(ROOT / "environment" / "environment.yaml")
-    assert (ROOT / "environment" / environment.build.path / environment.build.dockerfile_path).is_file()
 
 
 def test_the_graph_in_the_sdk_is_the_graph_in_yaml(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from conftest import make_image_directory, make_photos, run_entry, training_flag
 
 from designer_vision import networks
 from designer_vision.architectures import Architecture
-from designer_vision.components.train_pytorch_model import initial_network, main, with_same_classes
+from designer_vision.components.train_pytorch_model import initial_network, main, with_same_classes, worker_lost
 from designer_vision.directories.image_directory import read_image_directory
 from designer_vision.directories.model_directory import Model, read_model_directory
 from designer_vision.errors import InvalidDatasetError, InvalidModelDirectoryError, NotLabeledDatasetError, TrainingDivergedError
@@ -167,3 +167,16 @@ def test_inputs_connected_the_wrong_way_round_are_recognised(
 ) -> None:
     with pytest.raises(InvalidModelDirectoryError, match="wrong way round"):
         main(datasets[0], untrained_model, datasets[1], SEVEN, tmp_path / "out")
+
+
+def test_f19_a_worker_that_ended_is_recognised_below_other_errors() -> None:
+    def somewhere() -> None:
+        try:
+            raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+        except RuntimeError as error:
+            raise SystemError("a function returned a result with an exception set") from error
+
+    with pytest.raises(SystemError) as caught:
+        somewhere()
+    assert worker_lost(caught.value) == "DataLoader worker (pid 7) is killed by signal: Killed."
+    assert worker_lost(ValueError("something else")) == ""

@@ -32,6 +32,7 @@ from designer_vision.directories.manifest import publishing
 from designer_vision.directories.model_directory import Model, write_model_directory, write_model_files
 from designer_vision.errors import (
     CheckpointError,
+    DesignerError,
     FailedToWriteOutputsError,
     InvalidDatasetError,
     JobStoppedError,
@@ -203,12 +204,22 @@ def train(trainer: Trainer, keep_best: Callable[[], Path]) -> Result:
         if not trainer.ranks.is_main or trainer.best is None:
             raise
         raise TrainingDivergedError(f"{error.message}; the best epoch before that is kept in {keep_best()}") from error
-    except (MemoryError, RuntimeError) as error:
-        if "DataLoader worker" in str(error):  # DataLoader's signal handler raises it wherever the training is
-            raise trainer.training_loader.lost(str(error)) from error
+    except DesignerError:
+        raise
+    except Exception as error:
+        if lost := worker_lost(error):
+            raise trainer.training_loader.lost(lost) from error
         if not is_out_of_memory(error):
             raise
         raise ModuleOutOfMemoryError(f"{' '.join(str(error).split())[:200]}; choose a smaller batch_size") from error
+
+
+def worker_lost(error: BaseException) -> str:
+    """What DataLoader says of a worker that ended: its signal handler raises wherever the training is, also in torch's code."""
+    chain: list[BaseException] = [error]
+    while (before := chain[-1].__cause__ or chain[-1].__context__) is not None and before not in chain:
+        chain.append(before)
+    return next((str(link) for link in chain if "DataLoader worker" in str(link)), "")
 
 
 def export(folder: Path, model: Model, history: Sequence[Epoch], dataset: Path) -> None:
