@@ -93,7 +93,7 @@ def test_links_lead_to_files_that_are_there() -> None:
 
 
 def test_the_output_shown_ends_as_the_demo_does() -> None:
-    (shown,) = re.findall(r"^```text\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    shown, *_ = re.findall(r"^```text\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
     lines = shown.splitlines()
     assert re.fullmatch(r"top-1 \d+\.\d %", lines[-1])
     assert " ui --backend-store-uri sqlite:///" in lines[-2]
