@@ -114,6 +114,9 @@ def read_data_frame_directory(folder: Path) -> ScoredSet:
         table.validate(full=True)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InvalidDatasetError(f"{path} is not a readable Parquet file: {' '.join(str(error).split())[:300]}") from error
+    with_gaps = next((name for name in table.column_names if name != CATEGORY and table[name].null_count), None)
+    if with_gaps is not None:
+        raise InvalidDatasetError(f"{path} has rows without a value in the column {with_gaps!r}; score the images again")
     probabilities = np.column_stack([table[PROBABILITIES + label].to_numpy() for label in labels]).astype(np.float64)
     if not np.isfinite(probabilities).all():
         raise InvalidDatasetError(f"{path} has probabilities that are no numbers; score the images again")
