@@ -15,7 +15,7 @@ BIN := $(abspath $(VENV))/bin
 STAMP := $(abspath $(VENV))/.set_up$(subst /,_,$(CURDIR))
 export PYTHONPATH := $(CURDIR)/src
 
-.PHONY: demo digits test test-faults fuzz check setup clean bench bench-full
+.PHONY: demo digits test test-faults fuzz golden lock check setup clean bench bench-full
 
 demo: setup digits
 	@$(BIN)/designer-vision run pipelines/train_and_score.yaml --output_dir $(OUTPUT)
@@ -33,6 +33,15 @@ test-faults: setup
 # 100,000 almost right inputs for every reader, in about an hour
 fuzz: setup
 	$(BIN)/python tests/fuzz/run.py runs/finds > benchmarks/$(TODAY)_fuzz.md
+
+# what the clients send, written anew; look at the difference before committing it
+golden: setup
+	UPDATE_GOLDEN=1 $(BIN)/pytest tests/client
+
+# the image's packages with their hashes
+lock: setup
+	cd environment && $(BIN)/uv pip compile requirements.in --generate-hashes --python-version 3.12 --python-platform x86_64-manylinux_2_39 --no-header --output-file requirements.txt
+	sed -i '1i # Made by `make lock` from requirements.in: Linux on x86-64, Python 3.12. Do not edit.' environment/requirements.txt
 
 check: setup
 	$(BIN)/ruff check .

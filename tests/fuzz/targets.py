@@ -250,6 +250,9 @@ def targets() -> dict[str, Target]:
     }  # fmt: skip
 
 
+"".encode("cp437")  # zipfile's for names, which Python imports at its first use
+
+
 def emptied(folder: Path) -> Path:
     """The folder, without what the last input left in it."""
     shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,131 @@
+"""What azure-ai-ml, which the CLI and the SDK use, would send for each component, pipeline and deployment.
+
+`make golden` writes the golden files anew; look at the difference before committing it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from azure.ai.ml import load_batch_endpoint, load_component, load_job, load_online_deployment, load_online_endpoint
+from azure.ai.ml.entities._load_functions import load_model_batch_deployment
+from azure_imitation import Service, imitated
+from conftest import ROOT
+
+GOLDEN = Path(__file__).parent / "golden"
+COMPONENTS = sorted((ROOT / "component").glob("*.yaml"))
+PIPELINES = sorted((ROOT / "pipelines").glob("*.yaml"))
+
+
+def plain(value: Any) -> Any:
+    """A payload without what differs from machine to machine: paths and hashes."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items() if key not in ("client_component_hash", "componentId")}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    return re.sub(r"\b[0-9a-f]{64}\b", "<hash>", value.replace(str(ROOT), "<root>"))
+
+
+def check(name: str, payload: Any) -> None:
+    """Compare a payload with its golden file."""
+    path = GOLDEN / f"{name}.json"
+    text = json.dumps(plain(payload), indent=1, sort_keys=True, default=str) + "\n"
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.write_text(text)
+    assert text == path.read_text(), f"{path.name} differs; see `make golden`"
+
+
+@pytest.mark.parametrize("path", COMPONENTS, ids=lambda path: path.stem)
+def test_the_payload_of_a_component_is_the_golden_one(path: Path) -> None:
+    check(f"component_{path.stem}", load_component(path)._to_rest_object().as_dict())
+
+
+@pytest.mark.parametrize("path", PIPELINES, ids=lambda path: path.stem)
+def test_the_payload_of_a_pipeline_is_the_golden_one(path: Path) -> None:
+    check(f"pipeline_{path.stem}", load_job(path)._to_rest_object().as_dict())
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    with imitated() as service:
+        yield service
+
+
+@pytest.mark.parametrize("path", COMPONENTS, ids=lambda path: path.stem)
+def test_the_client_sends_a_component_with_its_code_and_environment_registered(path: Path, service: Service) -> None:
+    service.sent.clear()
+    service.client().components.create_or_update(load_component(path))
+    (body,) = service.put("components")
+    spec = body["properties"]["componentSpec"]
+    golden = json.loads((GOLDEN / f"component_{path.stem}.json").read_text())["properties"]["componentSpec"]
+    assert plain({**spec, "code": 0, "environment": 0}) == {**golden, "code": 0, "environment": 0}
+    assert re.search(r"/codes/[^/]+/versions/1$", spec["code"])
+    assert re.search(r"/environments/CliV2AnonymousEnvironment/versions/[0-9a-f]{64}$", spec["environment"])
+
+
+@pytest.mark.parametrize("path", PIPELINES, ids=lambda path: path.stem)
+def test_the_client_sends_a_pipeline_with_its_components_registered(path: Path, service: Service, tmp_path: Path) -> None:
+    service.sent.clear()
+    job = load_job(path)
+    for name, entry in job.inputs.items():
+        if getattr(entry._data, "path", None) == "digits":
+            (tmp_path / "a.png").write_bytes(b"1")
+            job.inputs[name].path = str(tmp_path)
+    service.client().jobs.create_or_update(job, skip_validation=True)
+    (body,) = service.put("jobs")
+    golden = json.loads((GOLDEN / f"pipeline_{path.stem}.json").read_text())["properties"]["jobs"]
+    nodes = body["properties"]["jobs"]
+    assert set(nodes) == set(golden)
+    for name, node in nodes.items():
+        assert plain({**node, "computeId": 0, "trial": 0}) == {**golden[name], "computeId": 0, "trial": 0}
+        component = node.get("componentId") or node["trial"]["componentId"]
+        assert re.search(r"/components/azureml_anonymous/versions/", str(component))
+
+
+DEPLOYMENTS = {
+    "online_endpoint": load_online_endpoint,
+    "online_deployment": load_online_deployment,
+    "batch_endpoint": load_batch_endpoint,
+    "batch_deployment": load_model_batch_deployment,
+}
+
+
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_the_client_takes_the_deployments(name: str) -> None:
+    path = ROOT / "pipelines" / "deploy" / f"{name}.yaml"
+    entity = DEPLOYMENTS[name](path)
+    written = yaml.safe_load(path.read_text())
+    assert entity.name == written["name"]
+    if "endpoint_name" in written:
+        endpoint = yaml.safe_load((path.parent / f"{name.partition('_')[0]}_endpoint.yaml").read_text())
+        assert entity.endpoint_name == endpoint["name"]
+        assert entity.model == "my_model@latest"
+
+
+def test_the_same_sources_have_the_same_hash_whatever_python_leaves_beside_them(tmp_path: Path) -> None:
+    """Or every registration would be a new version."""
+    import shutil
+
+    from azure.ai.ml._utils._asset_utils import get_ignore_file, get_object_hash
+
+    code = shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    before = get_object_hash(code, get_ignore_file(str(code)))
+    for name in (
+        "designer_vision.egg-info/PKG-INFO",
+        "designer_vision/__pycache__/x.pyc",
+        "designer_vision/entry/__pycache__/y.pyc",
+    ):
+        (code / name).parent.mkdir(parents=True, exist_ok=True)
+        (code / name).write_text("x")
+    assert get_object_hash(code, get_ignore_file(str(code))) == before
+    (code / "designer_vision/new.py").write_text("x")
+    assert get_object_hash(code, get_ignore_file(str(code))) != before
