@@ -7,11 +7,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 import yaml
-from azure.ai.ml import load_component, load_job
+from azure.ai.ml import Input, load_component, load_job
 from conftest import ROOT
 
 from designer_vision.entry.command_line import Choice
@@ -132,24 +133,63 @@ def test_azures_client_loads_and_validates_the_pipeline(path: Path, tmp_path: Pa
     assert result.passed, result.error_messages
 
 
-def test_the_graph_in_the_sdk_is_the_graph_in_yaml(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+GRAPHS = {
+    "train_and_score": ("images",),
+    "imagenet_resnet50": ("training_images", "validation_images"),
+    "fine_tune": ("images",),
+    "score_only": ("trained_model", "images"),
+    "sweep": ("training_dataset", "validation_dataset"),
+    "image_classification_with_densenet": ("training_zip", "validation_zip"),
+}
+"""Pipelines, and their inputs that are data."""
+
+
+@pytest.fixture
+def graphs(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The SDK's functions by the name of their YAML."""
     monkeypatch.setattr(sys, "path", [str(ROOT / "pipelines"), *sys.path])
-    composed = importlib.import_module("train_and_score").pipeline_job(str(tmp_path))
+    modules = importlib.import_module("train_and_score"), importlib.import_module("graphs")
+    return {name: next(vars(module)[name] for module in modules if name in vars(module)) for name in GRAPHS}
+
+
+def test_every_pipeline_has_its_graph_in_the_sdk() -> None:
+    assert set(GRAPHS) == {path.stem for path in PIPELINES}
+
+
+@pytest.mark.parametrize("pipeline", GRAPHS)
+def test_the_graph_in_the_sdk_is_the_graph_in_yaml(pipeline: str, graphs: dict[str, Any], tmp_path: Path) -> None:
+    composed = graphs[pipeline](**{name: Input(type="uri_folder", path=str(tmp_path)) for name in GRAPHS[pipeline]})
     assert composed._validate().passed
-    written = load_job(ROOT / "pipelines" / "train_and_score.yaml")
+    written = load_job(ROOT / "pipelines" / f"{pipeline}.yaml")
     assert composed.display_name == written.display_name
-    assert composed.settings.default_compute == "serverless"
+    assert composed.settings.default_compute == written.settings.default_compute
     assert set(composed.jobs) == set(written.jobs)
+    assert set(composed.outputs) == set(written.outputs)
     for name, node in written.jobs.items():
         twin = composed.jobs[name]
-        assert twin.component.display_name == node.component.display_name
-        ours = {port: value._data for port, value in twin.inputs.items()}
-        theirs = {port: value._data for port, value in node.inputs.items()}
-        links = {port for port, value in theirs.items() if isinstance(value, str) and "parent" in value}
-        assert {port: value for port, value in ours.items() if port not in links} == {
-            port: value for port, value in theirs.items() if port not in links
-        }
-        assert {port: _target(ours[port]) for port in links} == {port: _target(theirs[port]) for port in links}
+        assert twin.type == node.type
+        component, other = (getattr(each, "trial", None) or each.component for each in (twin, node))
+        assert component.display_name == other.display_name
+        ours, theirs = ({port: _plain(value, other.inputs[port]) for port, value in each.inputs.items()} for each in (twin, node))
+        assert ours == theirs, name
+    if "train" in written.jobs and hasattr(written.jobs["train"], "resources") and pipeline != "train_and_score":
+        ours, theirs = composed.jobs["train"], written.jobs["train"]
+        assert _plain(ours.distribution.process_count_per_instance) == _plain(theirs.distribution.process_count_per_instance)
+        assert _plain((ours.resources or {}).get("instance_count")) == _plain((theirs.resources or {}).get("instance_count"))
+        assert (ours.environment_variables, ours.compute) == (theirs.environment_variables, theirs.compute)
+
+
+def _plain(value: Any, declared: Any = None) -> str:
+    """A value, or the place that it is bound to, as text; a default that is written out is as good as none."""
+    if type(value).__name__ == "PipelineInput":
+        return _target(value)
+    data = getattr(value, "_data", value)
+    if data is None and declared is not None and declared.default is not None:
+        data = declared.default
+    binding = getattr(data, "_data_binding", None)
+    if callable(binding) or "parent" in str(data):
+        return _target(data)
+    return str(data)
 
 
 def _target(binding: object) -> str:

@@ -81,7 +81,7 @@ def load_graph(path: Path, overrides: Mapping[str, str]) -> Graph:
     """
     raw = read_pipeline(path)
     job = _load_by_azure(path)
-    values = _pipeline_inputs(job, path, overrides)
+    values = _pipeline_inputs(job, raw.get("inputs") or {}, path, overrides)
     steps = {name: _step(name, node, raw["jobs"][name], values, path) for name, node in job.jobs.items()}
     for step in steps.values():
         for port, value in step.inputs.items():
@@ -143,7 +143,7 @@ def _quiet() -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
-def _pipeline_inputs(job: Any, path: Path, overrides: Mapping[str, str]) -> dict[str, Value]:
+def _pipeline_inputs(job: Any, raw: Mapping[str, Any], path: Path, overrides: Mapping[str, str]) -> dict[str, Value]:
     unknown = sorted(set(overrides) - set(job.inputs))
     if unknown:
         raise PipelineError(f"{path} has no input {unknown[0]!r}; it has {', '.join(job.inputs) or 'none'}")
@@ -151,7 +151,8 @@ def _pipeline_inputs(job: Any, path: Path, overrides: Mapping[str, str]) -> dict
     for name, entry in job.inputs.items():
         data = entry._data
         if _is_data(data):
-            values[name] = Path(overrides[name]).absolute() if name in overrides else _local_path(data.path, path.parent, name)
+            written = raw[name].get("path")  # the client takes `azureml:` off the name of a registered asset
+            values[name] = Path(overrides[name]).absolute() if name in overrides else _local_path(written, path.parent, name)
         else:
             values[name] = overrides.get(name, as_text(data))
     return values
@@ -173,9 +174,11 @@ def as_text(value: Any) -> str:
 
 
 def _step(name: str, node: Any, raw: Mapping[str, Any], values: Mapping[str, Value], path: Path) -> Step:
-    component = node.component
-    if not hasattr(component, "command"):
-        raise PipelineError(f"{path}: step {name} is no local command component; only `component: some/file.yaml` can run here")
+    component: Any = getattr(node, "component", None)
+    if node.type != "command" or not hasattr(component, "command"):
+        raise PipelineError(
+            f"{path}: step {name} is no command of a local component; only `component: some/file.yaml` can run here"
+        )
     for kind in ("inputs", "outputs"):
         unknown = sorted(set(raw.get(kind) or {}) - set(getattr(component, kind)))
         if unknown:

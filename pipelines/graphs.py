@@ -1,0 +1,150 @@
+"""The other graphs, composed in the SDK: each is the same as the YAML of its name.
+
+    from graphs import imagenet_resnet50
+    job = imagenet_resnet50(training_images=Input(type="uri_folder", path=...), validation_images=..., nodes=2)
+    MLClient.from_config(DefaultAzureCredential()).jobs.create_or_update(job)
+
+What a node runs on is set by giving it new objects (`train.resources = ...`): those it has are the component's, and a change in
+them would show in every other node of that component.
+"""
+
+from typing import Any
+
+from azure.ai.ml import PyTorchDistribution, dsl
+from azure.ai.ml.entities import JobResourceConfiguration
+from azure.ai.ml.sweep import Choice, LogUniform
+from train_and_score import component
+
+MANY_SMALL_FILES = {"DATASET_MOUNT_BLOCK_BASED_CACHE_ENABLED": "true"}
+
+
+def prepared(mode: str, transformation: Any, images: Any) -> Any:
+    """The ImageDirectory of Apply Image Transformation."""
+    return component("apply_image_transformation")(
+        mode=mode,
+        input_image_transformation=transformation.outputs.output_image_transformation,
+        input_image_directory=images,
+    )
+
+
+@dsl.pipeline(name="imagenet_resnet50", display_name="ImageNet ResNet-50", default_compute="cpu-cluster")
+def imagenet_resnet50(
+    training_images,
+    validation_images,
+    nodes: int = 1,
+    processes: int = 8,
+    epochs: int = 90,
+    batch_size: int = 128,
+    warmup_step_number: int = 5,
+    learning_rate: float = 0.0125,
+    random_seed: int = 1,
+) -> dict[str, Any]:
+    """Train ResNet-50 from scratch on folders of images, one sub-folder a class, on 8 or 16 GPUs."""
+    convert_training = component("convert_to_image_directory")(input_dataset=training_images)
+    convert_validation = component("convert_to_image_directory")(input_dataset=validation_images)
+    augmentation = component("init_image_transformation")(
+        resize=False, random_resized_crop=True, random_resized_crop_size=224, random_horizontal_flip=True
+    )
+    centre = component("init_image_transformation")(size=256, center_crop=True, crop_size=224)
+    training_set = prepared("For training", augmentation, convert_training.outputs.output_image_directory)
+    validation_set = prepared("For inference", centre, convert_validation.outputs.output_image_directory)
+    network = component("resnet")(model_name="resnet50", pretrained=False)
+    train = component("train_pytorch_model")(
+        untrained_model=network.outputs.untrained_model,
+        training_dataset=training_set.outputs.output_image_directory,
+        validation_dataset=validation_set.outputs.output_image_directory,
+        epochs=epochs,
+        batch_size=batch_size,
+        warmup_step_number=warmup_step_number,
+        learning_rate=learning_rate,
+        random_seed=random_seed,
+        patience=epochs,
+        print_frequency=50,
+    )
+    train.compute = "gpu-cluster"
+    train.distribution = PyTorchDistribution(process_count_per_instance=processes)
+    train.resources = JobResourceConfiguration(instance_count=nodes, shm_size="64g")
+    train.environment_variables = dict(MANY_SMALL_FILES)
+    return {"trained_model": train.outputs.trained_model}
+
+
+@dsl.pipeline(name="fine_tune", display_name="Fine-tune", default_compute="serverless")
+def fine_tune(
+    images,
+    model_name: str = "densenet121",
+    pretrained: bool = True,
+    epochs: int = 10,
+    batch_size: int = 16,
+    learning_rate: float = 0.001,
+    random_seed: int = 1,
+) -> dict[str, Any]:
+    """Fine-tune a DenseNet with weights from ImageNet on a folder of photos."""
+    convert = component("convert_to_image_directory")(input_dataset=images)
+    split = component("split_image_directory")(input_image_directory=convert.outputs.output_image_directory, fraction=0.9)
+    transformation = component("init_image_transformation")(
+        size=256, center_crop=True, crop_size=224, random_horizontal_flip=True
+    )
+    training_images = prepared("For training", transformation, split.outputs.output_image_directory1)
+    validation_images = prepared("For inference", transformation, split.outputs.output_image_directory2)
+    network = component("densenet")(model_name=model_name, pretrained=pretrained)
+    train = component("train_pytorch_model")(
+        untrained_model=network.outputs.untrained_model,
+        training_dataset=training_images.outputs.output_image_directory,
+        validation_dataset=validation_images.outputs.output_image_directory,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        random_seed=random_seed,
+    )
+    return {"trained_model": train.outputs.trained_model}
+
+
+@dsl.pipeline(name="score_only", display_name="Score only", default_compute="serverless")
+def score_only(trained_model, images) -> dict[str, Any]:
+    """Score new photos with a registered model."""
+    score = component("score_image_model")(trained_model=trained_model, dataset=images)
+    return {"scored_dataset": score.outputs.scored_dataset}
+
+
+@dsl.pipeline(name="sweep", display_name="Sweep", default_compute="serverless")
+def sweep(training_dataset, validation_dataset, epochs: int = 5) -> dict[str, Any]:
+    """Search learning rate and batch size of Train PyTorch Model for the highest top-1 validation accuracy."""
+    network = component("resnet")(model_name="resnet18", pretrained=False)
+    trial = component("train_pytorch_model")(
+        untrained_model=network.outputs.untrained_model,
+        training_dataset=training_dataset,
+        validation_dataset=validation_dataset,
+        epochs=epochs,
+        learning_rate=LogUniform(min_value=-9.2, max_value=-2.3),
+        batch_size=Choice([16, 32, 64]),
+    )
+    train = trial.sweep(sampling_algorithm="random", primary_metric="Top-1 validation accuracy", goal="maximize")
+    train.set_limits(max_total_trials=12, max_concurrent_trials=3)
+    train.early_termination = {"type": "median_stopping", "evaluation_interval": 1, "delay_evaluation": 2}
+    return {"best_model": train.outputs.trained_model}
+
+
+@dsl.pipeline(
+    name="image_classification_with_densenet", display_name="Image classification with DenseNet", default_compute="serverless"
+)
+def image_classification_with_densenet(
+    training_zip, validation_zip, model_name: str = "densenet201", epochs: int = 5, batch_size: int = 16
+) -> dict[str, Any]:
+    """Train a DenseNet on two zip files of photos, one folder a class."""
+    convert_training = component("convert_to_image_directory")(input_dataset=training_zip)
+    convert_validation = component("convert_to_image_directory")(input_dataset=validation_zip)
+    init_transformation = component("init_image_transformation")(
+        resize=False, random_resized_crop=True, random_horizontal_flip=True
+    )
+    apply_to_training = prepared("For training", init_transformation, convert_training.outputs.output_image_directory)
+    apply_to_validation = prepared("For inference", init_transformation, convert_validation.outputs.output_image_directory)
+    densenet = component("densenet")(model_name=model_name, pretrained=False)
+    train = component("train_pytorch_model")(
+        untrained_model=densenet.outputs.untrained_model,
+        training_dataset=apply_to_training.outputs.output_image_directory,
+        validation_dataset=apply_to_validation.outputs.output_image_directory,
+        epochs=epochs,
+        batch_size=batch_size,
+        patience=2,
+    )
+    return {"trained_model": train.outputs.trained_model}
