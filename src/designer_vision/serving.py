@@ -83,8 +83,10 @@ class ServedModel:
             frames.append(pd.DataFrame(score_columns(self._labels, self._scorer(torch.stack(batch)))))
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[SCORED_LABELS])
 
-    def _pixels(self, text: str, row: int) -> torch.Tensor:
+    def _pixels(self, text: object, row: int) -> torch.Tensor:
         name = f"row {row}, column {IMAGE}"
+        if not isinstance(text, str):
+            raise ValueError(f"{name}: a {type(text).__name__}, expected the bytes of an image file as base64 text")
         try:
             content = base64.b64decode("".join(text.rpartition("base64,")[2].split()), validate=True)
         except ValueError as error:
