@@ -62,7 +62,8 @@ def served(trained_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
                 urllib.request.urlopen(f"{address}/ping", timeout=5).read()
                 break
             except OSError:
-                assert server.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()
+                assert server.poll() is None, (folder / "log").read_text()
+                assert time.monotonic() < deadline, (folder / "log").read_text()
                 time.sleep(0.3)
         yield Served(address)
     finally:

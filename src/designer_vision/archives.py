@@ -22,6 +22,8 @@ MAX_RATIO = 200
 MIN_ALLOWED = 256 * 2**20
 MAX_FILES = 5_000_000
 CHUNK = 2**20
+DEEPEST = 100
+MOST_HEADERS = 100
 LONGEST_HEADER = 2**20
 """Of a tar's member, in bytes: names of any length that a disk takes fit."""
 ZIP_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
@@ -65,6 +67,7 @@ def unpack(archive: Path, folder: Path, budget: Budget) -> None:
         FileSystemError: the folder cannot be written.
     """
     with _refused(archive), archive.open("rb") as file:
+        folder.mkdir(parents=True, exist_ok=True)
         start = file.read(512)
         file.seek(0)
         if start.startswith(b"\x1f\x8b"):
@@ -81,12 +84,15 @@ def unpack(archive: Path, folder: Path, budget: Budget) -> None:
             _unpack_tar(_Counted(file, budget), folder, budget)
         else:
             _unpack_zip(file, folder, budget)
+        if not any(folder.iterdir()):
+            raise InvalidZipFileError("it holds no files")
 
 
 def _unpack_zip(file: io.BufferedIOBase, folder: Path, budget: Budget) -> None:
     with zipfile.ZipFile(file) as packed:
         for entry in packed.infolist():
             if entry.is_dir():
+                budget.count_file()
                 continue
             if entry.flag_bits & 0x1:
                 raise InvalidZipFileError(f"{entry.filename!r} is encrypted; pack it without a password")
@@ -103,7 +109,10 @@ def _unpack_tar(file: _Counted, folder: Path, budget: Budget) -> None:
     with tarfile.open(fileobj=file, mode="r:") as packed:  # type: ignore[call-overload]
         while (member := packed.next()) is not None:
             packed.members.clear()  # a million of them would be a gigabyte
+            if len(packed.pax_headers) > MOST_HEADERS:
+                raise InvalidZipFileError(f"it has {len(packed.pax_headers):,} global headers")
             if member.isdir():
+                budget.count_file()
                 continue
             if not member.isreg() or member.issparse():
                 raise InvalidZipFileError(f"{member.name!r} is a link, a device or sparse; only plain files are unpacked")
@@ -117,6 +126,8 @@ def _write(source: io.BufferedIOBase | _Counted, name: str, folder: Path, budget
     relative = PurePosixPath(name)
     if relative.is_absolute() or ".." in relative.parts or "\\" in name or "\0" in name or ":" in name[:2] or not relative.parts:
         raise InvalidZipFileError(f"the name {name[:200]!r} leads out of the folder")
+    if len(relative.parts) > DEEPEST:
+        raise InvalidZipFileError(f"{name[:100]!r}… is more than {DEEPEST} folders deep")
     budget.count_file()
     if relative.parts[0] == "__MACOSX" or relative.name.startswith("._"):
         return

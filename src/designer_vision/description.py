@@ -18,8 +18,9 @@ import yaml
 
 from designer_vision.errors import DesignerError
 
-MOST_YAML = 8 * 2**20
-MOST_JSON = 128 * 2**20
+MOST_YAML = 2 * 2**20
+MOST_JSON = 64 * 2**20
+MOST_SMALL = 2**20
 """Bytes; a schema of a million classes fits."""
 DEEPEST = 50
 LONGEST_NUMBER = 19
@@ -93,6 +94,16 @@ def _text(content: bytes, source: Path | str, error: type[DesignerError]) -> str
     return text
 
 
+def _repeated(names: list[str]) -> str | None:
+    """The first name that was there before, shortened for a message."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name[:100]
+        seen.add(name)
+    return None
+
+
 def _whole_letters(value: Any, text: str) -> Any:
     """The value, if it holds no half of a letter, which an escape can write and no file name or label can have."""
     if "\\u" in text or "\\U" in text:
@@ -118,9 +129,7 @@ class _Loader(yaml.CSafeLoader):
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 (PyYAML's way; each class has its own)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        names = [key.value for key, _ in node.value]
-        if len(set(map(str, names))) < len(names):
-            repeated = next(name for place, name in enumerate(names) if name in names[:place])
+        if (repeated := _repeated([str(key.value) for key, _ in node.value])) is not None:
             raise _NotPlainError(f"line {node.start_mark.line + 1}: the key {repeated!r} is there twice")
         return super().construct_mapping(node, deep)
 
@@ -179,9 +188,7 @@ def _check_events(text: str) -> None:
 def _object(pairs: list[tuple[str, Any]]) -> Mapping[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
-        names = [name for name, _ in pairs]
-        repeated = next(name for place, name in enumerate(names) if name in names[:place])
-        raise _NotPlainError(f"the key {repeated!r} is there twice")
+        raise _NotPlainError(f"the key {_repeated([name for name, _ in pairs])!r} is there twice")
     return made
 
 

@@ -12,6 +12,9 @@ from typing import ClassVar
 
 from designer_vision.console import printable
 
+LONGEST = 3000
+"""Letters of a message: a stranger's name in it could have millions."""
+
 
 class DesignerError(Exception):
     """A mistake that the user can put right; its message says where, what was found and what to do."""
@@ -20,6 +23,8 @@ class DesignerError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __init__(self, message: str) -> None:
+        if len(message) > LONGEST:
+            message = f"{message[: LONGEST // 2]} … {message[-LONGEST // 2 :]}"
         self.message = printable(message)
         super().__init__(self.message)
 

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from designer_vision.directories.data_frame_directory import ScoredSet
-from designer_vision.errors import NotLabeledDatasetError
+from designer_vision.errors import InvalidDatasetError, NotLabeledDatasetError
+
+MOST_CLASSES = 5000
+"""Their matrix takes 200 MB."""
 
 
 @dataclass(frozen=True)
@@ -55,32 +57,35 @@ def evaluate(scored: ScoredSet, source: object) -> Evaluation:
     pairs = [(true, predicted) for true, predicted in zip(scored.categories or [], scored.scored_labels, strict=False) if true]
     if not pairs:
         raise NotLabeledDatasetError(f"{source} has no true labels; score a labelled dataset to evaluate a model")
-    truth, predicted = [true for true, _ in pairs], [label for _, label in pairs]
-    labels = (*scored.labels, *sorted(set(truth) - set(scored.labels)))
-    matrix = confusion_matrix(truth, predicted, labels=labels)
-    columns = precision_recall_fscore_support(truth, predicted, labels=labels, zero_division=0.0)
+    labels = (*scored.labels, *sorted({true for true, _ in pairs} - set(scored.labels)))
+    if len(labels) > MOST_CLASSES:
+        raise InvalidDatasetError(f"{source} has {len(labels):,} classes, expected at most {MOST_CLASSES:,} to evaluate")
+    numbers = {label: number for number, label in enumerate(labels)}
+    matrix = np.zeros((len(labels), len(labels)), np.int64)
+    np.add.at(matrix, tuple(np.array([[numbers[label] for label in pair] for pair in pairs]).T), 1)
+    right, predicted, true = np.diag(matrix), matrix.sum(axis=0), matrix.sum(axis=1)
+    precision, recall, f1 = _share(right, predicted), _share(right, true), _share(2 * right, predicted + true)
     per_class = {
         label: {"precision": float(p), "recall": float(r), "f1": float(f), "support": int(n)}
-        for label, p, r, f, n in zip(labels, *columns, strict=True)
+        for label, p, r, f, n in zip(labels, precision, recall, f1, true, strict=True)
     }
-    return Evaluation(labels, matrix, per_class, _summary(truth, predicted, labels, matrix))
-
-
-def _summary(truth: list[str], predicted: list[str], labels: tuple[str, ...], matrix: npt.NDArray[np.int64]) -> dict[str, float]:
+    present = predicted + true > 0
+    macro = {"precision": precision[present].mean(), "recall": recall[present].mean(), "F1": f1[present].mean()}
     count = int(matrix.sum())
-    right = np.diag(matrix)
-    wrong_by_class = matrix.sum(axis=0) + matrix.sum(axis=1) - 2 * right
+    accuracy = float(right.sum() / count)
     summary = {
         "Images": count,
-        "Overall accuracy": float(right.sum() / count),
-        "Average accuracy": float(1 - (wrong_by_class / count).mean()),
+        "Overall accuracy": accuracy,
+        "Average accuracy": float(1 - ((predicted + true - 2 * right) / count).mean()),
+        **{f"Micro {name}": accuracy for name in macro},  # with one label an image, each of them is
+        **{f"Macro {name}": float(value) for name, value in macro.items()},
     }
-    present = [label for label, images in zip(labels, matrix.sum(axis=1) + matrix.sum(axis=0), strict=True) if images]
-    for average in ("micro", "macro"):
-        values = precision_recall_fscore_support(truth, predicted, labels=present, average=average, zero_division=0.0)
-        for name, value in zip(("precision", "recall", "F1"), values, strict=False):
-            summary[f"{average.capitalize()} {name}"] = float(value)
-    return summary
+    return Evaluation(labels, matrix, per_class, summary)
+
+
+def _share(part: npt.NDArray[np.int64], whole: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Part of a whole, 0 where there is none."""
+    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
 
 
 def draw_confusion_matrix(evaluation: Evaluation, path: Path) -> None:

@@ -16,6 +16,8 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 from designer_vision.errors import InvalidDatasetError
 
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")
+JPEGS = ("JPEG", "MPO")
+"""Pillow calls one with several frames, as some cameras make them, MPO."""
 MOST_BYTES = 512 * 2**20
 """Of an image file."""
 MAX_PIXELS = 2**27
@@ -61,7 +63,7 @@ def decode(content: bytes, name: str | Path) -> Pixels:
     """
     with _opened(content, name) as image:
         turn = TURNS.get(_orientation(image))
-        if image.format == "JPEG" and image.mode == "RGB" and turn is None:
+        if image.format in JPEGS and image.mode == "RGB" and turn is None:
             with suppress(ValueError):  # damaged, or of a rarer kind: Pillow decides below what it is
                 return _decode_jpeg(content)
         upright = image if turn is None else image.transpose(turn)
@@ -108,7 +110,7 @@ def _check_pixels(content: bytes, image: Image.Image) -> None:
         raise ValueError(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS:,}; make the image smaller")
     if pixels > LARGE and pixels > LARGE_PER_BYTE * len(content):
         raise ValueError(f"{image.width} x {image.height} pixels in {len(content):,} bytes; this is a decompression bomb")
-    if image.format == "JPEG" and (scans := content.count(b"\xff\xda")) * pixels > MOST_SCANNED:
+    if image.format in JPEGS and (scans := content.count(b"\xff\xda")) * pixels > MOST_SCANNED:
         raise ValueError(f"{scans} scans over {image.width} x {image.height} pixels; save it as a plain JPEG")
 
 

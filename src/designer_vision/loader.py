@@ -28,6 +28,8 @@ PREFETCHED = 2
 BATCH_OVERHEAD, WORKER_OVERHEAD = 2 * 4096, 8 * 4096
 """Of shared memory, in bytes: the labels and the rest of a page; the semaphores of a worker's queues."""
 NOTHING = -1
+WORKERS_A_CPU = 4
+"""At most, whatever the operator asks for."""
 WORKER_LOST = re.compile("worker|timed out", re.IGNORECASE)
 
 Indices = npt.NDArray[np.int64]
@@ -149,7 +151,7 @@ class ImageDataset(Dataset[Tensor]):
                     torch.default_generator.manual_seed(_seed_of(self._seed, epoch, index))
                     image = self._randomly(image)
             check_size(image, self._size)
-        except ValueError as error:
+        except (ValueError, RuntimeError, TypeError) as error:
             raise InvalidDatasetError(
                 f"{self._source.path(index)} does not fit: {error}; "
                 "give all images one size with Init and Apply Image Transformation"
@@ -193,9 +195,9 @@ def _seed_of(seed: int, epoch: int, index: int) -> int:
 
 
 def worker_count(cpus: int, local_world_size: int, device: torch.device, forced: int | None = None) -> int:
-    """Data workers of one process: the operator's number, else its share of the CPUs; one where the CPUs also train."""
+    """Data workers of one process: the operator's number within reason, else its share of the CPUs; one where they also train."""
     if forced is not None:
-        return forced
+        return min(forced, WORKERS_A_CPU * cpus)
     share = max(1, cpus // local_world_size)
     return 1 if device.type == "cpu" else min(share, 16)
 

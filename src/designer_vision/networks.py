@@ -41,6 +41,20 @@ def build(architecture: Architecture, num_classes: int, seed: int | None = None)
     return network
 
 
+def refusal_of(architecture: Architecture, num_classes: int, batch: int, size: tuple[int, int], training: bool) -> str:
+    """Why the network cannot take a batch of images of a height and width; empty if it can.
+
+    It is shown one on the meta device, which costs no memory and no computation.
+    """
+    with torch.device("meta"):
+        network = build(architecture, num_classes).train(training)
+        try:
+            network(torch.empty(batch, 3, *size))
+        except (RuntimeError, ValueError) as error:
+            return " ".join(str(error).split())[:200]
+    return ""
+
+
 def head(network: nn.Module) -> nn.Linear:
     """The last layer of a network that `build` made."""
     layer = network.fc if hasattr(network, "fc") else network.classifier

@@ -12,6 +12,7 @@ from torch import Tensor
 from designer_vision import networks
 from designer_vision.directories.image_index import ImageIndex
 from designer_vision.directories.model_directory import Model
+from designer_vision.errors import InvalidDatasetError, InvalidModelDirectoryError
 from designer_vision.loader import ImageDataset, Loader, batches
 from designer_vision.precision import autocast
 from designer_vision.transforms import DEFAULT_OPERATIONS, FitToNetwork, Normalize, size_after
@@ -80,10 +81,19 @@ def score(
         InvalidDatasetError: the first image that cannot be read.
     """
     fit = fit_for(model, index.known_sizes())
+    if reason := networks.refusal_of(model.architecture, len(model.labels), 1, fit.size, training=False):
+        raise InvalidDatasetError(
+            f"{model.architecture.model_name} cannot take images of {fit.size[0]} x {fit.size[1]} pixels, as {index.folder} has "
+            f"them: {reason}; use larger images"
+        )
     loader = Loader(ImageDataset(index, fit, fit.size), workers, device)
     scorer = Scorer(model, device, precision)
     parts = []
     for batch in loader.epoch(0, batches(np.arange(len(index)), BATCH_SIZE)):
         parts.append(scorer(batch.images))
         on_step(len(batch.labels))
-    return np.concatenate(parts)
+    probabilities = np.concatenate(parts)
+    if not np.isfinite(probabilities).all():
+        first = int(np.flatnonzero(~np.isfinite(probabilities).all(axis=1))[0])
+        raise InvalidModelDirectoryError(f"the network gives no numbers for {index.path(first)}; train the model again")
+    return probabilities

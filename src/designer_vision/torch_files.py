@@ -22,7 +22,11 @@ NAMES_OF_TENSORS = {
     *(f"torch {kind}Storage" for kind in ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")),
 }
 """All that the pickle of tensors in plain containers names."""
-MAKING_OBJECTS = {"INST", "OBJ", "STACK_GLOBAL", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4"}
+PLAIN = {"BINUNICODE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "NEWTRUE", "NEWFALSE", "NONE", "SHORT_BINSTRING"}
+TUPLES = {"TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+TAKING = {"REDUCE": 2, "BINPERSID": 1, "BUILD": 1, "APPEND": 1, "APPENDS": 0}
+"""Operations, and how many values each takes from the stack; APPENDS takes all down to the mark."""
+LARGEST_TUPLE, DEEPEST = 1000, 20
 MOST_MEMBERS, MOST_PICKLE, MOST_OPERATIONS = 20_000, 8 * 2**20, 2_000_000
 BEGINNINGS = {
     b"\x80": "a pickle, as torch before 1.6 and pickle.dump write it; load it where it was made and save it again",
@@ -53,7 +57,11 @@ def load(file: BinaryIO, path: Path, error: type[DesignerError], advice: str) ->
     file.seek(0)
     try:
         with warnings.catch_warnings(action="ignore"):
-            return torch.load(file, map_location="cpu", weights_only=True)
+            return plain(torch.load(file, map_location="cpu", weights_only=True))
+    except MemoryError:
+        raise
+    except ValueError as cause:
+        raise error(f"{path}: {cause}; {advice}") from cause
     except Exception as cause:  # torch raises whatever its unpickler and zip reader do
         raise error(f"{path} is damaged ({type(cause).__name__}); copy the folder again") from cause
 
@@ -99,11 +107,82 @@ def _the_pickle(members: list[zipfile.ZipInfo], size: int) -> zipfile.ZipInfo:
 
 
 def _check_pickle(content: bytes) -> None:
-    """Look at the pickle's operations, of which none is carried out."""
+    """Go through the pickle's operations without carrying them out.
+
+    Only those occur that tensors in plain containers need; what stands for a dict's key is a text or a whole number, and no
+    tuple is larger than a tensor's description: a nested one could exhaust the stack or the time of whoever takes its hash.
+    """
+    stack: list[int | None] = []  # of each value how large it is: 0 a text or a number, None a mark
+    memo: dict[Any, int | None] = {}
     for count, (operation, argument, _) in enumerate(pickletools.genops(content)):
+        name = operation.name
         if count > MOST_OPERATIONS:
             raise _RefusedError(f"has a pickle of more than {MOST_OPERATIONS:,} operations")
-        if operation.name in MAKING_OBJECTS:
-            raise _RefusedError(f"makes objects when it is loaded ({operation.name})")
-        if operation.name == "GLOBAL" and argument not in NAMES_OF_TENSORS:
+        if name == "GLOBAL" and argument not in NAMES_OF_TENSORS:
             raise _RefusedError(f"holds more than tensors: it names {str(argument).replace(' ', '.')[:200]}")
+        if name in ("BINPUT", "LONG_BINPUT"):
+            memo[argument] = stack[-1]
+        elif name in ("BINGET", "LONG_BINGET"):
+            stack.append(memo[argument])
+        elif name == "MARK":
+            stack.append(None)
+        elif name in PLAIN:
+            stack.append(0)
+        elif name in ("GLOBAL", "EMPTY_DICT", "EMPTY_LIST", "EMPTY_TUPLE"):
+            stack.append(1)
+        elif name in TUPLES:
+            parts = _until_mark(stack) if name == "TUPLE" else _pop(stack, TUPLES[name])
+            stack.append(1 + sum(parts))
+            if (stack[-1] or 0) > LARGEST_TUPLE:
+                raise _RefusedError("has a tuple that is larger than any tensor's description")
+        elif name in ("SETITEM", "SETITEMS"):
+            keys = (_until_mark(stack) if name == "SETITEMS" else _pop(stack, 2))[::2]
+            if any(keys):
+                raise _RefusedError("has a key that is neither a text nor a whole number")
+        elif name in TAKING:
+            taken = _until_mark(stack) if name == "APPENDS" else _pop(stack, TAKING[name])
+            if name in ("REDUCE", "BINPERSID"):
+                stack.append(len(taken))
+        elif name not in ("PROTO", "STOP"):
+            raise _RefusedError(f"makes objects when it is loaded ({name})")
+
+
+def _pop(stack: list[int | None], count: int) -> list[int]:
+    taken = stack[len(stack) - count :] if len(stack) >= count else [None]
+    del stack[len(stack) - count :]
+    if None in taken:
+        raise _RefusedError("has a pickle that is cut short")
+    return [size or 0 for size in taken]
+
+
+def _until_mark(stack: list[int | None]) -> list[int]:
+    taken: list[int] = []
+    while (size := stack.pop()) is not None:
+        taken.append(size)
+    return taken[::-1]
+
+
+def plain(value: Any, left: list[int] | None = None, depth: int = 0) -> Any:
+    """The same value in dicts, lists and tuples of Python's own, whose tensors are no larger than what is stored of them.
+
+    Raises:
+        ValueError: it is something else, or nested without end.
+    """
+    left = [MOST_OPERATIONS] if left is None else left
+    left[0] -= 1
+    if depth > DEEPEST or left[0] < 0:
+        raise ValueError("it is nested too deeply")
+    if isinstance(value, torch.Tensor):
+        if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
+            raise ValueError(f"a tensor is {value.dtype} ({value.layout}, {value.device.type}), expected plain numbers")
+        if value.untyped_storage().nbytes() < value.numel() * value.element_size():
+            raise ValueError(f"a tensor says that it is {list(value.shape)}, of which less is stored")
+        return value.detach()
+    if isinstance(value, dict):  # whatever attributes a stranger gave it
+        return {key: plain(item, left, depth + 1) for key, item in dict.items(value)}
+    if isinstance(value, (list, tuple)):
+        items = [plain(item, left, depth + 1) for item in value]
+        return items if isinstance(value, list) else tuple(items)
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise ValueError(f"it holds a {type(value).__name__}")

@@ -41,6 +41,7 @@ NOT_AN_IMAGE = frozenset({"Normalize", "RandomErasing", "FiveCrop", "TenCrop"})
 MAX_SIDE = 16_384
 LARGE_PHOTO: Size = (8192, 8192)
 MOST_OPERATIONS = 100
+THIN = 16
 MAY_BE_TRUE = {"antialias", "expand", "pad_if_needed"}
 DEFAULT_OPERATIONS: list[Operation] = [["Resize", 256], ["CenterCrop", 224]]
 """What images of unequal size get when nobody asked for a transformation."""
@@ -88,7 +89,31 @@ def split_at_first_random(operations: Sequence[Operation]) -> tuple[list[Operati
 
 def compose(operations: Sequence[Operation]) -> nn.Sequential:
     """One function that applies checked operations in order; random ones draw from torch's global generator."""
-    return nn.Sequential(*(_module(operation) for operation in operations))
+    return Operations(operations)
+
+
+class Operations(nn.Sequential):
+    """Checked operations in order, on images of any size."""
+
+    def __init__(self, operations: Sequence[Operation]) -> None:
+        super().__init__(*(_module(operation) for operation in operations))
+        self._operations = list(operations)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Uint8 [3, height, width] to the same.
+
+        Raises:
+            ValueError: a thin image would become one with sides of more than MAX_SIDE (a resize keeps its shape).
+        """
+        height, width = image.shape[-2:]
+        if max(height, width) > THIN * min(height, width) and image.device.type != "meta":
+            size = (int(height), int(width))
+            for operation in self._operations:
+                size = size_after([operation], size)
+                if max(size) > MAX_SIDE:
+                    raise ValueError(f"{operation} would make {size[0]} x {size[1]} pixels of {height} x {width}")
+        result: Tensor = super().forward(image)  # type: ignore[no-untyped-call]
+        return result
 
 
 def _module(operation: Operation) -> nn.Module:

@@ -63,7 +63,9 @@ def test_the_fast_reader_reads_what_the_strict_one_reads(rows: list[dict], label
             fast = image_list._read_fast(Path(folder), NAME, labeled, Ours(), True)
         except image_list._NotPlainError:
             ids = [place if row.get("id") is None else row["id"] for place, row in enumerate(rows)]
-            assert len(set(ids)) < len(ids)  # whether these were given twice, the strict one decides
+            assert (
+                len(set(ids)) < len(ids) or b"NaN" in content or b"Infinity" in content
+            )  # whether these were given twice, the strict one decides
             return
         assert same(fast, index_rows(Path(folder), image_list._rows(Path(folder), NAME), labeled))
 

@@ -202,7 +202,7 @@ def test_case_24_missing_and_unexpected_keys_are_named() -> None:
 def test_case_25_tensors_of_another_shape_are_named_with_both_shapes() -> None:
     refused(saved(STATE | {"conv.bias": torch.zeros(5)}), r"conv\.bias \[5\] \(expected \[4\]\)")
     huge = torch.zeros(1).expand(100_000, 100_000)  # 4 bytes that would be 40 GB
-    refused(saved(STATE | {"conv.bias": huge}), r"\[100000, 100000\]")
+    refused(saved(STATE | {"conv.bias": huge}), r"\[100000, 100000\], of which less is stored")
 
 
 def test_case_28_safetensors_are_refused_as_what_they_are() -> None:
@@ -214,6 +214,27 @@ def test_a_pickle_that_is_longer_than_any_is_not_read() -> None:
     refused(with_pickle(b"\x80\x02" + b"N0" * (torch_files.MOST_PICKLE // 2) + b"N."), "this network's|a pickle of more than")
 
 
+HOSTILE_PICKLES = {
+    "a nested tuple as a key": b"\x80\x02})" + b"\x85" * 500_000 + b"K\x01s.",
+    "a tuple of itself and itself": b"\x80\x02})q\x00" + b"".join(b"h\x00h\x00\x86q\x00" for _ in range(45)) + b"K\x01s.",
+    "a list as a key": b"\x80\x02}]K\x01s.",
+    "an attribute in place of a method": b"\x80\x02ccollections\nOrderedDict\n)R}X\x06\0\0\0valuesK\x01sb.",
+    "operations that take more than there is": b"\x80\x02\x87.",
+    "a memo that was never made": b"\x80\x02h\x07.",
+    "a mark that was never made": b"\x80\x02K\x01t.",
+}
+
+
+@pytest.mark.parametrize("pickled", HOSTILE_PICKLES.values(), ids=HOSTILE_PICKLES)
+def test_a_pickle_that_would_exhaust_or_fool_its_reader_is_refused(pickled: bytes) -> None:
+    refused(with_pickle(pickled), "tuple|key|not a state_dict|not a zip|cut short")
+
+
+def test_a_tensor_of_a_billion_elements_in_four_bytes_is_refused() -> None:
+    refused(saved({"conv.bias": torch.zeros(1).as_strided([4] * 20, [0] * 20)}), "of which less is stored")
+    refused(saved({torch.zeros(1): 1}), "a key that is neither")
+
+
 def test_a_zip_of_something_else_is_refused() -> None:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as packed:
@@ -222,5 +243,7 @@ def test_a_zip_of_something_else_is_refused() -> None:
 
 
 def test_deep_and_endless_pickles_are_refused() -> None:
-    refused(with_pickle(b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b"."), "damaged|not a state_dict|holds a")
+    refused(
+        with_pickle(b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b"."), "nested too deeply|damaged|not a state_dict|holds a"
+    )
     refused(with_pickle(b"\x80\x02"), "not a zip as torch.save writes it|damaged")

@@ -185,8 +185,6 @@ def test_a_training_stopped_between_any_two_batches_ends_with_the_same_bits(tmp_
         ("totals", 8, torch.zeros(1, 4)),
         ("learning_rate", 8, 0.0),
         ("validated", 8, 0),
-        ("history", 12, []),
-        ("best", None, {}),
         ("network", 4, small_network(True).state_dict()),
     ],
 )
@@ -203,9 +201,41 @@ def test_the_stored_momentum_counts(tmp_path: Path) -> None:
 
 
 def test_nothing_is_stored_that_no_test_leaves_out(tmp_path: Path) -> None:
-    controlled = {mark.args[1][n][0] for mark in test_every_stored_item_counts.pytestmark for n in range(9)}
+    controlled = {item for mark in test_every_stored_item_counts.pytestmark for item, *_ in mark.args[1]}
     # the scaler's state is empty on a CPU: only float16 on a GPU scales
-    assert set(saved_after(tmp_path, 4)) == controlled | {"optimizer", "scaler"}
+    assert set(saved_after(tmp_path, 4)) == controlled | {"optimizer", "scaler", "history", "best"}
+
+
+HOSTILE = {
+    "history without its weights": {"best": {}},
+    "weights without their history": {"history": []},
+    "a name in a figure": {"history": [{"number": "x/../.."}]},
+    "no legs": {"legs": []},
+    "no ranks": {"legs": [(0, 0)]},
+    "endless ranks": {"legs": [(10**12, 1)]},
+    "half a leg": {"legs": [(1, 0.5)]},
+    "half a batch": {"validated": 0.5},
+    "a figure that is a tensor": {"learning_rate": torch.zeros(1)},
+    "no figure": {"learning_rate": float("nan")},
+    "sums of another shape": {"totals": torch.zeros(1, 5)},
+    "statistics of another network": {"statistics": torch.zeros(1, 9)},
+    "statistics of many": {"statistics": torch.zeros(1, 1).expand(10**6, 8)},
+    "weights that are a list": {"best": [1]},
+    "weights of another network": {"network": {"x": torch.zeros(1)}},
+    "momentum of another shape": {"optimizer": {"state": {0: {"momentum_buffer": torch.zeros(1)}}}},
+    "momentum that is a text": {"optimizer": {"state": {0: {"momentum_buffer": "x"}}}},
+    "more": {"more": 1},
+}
+
+
+@pytest.mark.parametrize("changed", HOSTILE.values(), ids=HOSTILE)
+def test_a_state_that_is_not_this_trainings_is_refused_before_anything_is_taken_from_it(tmp_path: Path, changed: dict) -> None:
+    trainer, state = resumable(tmp_path), saved_after(tmp_path, None)
+    before = [tensor.clone() for tensor in trainer.network.state_dict().values()]
+    with pytest.raises(ValueError, match="it does not hold|Expected|unknown field"):
+        trainer.load(state | changed)
+    assert all(map(torch.equal, before, trainer.network.state_dict().values()))
+    assert trainer.history == []
 
 
 @pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2), (2, 3)])
@@ -224,6 +254,7 @@ def test_on_another_number_of_ranks_the_epochs_other_images_are_dealt_out_once(b
 def test_a_training_of_two_ranks_is_finished_by_one(tmp_path: Path) -> None:
     state = saved_after(tmp_path, 4)
     two = state | {"legs": [(2, 2)], "statistics": state["statistics"].repeat(2, 1), "totals": state["totals"].repeat(2, 1)}
+    two["meter"] = state["meter"] | {"stretches": state["meter"]["stretches"].repeat(2, 1)}
     trainer = resumable(tmp_path)
     trainer.load(two)
     lines: list[int] = []

@@ -12,7 +12,7 @@ from designer_vision.console import printable, say
 from designer_vision.directories.image_directory import ImageDirectoryWriter, read_image_directory
 from designer_vision.directories.image_index import ImageIndex, ImageInfo, Row
 from designer_vision.directories.manifest import MANIFEST
-from designer_vision.directories.plain_folder import is_image
+from designer_vision.directories.plain_folder import is_image, readable
 from designer_vision.errors import InvalidDatasetError
 from designer_vision.files import hash_of_bytes
 from designer_vision.machine import in_order
@@ -63,9 +63,15 @@ def find_images(dataset: Path, scratch: Path) -> Path:
     """The folder that holds the images: folders around it are entered, archives in it unpacked into `scratch`."""
     if not dataset.exists():
         raise InvalidDatasetError(f"{dataset} does not exist; expected a folder of images or an archive of one")
+    if not (dataset.is_dir() or dataset.is_file()):
+        raise InvalidDatasetError(f"{dataset} is a pipe or a device; expected a folder of images or an archive of one")
     budget: archives.Budget | None = None
     for depth in range(MAX_ARCHIVES_DEEP):
+        root = dataset
         packed = [dataset] if dataset.is_file() else _only_archives(dataset := _unwrap(dataset))
+        for found in (dataset, *packed):
+            if not found.resolve().is_relative_to(root.resolve()):
+                raise InvalidDatasetError(f"{found} is a link that leads out of {root}; give the folder that it leads to")
         if not packed:
             return dataset
         budget = budget or archives.Budget(packed)
@@ -111,5 +117,5 @@ def _look_at(index: ImageIndex, number: int) -> tuple[bytes, ImageInfo] | Invali
         height, width, _ = images.decode(content, name).shape
     except InvalidDatasetError as error:
         return error
-    original = index.original_names[number] or name
+    original = readable(index.original_names[number] or name)
     return content, ImageInfo(width=width, height=height, content_hash=hash_of_bytes(content), original_file_name=original)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from designer_vision import networks
 from designer_vision.architectures import Architecture
@@ -33,15 +32,11 @@ def check_batches(
         )
     smallest = min(len(batch) for batch in batches(np.arange(-(-len(training) // world_size)), batch_size))
     height, width = preparation.size
-    with torch.device("meta"):
-        network = networks.build(architecture, len(training.classes))
-        try:
-            network(torch.empty(smallest, 3, height, width))
-        except (RuntimeError, ValueError) as error:
-            raise InvalidDatasetError(
-                f"{architecture.model_name} cannot be trained with batches of {smallest} images of {height} x {width} pixels, as "
-                f"{training.folder} has them: {' '.join(str(error).split())[:200]}; use larger images or a larger batch_size"
-            ) from error
+    if reason := networks.refusal_of(architecture, len(training.classes), smallest, (height, width), training=True):
+        raise InvalidDatasetError(
+            f"{architecture.model_name} cannot be trained with batches of {smallest} images of {height} x {width} pixels, as "
+            f"{training.folder} has them: {reason}; use larger images or a larger batch_size"
+        )
 
 
 def warn(training: ImageIndex, validation: ImageIndex, parameters: Parameters, world_size: int) -> None:

@@ -192,7 +192,7 @@ def load(trainer: Trainer, payload: bytes) -> None:
         trainer.load(state_of(payload))
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise CheckpointError(
-            f"the checkpoint does not hold this training's state ({type(error).__name__}); remove it to start from the beginning"
+            f"the checkpoint is not of this training: {' '.join(str(error).split())[:200]}; remove it to start from the beginning"
         ) from error
 
 

@@ -38,6 +38,8 @@ def read_start(folder: Path) -> tuple[Model, Manifest | None]:
         InvalidModelDirectoryError: the folder is neither.
         CheckpointError: it has no checkpoint to go on from.
     """
+    if (folder / CHECKPOINT).is_symlink():
+        raise CheckpointError(f"{folder / CHECKPOINT} is a link; copy the folder that it leads to")
     if not is_unfinished(folder) or not (folder / CHECKPOINT).is_dir():
         return read_model_directory(folder), None
     found = Checkpoints(folder / CHECKPOINT).newest()
@@ -48,8 +50,10 @@ def read_start(folder: Path) -> tuple[Model, Manifest | None]:
         classes = msgspec.convert(found.configuration.get("classes"), list[str])
     except msgspec.ValidationError as error:
         raise CheckpointError(f"{folder / CHECKPOINT / found.payload}: its manifest: {error}; run that training again") from error
-    if network.model_name not in (*RESNETS, *DENSENETS) or not classes:
-        raise CheckpointError(f"{folder / CHECKPOINT} is of the network {network.model_name[:100]!r}, which is not one we know")
+    if network.model_name not in (*RESNETS, *DENSENETS) or len(classes) < 2 or len(set(classes)) < len(classes):
+        raise CheckpointError(
+            f"{folder / CHECKPOINT}: no network of ours is {network.model_name[:50]!r} with {len(classes)} classes"
+        )
     architecture = Architecture(network.model_name, network.zero_init_residual, network.memory_efficient)
     return Model(architecture, {}, mean=network.mean, std=network.std), found
 

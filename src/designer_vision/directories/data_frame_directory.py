@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from designer_vision.directories.manifest import (
@@ -28,8 +29,9 @@ from designer_vision.directories.manifest import (
 from designer_vision.errors import InvalidDatasetError
 
 TYPE = "DataFrameDirectory"
-MOST_BYTES = 4 * 2**30
-"""Of a table: two million images of 250 classes."""
+MOST_BYTES, MOST_ROWS, MOST_COLUMNS = 4 * 2**30, 20_000_000, 6000
+"""Of a table: two million images of 250 classes, say."""
+LONGEST_LABEL = 1000
 DATA, SAMPLES, SCHEMA = "_data.parquet", "_samples.json", "schema/_schema.json"
 PROBABILITIES, SCORED_LABELS, CATEGORY = "Scored Probabilities_", "Scored Labels", "category"
 
@@ -121,7 +123,11 @@ def read_data_frame_directory(folder: Path) -> ScoredSet:
     if not np.isfinite(probabilities).all():
         raise InvalidDatasetError(f"{path} has probabilities that are no numbers; score the images again")
     ids = table["id"].to_numpy() if "id" in table.column_names else np.arange(len(table))
-    categories = table[CATEGORY].to_pylist() if CATEGORY in table.column_names else None
+    categories = None
+    if CATEGORY in table.column_names:
+        if max(map(len, labels)) > LONGEST_LABEL or (pc.max(pc.utf8_length(table[CATEGORY])).as_py() or 0) > LONGEST_LABEL:
+            raise InvalidDatasetError(f"{path} has labels of more than {LONGEST_LABEL} letters; score the images again")
+        categories = table[CATEGORY].to_pylist()
     return ScoredSet(labels, probabilities, ids.astype(np.int64), categories)
 
 
@@ -138,10 +144,9 @@ def _check_columns(path: Path, file: pq.ParquetFile) -> tuple[str, ...]:
             f"{path} has {rows} rows and the columns {', '.join(names[:10])}, expected {PROBABILITIES}<label>; "
             "connect the output of Score Image Model"
         )
-    repeated = next((name for place, name in enumerate(names) if name in names[:place]), None)
-    if repeated is not None:
-        raise InvalidDatasetError(f"{path} has the column {repeated!r} twice; score the images again")
-    if rows * len(labels) * 8 > MOST_BYTES:
+    if len(set(names)) < len(names):
+        raise InvalidDatasetError(f"{path} has columns of the same name; score the images again")
+    if rows * len(labels) * 8 > MOST_BYTES or rows > MOST_ROWS or len(names) > MOST_COLUMNS:
         raise InvalidDatasetError(f"{path} says that it has {rows} rows of {len(labels)} classes, more than can be evaluated")
     for field in file.schema_arrow:
         name, kind = field.name, field.type

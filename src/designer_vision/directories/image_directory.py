@@ -72,12 +72,13 @@ def read_image_directory(folder: Path, original_names: bool = False) -> ImageInd
 
 def _read_classic(folder: Path, original_names: bool) -> ImageIndex:
     manifest = read_manifest(folder, TYPE, InvalidDatasetError)
-    for operations in (manifest.ours.transformation, manifest.ours.random_operations):
-        transforms.check(operations, folder / MANIFEST, InvalidDatasetError)
+    lists = manifest.ours.transformation, manifest.ours.random_operations
+    done, left = (transforms.check(operations, folder / MANIFEST, InvalidDatasetError) for operations in lists)
+    recorded = msgspec.structs.replace(manifest.ours, transformation=done, random_operations=left)
     name = manifest.image_list or IMAGE_LIST
     verified(folder, name, manifest, InvalidDatasetError)
     classes = _classes_of_schema(folder, manifest)
-    index = read_image_list(folder, name, classes is not None, manifest.ours, original_names)
+    index = read_image_list(folder, name, classes is not None, recorded, original_names)
     return replace(index, unused_classes=tuple(sorted(set(classes or ()) - set(index.classes))))
 
 
@@ -167,7 +168,7 @@ class ImageDirectoryWriter:
     def add(self, content: bytes, suffix: str, row: Row) -> None:
         """Write an image's bytes under its new name, and its row (of `row`, all but the name and id is kept)."""
         number = self._numbers[row.category] if row.category is not None else 0
-        name = f"{IMAGE_FOLDER}/{number}_{self._count}{suffix.lower()}"
+        name = f"{IMAGE_FOLDER}/{number}_{self._count}{suffix.lower() if suffix.lower() in SUFFIXES else ''}"
         (self.folder / name).write_bytes(content)
         info = msgspec.structs.replace(row.image_info, file_name=name, base_file_name=None)
         line = Row(info, row.category, self._count)

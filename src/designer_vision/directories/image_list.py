@@ -181,7 +181,7 @@ def _rows(folder: Path, name: str) -> Iterator[Row]:
         place = f"{folder / name} line {number}"
         row = from_json(line, Row, place, InvalidDatasetError, f"an object such as {EXAMPLE}")
         file_name = row.image_info.name
-        if re.search(OUTSIDE, file_name):
+        if re.search(OUTSIDE.replace("$", r"\Z"), file_name):
             raise InvalidDatasetError(f"{place}: {file_name[:200]!r} is not the name of a file inside the folder")
         if row.id is not None and ids.setdefault(row.id, number) != number:
             raise InvalidDatasetError(f"{place}: the id {row.id} is also in line {ids[row.id]}; give every image its own")

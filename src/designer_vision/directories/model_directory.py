@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import csv
 import io
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -40,7 +39,7 @@ from designer_vision.directories.manifest import (
     write_manifest,
 )
 from designer_vision.directories.weights import read_weights
-from designer_vision.errors import InvalidModelDirectoryError
+from designer_vision.errors import InvalidDatasetError, InvalidModelDirectoryError
 from designer_vision.transforms import Operation, Size
 
 TYPE = "ModelDirectory"
@@ -160,7 +159,7 @@ def read_model_directory(folder: Path) -> Model:
     content = read_verified(folder, name, manifest, InvalidModelDirectoryError, MOST_YAML)
     spec, architecture, normalizer = read_spec(path, content)
     params = spec.flavor_extras.init_params
-    transforms.check(manifest.ours.transformation, folder / MANIFEST, InvalidModelDirectoryError)
+    operations = transforms.check(manifest.ours.transformation, folder / MANIFEST, InvalidModelDirectoryError)
     labels = _read_labels(folder, spec.label_map_file, manifest) if spec.label_map_file else ()
     if params.num_classes not in (None, len(labels)):
         raise InvalidModelDirectoryError(
@@ -176,7 +175,7 @@ def read_model_directory(folder: Path) -> Model:
         labels,
         normalizer.mean,
         normalizer.std,
-        ours.transformation if ours.size else None,
+        operations if ours.size else None,
         ours.size,
         ours.training,
         ours.configuration,
@@ -279,14 +278,14 @@ def write_model_files(folder: Path, model: Model, dataset: Path | None = None) -
     hashed = [WEIGHTS, SPEC]
     if model.is_trained:
         with (folder / LABELS).open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows([("", "label"), *enumerate(model.labels)])
+            odd = any("\r" in label for label in model.labels)  # Python's reader takes a bare one for a line's end
+            writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC if odd else csv.QUOTE_MINIMAL)
+            writer.writerows([("", "label"), *enumerate(model.labels)])
         hashed.append(LABELS)
-        if dataset is not None and (dataset / SCHEMA).is_file():
+        write_json(folder / SCHEMA, schema(model.labels))
+        if dataset is not None and (dataset / MANIFEST).exists():
             for name in (SCHEMA, SAMPLES):
-                if (dataset / name).is_file():
-                    shutil.copyfile(dataset / name, folder / name)
-        else:
-            write_json(folder / SCHEMA, schema(model.labels))
+                _copy(dataset, name, folder)
     ours = Ours(
         transformation=model.operations or [],
         size=model.size,
@@ -294,6 +293,16 @@ def write_model_files(folder: Path, model: Model, dataset: Path | None = None) -
         configuration=dict(model.configuration),
     )
     write_manifest(folder, Manifest(TYPE, ours, model=SPEC), hashed)
+
+
+def _copy(dataset: Path, name: str, folder: Path) -> None:
+    """A file of the dataset that only classic readers use: one that cannot be read is left out."""
+    try:
+        content = files.read(dataset, name, InvalidDatasetError, MOST_JSON)
+    except InvalidDatasetError as error:
+        say(f"note: {error.message}; the model is complete without it")
+    else:
+        (folder / name).write_bytes(content)
 
 
 def _spec_text(model: Model) -> str:

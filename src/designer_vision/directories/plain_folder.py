@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -12,6 +13,7 @@ from designer_vision import files
 from designer_vision.directories.image_index import ImageIndex, ImageInfo, Row, index_rows
 from designer_vision.errors import InvalidDatasetError
 
+DEEPEST = 100
 MOST_COCO = 2 * 2**30
 """Bytes of a COCO file; that of COCO itself has half a billion."""
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"})
@@ -40,11 +42,11 @@ def read_plain_folder(folder: Path) -> ImageIndex:
 
 
 def _is_coco(path: Path) -> bool:
-    """Whether a JSON file has a list of images, and so is meant as COCO."""
-    try:
-        return "images" in msgspec.json.decode(_read(path), type=dict[str, msgspec.Raw])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidDatasetError):
-        return False
+    """Whether a JSON file is meant as COCO, readable or not: it names images, and their annotations or categories."""
+    content = _read(path)
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        content = content.replace(b"\0", b"")
+    return b'"images"' in content and (b'"annotations"' in content or b'"categories"' in content)
 
 
 def _read(path: Path) -> bytes:
@@ -57,7 +59,16 @@ def is_image(name: str) -> bool:
 
 
 def _plain_row(name: str, label: str | None) -> Row:
-    return Row(ImageInfo(file_name=name), label)
+    return Row(ImageInfo(file_name=name), None if label is None else readable(label))
+
+
+def readable(name: str) -> str:
+    """A file's name as text: one that is not UTF-8 is of an older system, and taken for Latin-1."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(name).decode("latin-1")
+    return name
 
 
 def _image_names(folder: Path, deep: bool, prefix: str = "") -> Iterator[str]:
@@ -65,6 +76,8 @@ def _image_names(folder: Path, deep: bool, prefix: str = "") -> Iterator[str]:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 if deep and entry.name != "__MACOSX" and not entry.name.startswith("."):
+                    if prefix.count("/") > DEEPEST:
+                        raise InvalidDatasetError(f"{entry.path[:200]}… is more than {DEEPEST} folders deep; move the images up")
                     yield from _image_names(Path(entry.path), deep, f"{prefix}{entry.name}/")
             elif is_image(entry.name):
                 yield prefix + entry.name
@@ -94,7 +107,7 @@ class _Coco(msgspec.Struct):
 def _coco_rows(paths: Sequence[Path]) -> Iterator[Row]:
     for path in paths:
         try:
-            coco = msgspec.json.decode(_read(path), type=_Coco)
+            coco = msgspec.json.decode(_read(path).removeprefix(codecs.BOM_UTF8), type=_Coco)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
             raise InvalidDatasetError(f"{path}: {cause}; expected COCO's images, annotations and categories") from cause
         names = {category.id: category.name for category in coco.categories}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from designer_vision.description import MOST_JSON, from_json
+from designer_vision.description import MOST_SMALL, from_json
 from designer_vision.directories.manifest import (
     Manifest,
     Operations,
@@ -36,7 +36,7 @@ def read_transformation_directory(folder: Path) -> Operations:
         raise InvalidTransformationDirectoryError(
             f"{folder} has transform_type {manifest.transform_type!r}, expected 'Image'; make one with Init Image Transformation"
         )
-    content = read_verified(folder, TRANSFORMS, manifest, InvalidTransformationDirectoryError, MOST_JSON)
+    content = read_verified(folder, TRANSFORMS, manifest, InvalidTransformationDirectoryError, MOST_SMALL)
     return from_json(content, Operations, folder / TRANSFORMS, InvalidTransformationDirectoryError, f"a list such as {EXAMPLE}")
 
 

@@ -168,10 +168,11 @@ def run(command: click.Command) -> Never:
 
     With DESIGNER_VISION_DEBUG=1 the traceback is shown too.
     """
-    if runner := os.environ.get(RUNNER):
+    if (runner := os.environ.get(RUNNER, "")).isdigit():
         end_with(int(runner))
     elif TORCHRUN in os.environ:
         end_with(os.getppid())
+    os.environ["MPLBACKEND"] = "agg"  # pictures are written, whatever the person's own sessions show them with
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 from designer_vision.errors import TrainingDivergedError
 from designer_vision.training.metrics import LOSS, Averages, add_to_totals, averages, new_totals
 from designer_vision.training.ranks import Ranks
+from designer_vision.training.state import MeterState
 
 
 class Meter:
@@ -37,16 +37,16 @@ class Meter:
         seconds, stretch_seconds = self._stretch_start - self._start, now - self._stretch_start
         return {"whole": self._whole.cpu(), "stretches": stretches.cpu(), "seconds": seconds, "stretch_seconds": stretch_seconds}
 
-    def load(self, state: Mapping[str, Any]) -> None:
+    def load(self, state: MeterState) -> None:
         """Go on from what `state` gave, on as many ranks or on another number of them."""
-        stretches = state["stretches"].to(self._stretch.device)
-        self._whole = state["whole"].to(self._whole.device)
+        stretches = state.stretches.to(self._stretch.device)
+        self._whole = state.whole.to(self._whole.device)
         if len(stretches) == self._ranks.world_size:
             self._stretch = stretches[self._ranks.rank]
         else:
             self._whole += stretches.sum(dim=0)
-        self._stretch_start = time.perf_counter() - state["stretch_seconds"]
-        self._start = self._stretch_start - state["seconds"]
+        self._stretch_start = time.perf_counter() - state.stretch_seconds
+        self._start = self._stretch_start - state.seconds
 
     def add(self, iteration: int, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         """Count one batch on the device."""

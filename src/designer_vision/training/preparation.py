@@ -20,6 +20,8 @@ from designer_vision.transforms import (
     size_after,
 )
 
+MOST_SIZES = 200
+
 
 @dataclass(frozen=True)
 class Preparation:
@@ -77,7 +79,11 @@ def plan_preparation(
 
 
 def _sizes_after(folder: Path, operations: Sequence[Operation], sizes: Sequence[Size]) -> dict[Size, Size]:
+    """What the operations make of each size; of many, evenly spaced ones: an image that does not fit is named when it is read."""
+    if not operations:
+        return {size: size for size in sizes}
+    some = [*sorted(sizes)[:: -(-len(sizes) // MOST_SIZES)], sizes[-1]]
     try:
-        return {size: size_after(operations, size) for size in sizes}
-    except ValueError as error:
+        return {size: size_after(operations, size) for size in some}
+    except (ValueError, RuntimeError, TypeError) as error:
         raise InvalidDatasetError(f"the images of {folder} cannot go through {list(operations)}: {error}") from error

@@ -31,6 +31,7 @@ from designer_vision.training.parameters import Parameters
 from designer_vision.training.ranks import Ranks
 from designer_vision.training.records import Epoch, Iteration, Listener, Result
 from designer_vision.training.schedule import learning_rate_at
+from designer_vision.training.state import read_state
 from designer_vision.transforms import Normalize
 
 MOMENTUM, WEIGHT_DECAY = 0.9, 1e-4
@@ -264,24 +265,29 @@ class Trainer:
 
         On another number, the images that the epoch has left are dealt out anew, the batch-norm statistics are averaged and
         a validation under way begins again.
+
+        Raises:
+            ValueError: it is not the state of this training.
         """
-        statistics, totals = state["statistics"], state["totals"]
-        same = len(statistics) == self.ranks.world_size
-        self.network.load_state_dict(state["network"])
-        self.set_batch_norm_statistics(statistics[self.ranks.rank] if same else statistics.mean(dim=0))
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
-        self.history = [epoch_from(record) for record in state["history"]]
+        own = self.optimizer.state_dict()
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        read = read_state(state, self.network.state_dict(), parameters, self.batch_norm_statistics(), self.parameters.epochs)
+        same = len(read.statistics) == self.ranks.world_size
+        self.network.load_state_dict(read.network)
+        self.set_batch_norm_statistics(read.statistics[self.ranks.rank] if same else read.statistics.mean(dim=0))
+        self.optimizer.load_state_dict(own | {"state": read.optimizer.state})
+        self.scaler.load_state_dict(read.scaler)
+        self.history = list(read.history)
         for epoch in self.history:
             if epoch.is_better_than(self.best):
                 self.best = epoch
-        self.weights = state["best"] if self.ranks.is_main else {}
+        self.weights = read.best if self.ranks.is_main else {}
         self.begin_epoch()
-        self.meter.load(state["meter"])
-        self.legs = [(int(world_size), int(steps)) for world_size, steps in state["legs"]]
-        self.learning_rate, self.is_trained = state["learning_rate"], state["validated"] > 0
+        self.meter.load(read.meter)
+        self.legs = [(world_size, steps) for world_size, steps in read.legs]
+        self.learning_rate, self.is_trained = read.learning_rate, read.validated > 0
         if same:
-            self.totals, self.validated = totals[self.ranks.rank].to(self.totals.device), state["validated"]
+            self.totals, self.validated = read.totals[self.ranks.rank].to(self.totals.device), read.validated
         else:
             self.legs.append((self.ranks.world_size, 0))
 
@@ -373,11 +379,6 @@ def copy_of_weights(network: nn.Module) -> dict[str, Tensor]:
 def on_cpu(values: Any) -> Any:
     """A copy of nested containers with their tensors on the CPU, each in its own memory format."""
     return tree_map(lambda value: value.detach().to("cpu", copy=True) if isinstance(value, Tensor) else value, values)
-
-
-def epoch_from(record: Mapping[str, Any]) -> Epoch:
-    """The inverse of asdict."""
-    return Epoch(**{**record, **{name: Averages(**record[name]) for name in ("training", "validation")}})
 
 
 def slow_ranks(seconds: list[float]) -> list[int]:

@@ -1,0 +1,117 @@
+"""What a trainer saves and goes on from, as a typed record: a checkpoint can come from a stranger, or from another training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import msgspec
+import torch
+from torch import Tensor
+
+from designer_vision.training.checkpoint import Count
+from designer_vision.training.metrics import new_totals
+from designer_vision.training.records import Epoch
+
+MOST_RANKS, MOST_LEGS = 100_000, 1000
+Leg = tuple[Annotated[int, msgspec.Meta(gt=0, le=MOST_RANKS)], Count]
+"""A number of ranks, and the steps of the epoch done on them."""
+
+
+class MeterState(msgspec.Struct, forbid_unknown_fields=True):
+    """Of the epoch under way: all ranks' sums, each rank's since the last line, and the seconds of both."""
+
+    whole: Tensor
+    stretches: Tensor
+    seconds: float
+    stretch_seconds: float
+
+
+class OptimizerState(msgspec.Struct):
+    """The momentum of each parameter, by its number; what else is there the parameters say."""
+
+    state: dict[int, dict[str, Tensor | None]]
+
+
+class TrainerState(msgspec.Struct, forbid_unknown_fields=True):
+    """All that decides what comes next.
+
+    Attributes:
+        legs: the ranks and steps of the epoch under way.
+        meter: its training's sums.
+        statistics: each rank's batch-norm statistics.
+        totals: each rank's sums of the validation under way.
+        learning_rate: of the last step.
+        validated: batches of the validation under way.
+        history: the epochs that are finished.
+        best, network: weights of the best epoch, and of now.
+        optimizer: its momentum.
+        scaler: of the loss, where the network computes in float16.
+    """
+
+    legs: Annotated[list[Leg], msgspec.Meta(min_length=1, max_length=MOST_LEGS)]
+    meter: MeterState
+    statistics: Tensor
+    totals: Tensor
+    learning_rate: float
+    validated: Count
+    history: list[Epoch]
+    best: dict[str, Tensor]
+    network: dict[str, Tensor]
+    optimizer: OptimizerState
+    scaler: dict[str, float]
+
+
+def read_state(
+    state: Any, weights: Mapping[str, Tensor], parameters: Sequence[Tensor], statistics: Tensor, epochs: int
+) -> TrainerState:
+    """The state of a training of a network.
+
+    Args:
+        state: what a checkpoint holds.
+        weights: the network's state_dict.
+        parameters: of the network, in the optimizer's order.
+        statistics: the network's batch-norm statistics.
+        epochs: of the whole training.
+
+    Raises:
+        ValueError: it is another network's state, or none.
+    """
+    read = msgspec.convert(state, TrainerState)
+    ranks = len(read.statistics) if read.statistics.ndim else 0
+    sums = new_totals(torch.device("cpu"))
+    _require(ranks == read.legs[-1][0], "the ranks of its last step")
+    _same_shape("batch-norm statistics", [read.statistics], [torch.empty(ranks, *statistics.shape, device="meta")])
+    several = torch.empty(ranks, *sums.shape, device="meta")
+    _same_shape("sums", [read.totals, read.meter.stretches, read.meter.whole], [several, several, sums])
+    _require([epoch.number for epoch in read.history] == list(range(1, len(read.history) + 1)), "its epochs' numbers")
+    _require(len(read.history) <= epochs, "as many epochs")
+    numbers = [read.learning_rate, read.meter.seconds, read.meter.stretch_seconds, *read.scaler.values()]
+    numbers += [figure for epoch in read.history for figure in epoch.metrics().values()]
+    _require(all(map(math.isfinite, numbers)), "finite figures")
+    for name, found in (("weights", read.network), ("best weights", read.best)):
+        if name == "weights" or read.history:
+            _require(set(found) == set(weights), f"its {name}")
+            _same_shape(name, [found[key] for key in weights], list(weights.values()))
+        else:
+            _require(not found, f"its {name}")
+    for number, buffers in read.optimizer.state.items():
+        momentum = buffers.get("momentum_buffer")
+        _require(0 <= number < len(parameters) and set(buffers) == {"momentum_buffer"}, "its momentum")
+        if momentum is not None:
+            _same_shape("momentum", [momentum], [parameters[number]])
+    return read
+
+
+def _require(holds: bool, what: str) -> None:
+    if not holds:
+        raise ValueError(f"it does not hold {what}")
+
+
+def _same_shape(what: str, found: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
+    for one, other in zip(found, expected, strict=True):
+        _require(one.shape == other.shape and one.is_floating_point() == other.is_floating_point(), f"its {what}")
+        _require(one.dtype in (torch.float32, torch.float64, torch.int64), f"plain {what}")
+        if what in ("weights", "best weights"):
+            _require(bool(one.isfinite().all()), f"finite {what}")
