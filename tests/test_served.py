@@ -44,15 +44,27 @@ class Served:
             return error.code, error.read().decode()
 
 
+def python_of(model: Path) -> Path:
+    """This environment's Python, or that of a fresh one at SERVED_FROM, made of nothing but the model's own requirements."""
+    folder = os.environ.get("SERVED_FROM")
+    if not folder:
+        return Path(sys.executable)
+    python = Path(folder) / "bin/python"
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "-r", model / "requirements.txt"], check=True)
+    return python
+
+
 @pytest.fixture(scope="module")
 def served(trained_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     port, folder = free_port(), tmp_path_factory.mktemp("served")
+    python = python_of(trained_model)
     words = ["-m", "mlflow", "models", "serve", "--model-uri", str(trained_model), "--env-manager", "local", "--port", str(port)]
     environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONDONTWRITEBYTECODE": "1"}
-    environment |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    environment |= {"PATH": f"{python.parent}:{os.environ['PATH']}"}
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(
-            [sys.executable, *words], stdout=log, stderr=log, cwd=folder, env=environment, start_new_session=True
+            [str(python), *words], stdout=log, stderr=log, cwd=folder, env=environment, start_new_session=True
         )
     address = f"http://127.0.0.1:{port}"
     try:
