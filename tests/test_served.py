@@ -61,6 +61,7 @@ def served(trained_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     python = python_of(trained_model)
     words = ["-m", "mlflow", "models", "serve", "--model-uri", str(trained_model), "--env-manager", "local", "--port", str(port)]
     environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment.pop("PYTHONPATH", None)  # the model brings its own code
     environment |= {"PATH": f"{python.parent}:{os.environ['PATH']}"}
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(
