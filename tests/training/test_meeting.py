@@ -16,9 +16,11 @@ from designer_vision.training.ranks import Ranks
 def came(places: list[Ranks], facts: dict[int, dict[str, str]] | None = None) -> list[str]:
     """What each of some processes is told when they meet; empty where all is well."""
 
+    stores = []  # rank 0's is there until all have heard
+
     def meet(number: int) -> str:
         try:
-            places[number].meet(timedelta(seconds=3), (facts or {}).get(number, {"seed": "1"}))
+            stores.append(places[number].meet(timedelta(seconds=3), (facts or {}).get(number, {"seed": "1"})))
         except ProcessSetupError as error:
             return error.message
         return ""
