@@ -60,7 +60,7 @@ class TrainerState(msgspec.Struct, forbid_unknown_fields=True):
     best: dict[str, Tensor]
     network: dict[str, Tensor]
     optimizer: OptimizerState
-    scaler: dict[str, float]
+    scaler: dict[str, int | float]
 
 
 def read_state(
