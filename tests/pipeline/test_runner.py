@@ -49,6 +49,8 @@ text, out, *before = sys.argv[1:]
 print("42.5 images/s", text)
 pathlib.Path(out, "text").write_text(text + "".join(pathlib.Path(p, "text").read_text() for p in before))
 pathlib.Path(out, "run").write_text(os.environ["MLFLOW_RUN_ID"])
+if text == "meddle":
+    pathlib.Path(before[0], "more").write_text("mine")
 if text == "fail":
     sys.exit("Error 0018: InvalidDatasetError: the reason")
 if text == "wait":
@@ -76,6 +78,13 @@ def pipeline(tmp_path: Path) -> Path:
 
 def text(folder: Path, step: str) -> str:
     return (folder / step / "outputs" / "out" / "text").read_text()
+
+
+def test_a_step_that_writes_to_its_input_fails_as_it_would_on_a_read_only_mount(pipeline: Path, tmp_path: Path) -> None:
+    result = run(pipeline, "--input", "text=meddle", "--output_dir", "out", cwd=tmp_path)
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("Error: PipelineError: step second wrote to its input before, which Azure ML mounts read-only")
 
 
 def test_steps_run_in_order_and_finished_unchanged_ones_only_once(pipeline: Path, tmp_path: Path) -> None:

@@ -112,6 +112,7 @@ class Runner:
         for port in step.outputs:
             self.output(step.name, port).mkdir(parents=True, exist_ok=True)
         _write_record(folder / RECORD, {"fingerprint": fingerprint, "finished": False})
+        before = self._listings(step)
         words = split(fill(step.command, self._texts(step), {port: str(self.output(step.name, port)) for port in step.outputs}))
         shared = {**os.environ, **_python_path(), **self.experiment.variables(step.name), **step.environment_variables}
         environments = [shared | own for own in rank_variables(step, free_port())]
@@ -132,6 +133,11 @@ class Runner:
         self._tell(step, state)
         if failure:
             raise describe_failure(step, failure)
+        changed = [name for name, listing in self._listings(step).items() if listing != before[name]]
+        if changed:
+            raise PipelineError(
+                f"step {step.name} wrote to its input {changed[0]}, which Azure ML mounts read-only; let it write to its outputs"
+            )
         finished = {"seconds": state.seconds, "images_per_second": speed}
         _write_record(folder / RECORD, {"fingerprint": fingerprint, "finished": True, **finished})
 
@@ -144,6 +150,11 @@ class Runner:
             name: str(self.output(value.step, value.output)) if isinstance(value, OutputOf) else str(value)
             for name, value in step.inputs.items()
         }
+
+    def _listings(self, step: Step) -> dict[str, list[tuple[str, int, int]]]:
+        """What lies in the folders that a step reads, by input."""
+        folders = {name: Path(self._texts(step)[name]) for name, value in step.inputs.items() if not isinstance(value, str)}
+        return {name: list(_listing(folder)) for name, folder in folders.items()}
 
     def _fingerprint(self, step: Step) -> str:
         """A hash of all that decides a step's output: command, values, code, and the fingerprints of what it reads."""
