@@ -89,10 +89,10 @@ def split_at_first_random(operations: Sequence[Operation]) -> tuple[list[Operati
 
 def compose(operations: Sequence[Operation]) -> nn.Sequential:
     """One function that applies checked operations in order; random ones draw from torch's global generator."""
-    return Operations(operations)
+    return Composed(operations)
 
 
-class Operations(nn.Sequential):
+class Composed(nn.Sequential):
     """Checked operations in order, on images of any size."""
 
     def __init__(self, operations: Sequence[Operation]) -> None:
