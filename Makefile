@@ -2,8 +2,8 @@
 # make test    everything that must hold before a commit lands
 # make bench   how fast it is, beside other programs, on this machine
 # make test-faults   every fault that a training must survive, in about an hour
-# make test-release   the core of the tests with the image's own packages (another 12 GB, Python 3.12)
-# make fuzz   100,000 almost right inputs for every reader, in about an hour
+# make test-release   the core of the tests with the image's own packages (two more environments; Python 3.12)
+# make fuzz   100,000 almost right inputs for every reader, in about half an hour
 # All set themselves up in VENV; VENV=path shares one environment (5.5 GB with torch) between checkouts.
 
 VENV ?= .venv
@@ -36,7 +36,7 @@ test: setup check
 test-faults: setup
 	$(BIN)/python benchmarks/faults.py $(ROUNDS) > benchmarks/$(TODAY)_faults.md
 
-# 100,000 almost right inputs for every reader, in about an hour
+# 100,000 almost right inputs for every reader, in about half an hour
 fuzz: setup
 	$(BIN)/python tests/fuzz/run.py runs/finds > benchmarks/$(TODAY)_fuzz.md
 
