@@ -63,7 +63,7 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# What the README says about speed, measured here: bench in about 23 minutes, bench-full in hours (it goes on where it was stopped).
+# What the README says about speed, measured here: bench in about 19 minutes, bench-full in hours (it goes on where it was stopped).
 bench: $(BENCH)/venv
 	$(BENCH)/venv/bin/python benchmarks/training.py $(BENCH)/3 3 short resnet18:16 resnet18:64 > benchmarks/$(TODAY)_training.md
 	$(BENCH)/venv/bin/python benchmarks/components.py $(BENCH)/3 3 > benchmarks/$(TODAY)_components.md

@@ -31,8 +31,8 @@ def write(folder: Path, rows: int) -> None:
             info += f',"original_file_name":"n{label:08}/n{label:08}_{number}.JPEG"'
             file.write(f'{{"image_info":{{{info}}},"category":"n{label:08}","id":{number}}}\n')
     (folder / "_schema.json").write_text(json.dumps(schema(["x"])))
-    files = {"image_list": "images.lst", "schema": "_schema.json"}
-    write_manifest(folder, Manifest("ImageDirectory", files), hashed=files.values())
+    manifest = Manifest("ImageDirectory", image_list="images.lst", schema="_schema.json")
+    write_manifest(folder, manifest, hashed=["images.lst", "_schema.json"])
 
 
 def measure(folder: Path) -> None:

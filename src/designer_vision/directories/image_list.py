@@ -71,6 +71,7 @@ def _read_fast(folder: Path, name: str, labeled: bool, recorded: Ours, original_
     labels, sizes = np.empty(lines, np.int32), np.empty((lines, 2), np.int32)
     ids, hashes = np.empty(lines, np.int64), np.empty((lines, 16), np.uint8)
     found: dict[str, int] = {}
+    known: dict[str, int] = {}
     options = pj.ParseOptions(explicit_schema=ROW, unexpected_field_behavior="ignore")
     pool = pa.system_memory_pool()  # gives back what it frees
     end = 0
@@ -91,7 +92,7 @@ def _read_fast(folder: Path, name: str, labeled: bool, recorded: Ours, original_
                 raise _NotPlainError
             names.add(file_names)
             originals.add(pc.fill_null(info["original_file_name"], "") if original_names else pa.repeat("", len(batch)))
-            labels[start:end] = _labels(batch.column("category"), labeled, found)
+            labels[start:end] = _labels(batch.column("category"), labeled, found, known)
             for side, column in (("height", 0), ("width", 1)):
                 sizes[start:end, column] = np.maximum(_integers(info[side], 0), 0)
             given = batch.column("id")
@@ -114,20 +115,27 @@ def _count_rows(folder: Path, name: str) -> int:
             nested too deeply for that parser, which calls itself, or may be no number.
     """
     ends = begins = 0
-    last = b"\n"
+    before = b"\n"
     with files.opened(folder, name, InvalidDatasetError) as file:
         for block in iter(lambda: file.read(BLOCK), b""):
+            letters = np.frombuffer(before + block, np.uint8)
+            line_ends = np.flatnonzero(letters[:-1] == ord("\n"))
+            begins += int(np.count_nonzero(letters[line_ends + 1] == ord("{")))
             ends += (own := block.count(b"\n"))
-            begins += block.count(b"\n{") + (last == b"\n" and block[:1] == b"{")
-            last = block[-1:]
-            if max(block.count(b"["), block.count(b"{")) > MOST_BRACKETS * (own + 2) or b"NaN" in block or b"Infinity" in block:
+            before = block[-1:]
+            if max(block.count(b"["), block.count(b"{")) > MOST_BRACKETS * (own + 2) or _may_be_no_number(block):
                 raise _NotPlainError
             if not own and len(block) == BLOCK:
                 raise _NotPlainError
-    rows = ends + (last != b"\n")
+    rows = ends + (before != b"\n")
     if begins != rows:
         raise _NotPlainError
     return rows
+
+
+def _may_be_no_number(block: bytes) -> bool:
+    """Whether NaN or Infinity stands there; one letter is found much faster than a word, and these are rare."""
+    return (b"N" in block and b"NaN" in block) or (b"I" in block and b"Infinity" in block)
 
 
 class _TextsBuilder:
@@ -148,12 +156,16 @@ class _TextsBuilder:
         return Texts.joined(bytes(self._content), self._lengths[: self._count])
 
 
-def _labels(categories: pa.StringArray, labeled: bool, found: dict[str, int]) -> npt.NDArray[np.int32]:
-    """Each row's number in `found`, which grows; NO_LABEL where it has none."""
+def _labels(categories: pa.StringArray, labeled: bool, found: dict[str, int], known: dict[str, int]) -> npt.NDArray[np.int32]:
+    """Each row's number in `found`, which grows; NO_LABEL where it has none. `known` holds blank names too."""
     encoded = categories.dictionary_encode()
     if not labeled:
         return np.full(len(categories), NO_LABEL, np.int32)
-    numbers = [found.setdefault(name, len(found)) if name.strip() else NO_LABEL for name in encoded.dictionary.to_pylist()]
+    names = encoded.dictionary.to_pylist()
+    for name in names:
+        if name not in known:
+            known[name] = found.setdefault(name, len(found)) if name.strip() else NO_LABEL
+    numbers = [known[name] for name in names]
     labels: npt.NDArray[np.int32] = np.array([*numbers, NO_LABEL], np.int32)[_integers(encoded.indices, -1)]
     return labels
 
