@@ -211,6 +211,13 @@ def read_manifest(folder: Path, expected_type: str, error: type[DesignerError]) 
         raise error(f"{path}: {cause}; expected what a component writes") from cause
 
 
+def read_type(folder: Path, error: type[DesignerError]) -> tuple[str, bool]:
+    """The type that a folder's `_meta.yaml` names, and whether this package wrote it; `read_manifest` checks the rest."""
+    content = from_yaml(files.read(folder, MANIFEST, error, MOST_YAML), dict[str, Any], folder / MANIFEST, error)
+    extension = content.get("extension")
+    return str(content.get("type")), isinstance(extension, dict) and OURS in extension
+
+
 def _swapped(found: object) -> str:
     kinds = {"ImageDirectory": "images", "ModelDirectory": "a model", "TransformationDirectory": "a transformation"}
     kinds["DataFrameDirectory"] = "a scored set"
