@@ -22,6 +22,7 @@ from designer_vision.errors import DesignerError
 from designer_vision.pipeline.experiment import Experiment
 from designer_vision.pipeline.graph import experiment_name, load_graph
 from designer_vision.pipeline.runner import Runner, States, prepare_folder, result_line
+from designer_vision.pipeline.show import show
 
 SYMBOLS = {"waiting": " ", "running": "…", "finished": "✓", "reused": "✓", "failed": "✗"}
 
@@ -29,6 +30,9 @@ SYMBOLS = {"waiting": " ", "running": "…", "finished": "✓", "reused": "✓",
 @click.group()
 def main() -> None:
     """The Azure ML designer's computer-vision components, on this machine."""
+
+
+main.add_command(show)
 
 
 @main.command()
