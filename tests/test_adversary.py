@@ -25,7 +25,7 @@ from designer_vision.directories.data_frame_directory import ScoredSet, read_dat
 from designer_vision.directories.image_directory import read_image_directory
 from designer_vision.directories.model_directory import Model, read_model_directory, write_model_directory
 from designer_vision.errors import DesignerError, InvalidDatasetError, InvalidZipFileError
-from designer_vision.evaluation import MOST_CLASSES, evaluate
+from designer_vision.evaluation import MOST_CLASSES, Predictions
 
 
 @pytest.mark.parametrize("kind", ["folder", "archive"])
@@ -181,7 +181,7 @@ def test_a_scored_set_with_endless_labels_or_classes_is_refused(tmp_path: Path) 
         ("a",), np.ones((MOST_CLASSES + 1, 1)), np.arange(MOST_CLASSES + 1), [str(n) for n in range(MOST_CLASSES + 1)]
     )
     with pytest.raises(InvalidDatasetError, match="5,002 classes, expected at most 5,000"):
-        evaluate(many, "x")
+        Predictions.of(many, "x")
 
 
 def test_a_long_message_keeps_its_beginning_and_its_end() -> None:

@@ -27,6 +27,7 @@ class Settings:
         process_group_timeout: DESIGNER_VISION_PROCESS_GROUP_TIMEOUT, seconds that they wait in training; a data worker or a
             checkpoint may take half of that.
         checkpoint_seconds: DESIGNER_VISION_CHECKPOINT_SECONDS, how much work may be lost at most.
+        profile: DESIGNER_VISION_PROFILE, 1 to trace some steps of a training.
     """
 
     precision: str | None = None
@@ -35,6 +36,7 @@ class Settings:
     start_timeout: timedelta = timedelta(minutes=30)
     process_group_timeout: timedelta = timedelta(minutes=10)
     checkpoint_seconds: timedelta = timedelta(minutes=2)
+    profile: bool = False
 
     @property
     def patience(self) -> timedelta:
@@ -59,6 +61,7 @@ class Settings:
             _seconds(variables, "START_TIMEOUT", 1, cls.start_timeout),
             _seconds(variables, "PROCESS_GROUP_TIMEOUT", 2, cls.process_group_timeout),
             _seconds(variables, "CHECKPOINT_SECONDS", 0, cls.checkpoint_seconds),
+            bool(_whole_number(variables, "PROFILE", 0)),
         )
 
 

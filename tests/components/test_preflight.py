@@ -8,7 +8,7 @@ import pytest
 from conftest import make_image_directory
 
 from designer_vision.architectures import Architecture
-from designer_vision.components.preflight import check_batches, number_of_same_images, warn
+from designer_vision.components.preflight import check_batches, number_of_same_images, warnings_of
 from designer_vision.directories.image_directory import read_image_directory
 from designer_vision.directories.image_index import ImageIndex
 from designer_vision.errors import InvalidDatasetError
@@ -55,48 +55,54 @@ def test_case_89_fewer_images_than_processes_are_refused(tmp_path: Path) -> None
         check(index, 4, world_size=7)
 
 
-def said(capsys: pytest.CaptureFixture[str], training: ImageIndex, validation: ImageIndex, **changed: float) -> list[str]:
-    warn(training, validation, dataclasses.replace(PARAMETERS, **changed), 1)
-    return capsys.readouterr().out.splitlines()
+def said(training: ImageIndex, validation: ImageIndex, **changed: float) -> list[str]:
+    return warnings_of(training, validation, dataclasses.replace(PARAMETERS, **changed), 1)
 
 
-def test_nothing_unusual_says_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert said(capsys, images(tmp_path / "a"), images(tmp_path / "b", first=50)) == []
+def test_nothing_unusual_says_nothing(tmp_path: Path) -> None:
+    assert said(images(tmp_path / "a", per_class=5), images(tmp_path / "b", first=50)) == []
 
 
-def test_case_82_84_classes_without_images_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    training = images(tmp_path / "a")
+def test_case_82_84_classes_without_images_are_named(tmp_path: Path) -> None:
+    training = images(tmp_path / "a", per_class=5)
     validation = images(tmp_path / "b", first=50)
     less = validation.subset(np.flatnonzero(validation.labels != 1))
-    lines = said(capsys, dataclasses.replace(training, unused_classes=("mauve",)), less)
+    lines = said(dataclasses.replace(training, unused_classes=("mauve",)), less)
     assert lines == [
-        f"warning: {training.folder} has no image of the classes mauve",
-        "warning: no validation image has the classes green",
+        f"{training.folder} has no image of the classes mauve",
+        "no validation image has the classes green",
     ]
 
 
-def test_case_85_113_the_same_images_on_both_sides_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    training, overlapping = images(tmp_path / "a", per_class=3), images(tmp_path / "b", first=2)
-    (line,) = said(capsys, training, overlapping)
-    assert line.startswith(f"warning: 3 of 6 validation images are also in {training.folder}, byte by byte")
+def test_case_85_113_the_same_images_on_both_sides_are_counted(tmp_path: Path) -> None:
+    training, overlapping = images(tmp_path / "a", per_class=5), images(tmp_path / "b", first=4)
+    (line,) = said(training, overlapping)
+    assert line.startswith(f"3 of 6 validation images are also in {training.folder}, byte by byte")
     assert number_of_same_images(training, training) == len(training)
     unknown = dataclasses.replace(training, hashes=np.zeros_like(training.hashes))
     assert number_of_same_images(unknown, unknown) == 0
 
 
-def test_case_133_random_operations_on_validation_images_are_said_to_be_left_out(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_case_133_random_operations_on_validation_images_are_said_to_be_left_out(tmp_path: Path) -> None:
     validation = images(tmp_path / "b", first=50, random_operations=[["RandomHorizontalFlip", {}]])
-    (line,) = said(capsys, images(tmp_path / "a"), validation)
+    (line,) = said(images(tmp_path / "a", per_class=5), validation)
     assert "random operations are left out: [['RandomHorizontalFlip', {}]]" in line
 
 
-def test_case_137_138_139_144_unusual_parameters_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    sets = images(tmp_path / "a"), images(tmp_path / "b", first=50)
-    assert said(capsys, *sets, batch_size=100) == ["batch_size is 100, and a process has 6 images: each step takes all of them"]
-    assert said(capsys, *sets, batch_size=1) == ["warning: batch_size is 1, with which batch norm learns little; take 2 or more"]
-    assert said(capsys, *sets, learning_rate=11.0) == ["warning: learning_rate is 11.0, unusually high"]
-    assert said(capsys, *sets, warmup_step_number=5) == [
-        "warning: warmup_step_number is not below epochs, so the learning rate only rises"
+def test_case_137_138_139_144_unusual_parameters_are_said(tmp_path: Path) -> None:
+    sets = images(tmp_path / "a", per_class=5), images(tmp_path / "b", first=50)
+    assert said(*sets, batch_size=100) == ["batch_size is 100, and a process has 15 images: each step takes all of them"]
+    assert said(*sets, batch_size=1) == ["batch_size is 1, with which batch norm learns little; take 2 or more"]
+    assert said(*sets, learning_rate=11.0) == ["learning_rate is 11.0, unusually high"]
+    assert said(*sets, warmup_step_number=5) == ["warmup_step_number is not below epochs, so the learning rate only rises"]
+
+
+def test_classes_with_few_images_and_sizes_far_apart_are_said(tmp_path: Path) -> None:
+    training, validation = images(tmp_path / "a", per_class=40), images(tmp_path / "b", first=50)
+    of_class = [np.flatnonzero(training.labels == label) for label in range(3)]
+    uneven = training.subset(np.concatenate([of_class[0], of_class[1][:5], of_class[2][:4]]))
+    assert said(uneven, validation) == [
+        "classes with less than 5 images to train on: red (4)",
+        "blue has 40 images to train on and red 4: the network will prefer the larger classes; more images of the small ones help",
     ]
+    assert said(training.subset(np.concatenate([of_class[0], of_class[1][:5], of_class[2][:5]])), validation) == []

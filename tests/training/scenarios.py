@@ -167,10 +167,17 @@ class Recorder:
 def outcome(trainer: Trainer) -> dict:
     """All that two trainings of the same must have in common."""
     result = trainer.train()
-    history = [{**asdict(epoch), "images_per_second": 0} for epoch in result.history]
+    history = [{**asdict(epoch), "images_per_second": 0, "spent": 0} for epoch in result.history]
     momentum = [trainer.optimizer.state[weight]["momentum_buffer"].clone() for weight in trainer.network.parameters()]
     weights = {name: tensor.clone() for name, tensor in trainer.network.state_dict().items()}
-    return {"history": history, "weights": weights, "kept": dict(result.weights), "momentum": momentum}
+    predictions = result.predictions.clone()
+    return {
+        "history": history,
+        "weights": weights,
+        "kept": dict(result.weights),
+        "predictions": predictions,
+        "momentum": momentum,
+    }
 
 
 def stopped_and_gone_on(folder: Path, ranks: Ranks, after: int) -> dict:
@@ -223,7 +230,8 @@ def run(scenario: str, folder: Path) -> dict:
         except DesignerError as error:
             return {"error": error.message}
         weights = {name: tensor.clone() for name, tensor in trainer.network.state_dict().items()}
-        return {"history": result.history, "best": result.best, "weights": weights, "kept": dict(result.weights)}
+        told = {"history": result.history, "best": result.best, "predictions": result.predictions}
+        return told | {"weights": weights, "kept": dict(result.weights)}
 
 
 if __name__ == "__main__":

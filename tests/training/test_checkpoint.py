@@ -97,8 +97,8 @@ def test_f37_every_flipped_byte_is_noticed(two: Checkpoints, flips: int | None) 
 
 def test_f39_a_checkpoint_of_a_newer_version_is_refused(two: Checkpoints) -> None:
     newest = payload(two, 0).with_suffix(".json")
-    newest.write_bytes(checkpoint._encode(dataclasses.replace(two.manifests()[0], version=2)))
-    with pytest.raises(CheckpointError, match="has format version 2, this package reads 1; go on with the version that wrote it"):
+    newest.write_bytes(checkpoint._encode(dataclasses.replace(two.manifests()[0], version=3)))
+    with pytest.raises(CheckpointError, match="has format version 3, this package reads 2; go on with the version that wrote it"):
         two.newest()
 
 

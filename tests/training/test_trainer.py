@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +15,14 @@ import torch
 from conftest import ROOT
 
 from designer_vision.errors import InvalidDatasetError, JobStoppedError, TrainingDivergedError
-from designer_vision.loader import batches, epoch_order, remaining, shard
+from designer_vision.loader import ImageDataset, batches, epoch_order, remaining, shard
 from designer_vision.pipeline.graph import Step
 from designer_vision.pipeline.processes import Processes, free_port, rank_variables
 from designer_vision.training.checkpoint import state_of
 from designer_vision.training.metrics import Averages
 from designer_vision.training.ranks import Ranks
-from designer_vision.training.records import Epoch, Listener
-from designer_vision.training.trainer import Hardware, Trainer, epochs_without_improvement, make_optimizer
+from designer_vision.training.records import Epoch, Listener, Spent, epochs_without_improvement
+from designer_vision.training.trainer import Hardware, Trainer, make_optimizer
 
 sys.path.insert(0, str(Path(__file__).parent))
 from scenarios import Recorder, make_trainer, outcome, parameters, poison, small_network
@@ -131,6 +133,35 @@ def test_an_unreadable_image_stops_the_training_by_name(tmp_path: Path) -> None:
         trainer.train()
 
 
+def predicted_by(weights: dict, images: ImageDataset) -> torch.Tensor:
+    """What a small network with these weights says of all images: probability and class, [n, 2]."""
+    network = small_network("1.running_mean" in weights)
+    network.load_state_dict(weights)
+    batch = torch.stack([images[0, number] for number in range(len(images))])
+    with torch.inference_mode():
+        probabilities = network.eval()((batch / 255 - 0.5) / 0.5).softmax(dim=1)
+    return torch.stack([probabilities.max(dim=1).values, probabilities.argmax(dim=1).float()], dim=1)
+
+
+def test_the_predictions_kept_are_the_best_epochs_of_each_image_in_order(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, ALONE, parameters(epochs=3), network=small_network(True))
+    result = trainer.train()
+    assert torch.allclose(result.predictions, predicted_by(dict(result.weights), trainer.validation), atol=1e-5)
+    right = result.predictions[:, 1] == torch.arange(7) % 2
+    assert right.float().mean().item() == pytest.approx(result.best.validation.top1)
+
+
+def test_an_epoch_tells_where_its_seconds_went(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, ALONE, parameters(epochs=2), listener=Listener(is_save_due=lambda epoch_ended: epoch_ended))
+    began = time.perf_counter()
+    history = trainer.train().history
+    seconds = time.perf_counter() - began
+    for epoch in history:
+        assert min(epoch.spent.waiting, epoch.spent.computing, epoch.spent.validating) > 0
+    assert history[1].spent.saving > 0  # what the end of the first epoch saved, after its figures were known
+    assert 0.5 * seconds < sum(epoch.spent.total for epoch in history) < seconds
+
+
 # stopped and gone on with
 
 EPOCHS, TRAINED, VALIDATED = 3, 7, 2
@@ -185,6 +216,8 @@ def test_a_training_stopped_between_any_two_batches_ends_with_the_same_bits(tmp_
         ("totals", 8, torch.zeros(1, 4)),
         ("learning_rate", 8, 0.0),
         ("validated", 8, 0),
+        ("predictions", 26, torch.zeros(1, 7, 2)),
+        ("best_predictions", None, torch.zeros(7, 2)),
         ("network", 4, small_network(True).state_dict()),
     ],
 )
@@ -200,10 +233,16 @@ def test_the_stored_momentum_counts(tmp_path: Path) -> None:
     assert not equal(gone_on(tmp_path, state), outcome(resumable(tmp_path)))
 
 
+def test_the_seconds_before_a_stop_count(tmp_path: Path) -> None:
+    trainer = resumable(tmp_path)
+    trainer.load(saved_after(tmp_path, 4) | {"spent": asdict(Spent(waiting=1000.0))})
+    assert trainer.train().history[0].spent.waiting > 1000
+
+
 def test_nothing_is_stored_that_no_test_leaves_out(tmp_path: Path) -> None:
     controlled = {item for mark in test_every_stored_item_counts.pytestmark for item, *_ in mark.args[1]}
     # the scaler's state is empty on a CPU: only float16 on a GPU scales
-    assert set(saved_after(tmp_path, 4)) == controlled | {"optimizer", "scaler", "history", "best"}
+    assert set(saved_after(tmp_path, 4)) == controlled | {"optimizer", "scaler", "history", "best", "spent"}
 
 
 HOSTILE = {
@@ -218,6 +257,9 @@ HOSTILE = {
     "a figure that is a tensor": {"learning_rate": torch.zeros(1)},
     "no figure": {"learning_rate": float("nan")},
     "sums of another shape": {"totals": torch.zeros(1, 5)},
+    "predictions of other images": {"best_predictions": torch.zeros(8, 2)},
+    "predictions that are no numbers": {"best_predictions": torch.full((7, 2), torch.nan)},
+    "seconds that are a text": {"spent": {"waiting": "x"}},
     "statistics of another network": {"statistics": torch.zeros(1, 9)},
     "statistics of many": {"statistics": torch.zeros(1, 1).expand(10**6, 8)},
     "weights that are a list": {"best": [1]},
@@ -254,6 +296,7 @@ def test_on_another_number_of_ranks_the_epochs_other_images_are_dealt_out_once(b
 def test_a_training_of_two_ranks_is_finished_by_one(tmp_path: Path) -> None:
     state = saved_after(tmp_path, 4)
     two = state | {"legs": [(2, 2)], "statistics": state["statistics"].repeat(2, 1), "totals": state["totals"].repeat(2, 1)}
+    two["predictions"] = torch.zeros(2, 4, 2)
     two["meter"] = state["meter"] | {"stretches": state["meter"]["stretches"].repeat(2, 1)}
     trainer = resumable(tmp_path)
     trainer.load(two)
@@ -303,6 +346,9 @@ def test_all_ranks_evaluate_one_network_also_with_batch_norm(tmp_path: Path) -> 
     assert same(first["weights"], second["weights"])
     assert [epoch.validation for epoch in first["history"]] == [epoch.validation for epoch in second["history"]]
     assert [epoch.validation.seen for epoch in first["history"]] == [7, 7]
+    assert torch.equal(first["predictions"], second["predictions"])
+    images = make_trainer(tmp_path / "data_0", ALONE, parameters()).validation
+    assert torch.allclose(first["predictions"], predicted_by(first["kept"], images), atol=1e-5)
     assert first["kept"]
     assert not second["kept"]
 

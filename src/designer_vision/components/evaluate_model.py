@@ -1,4 +1,4 @@
-"""Evaluate Model: accuracy, precision, recall, F1 and the confusion matrix of a scored set."""
+"""Evaluate Model: accuracy, precision, recall, F1, the confusion matrix and the mistakes of a scored set."""
 
 from __future__ import annotations
 
@@ -6,38 +6,53 @@ from pathlib import Path
 
 from designer_vision.console import say
 from designer_vision.directories.data_frame_directory import read_data_frame_directory
+from designer_vision.directories.image_directory import read_image_directory
 from designer_vision.directories.manifest import publishing, write_json
-from designer_vision.evaluation import Evaluation, draw_confusion_matrix, evaluate
+from designer_vision.evaluation import Predictions, compare, evaluate
+from designer_vision.report.evaluation_report import Photos, Scored, write_evaluation_report
+from designer_vision.report.files import best_effort
 from designer_vision.tracking import Tracker
 
 METRICS = "metrics.json"
 
 
-def main(scored_dataset: Path, scored_dataset_to_compare: Path | None, evaluation_results: Path) -> None:
-    """Write `metrics.json` and `confusion_matrix.png`, for a second scored set too where one is given.
+def main(scored_dataset: Path, scored_dataset_to_compare: Path | None, dataset: Path | None, evaluation_results: Path) -> None:
+    """Write `metrics.json`, `report.html` and its pictures and tables.
+
+    Args:
+        scored_dataset: a scored set with true labels.
+        scored_dataset_to_compare: another network's, of the same images or of others.
+        dataset: the images of the first, to show those that are mistaken.
+        evaluation_results: the output.
 
     Raises:
         NotLabeledDatasetError: a scored set has no true labels.
-        InvalidDatasetError: a folder is no scored set.
+        InvalidDatasetError: a folder is no scored set, or the images are not those that were scored.
     """
-    evaluation = evaluate(read_data_frame_directory(scored_dataset), scored_dataset)
-    compared = None
-    if scored_dataset_to_compare is not None:
-        compared = evaluate(read_data_frame_directory(scored_dataset_to_compare), scored_dataset_to_compare)
+    first = read_scored(scored_dataset)
+    second = read_scored(scored_dataset_to_compare) if scored_dataset_to_compare else None
+    photos = Photos.of(first.predictions, read_image_directory(dataset, original_names=True)) if dataset else None
+    comparison = compare(first.predictions, second.predictions) if second else None
     with Tracker() as tracker, publishing(evaluation_results):
-        _write_picture(evaluation, evaluation_results / "confusion_matrix.png", tracker)
-        if compared:
-            _write_picture(compared, evaluation_results / "confusion_matrix_to_compare.png", tracker)
-        content = evaluation.to_json() | ({"to_compare": compared.to_json()} if compared else {})
+        content = first.evaluation.to_json()
+        if second:
+            content["to_compare"] = second.evaluation.to_json()
+            content["comparison"] = comparison.to_json() if comparison else None
         write_json(evaluation_results / METRICS, content)
-        tracker.log_metrics(evaluation.summary)
-        if compared:
-            tracker.log_metrics({f"{name} to compare": value for name, value in compared.summary.items()})
-    for name, value in evaluation.summary.items():
-        other = f" (to compare: {compared.summary[name]:.4g})" if compared else ""
+        tracker.log_metrics(first.evaluation.summary)
+        if second:
+            tracker.log_metrics({f"{name} to compare": value for name, value in second.evaluation.summary.items()})
+        with best_effort("report.html"):
+            for path in write_evaluation_report(evaluation_results, first, second, comparison, photos):
+                tracker.log_artifact(path)
+    for name, value in first.evaluation.summary.items():
+        other = f" (to compare: {second.evaluation.summary[name]:.4g})" if second else ""
         say(f"{name} {value:.4g}{other}")
+    if comparison:
+        say(comparison.sentence())
 
 
-def _write_picture(evaluation: Evaluation, path: Path, tracker: Tracker) -> None:
-    draw_confusion_matrix(evaluation, path)
-    tracker.log_artifact(path)
+def read_scored(folder: Path) -> Scored:
+    """A scored set and its figures."""
+    predictions = Predictions.of(read_data_frame_directory(folder), folder)
+    return Scored(predictions, evaluate(predictions))

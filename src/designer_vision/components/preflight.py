@@ -7,7 +7,6 @@ import numpy.typing as npt
 
 from designer_vision import networks
 from designer_vision.architectures import Architecture
-from designer_vision.console import say
 from designer_vision.directories.image_index import ImageIndex
 from designer_vision.errors import InvalidDatasetError
 from designer_vision.loader import batches
@@ -15,6 +14,9 @@ from designer_vision.training.parameters import Parameters
 from designer_vision.training.preparation import Preparation
 
 UNUSUAL_LEARNING_RATE = 10
+FEW_IMAGES = 5
+IMBALANCED = 10
+"""The largest class has so many times the images of the smallest one."""
 
 
 def check_batches(
@@ -39,34 +41,45 @@ def check_batches(
         )
 
 
-def warn(training: ImageIndex, validation: ImageIndex, parameters: Parameters, world_size: int) -> None:
-    """Say what is allowed and may not be meant."""
+def warnings_of(training: ImageIndex, validation: ImageIndex, parameters: Parameters, world_size: int) -> list[str]:
+    """What is allowed and may not be meant, a sentence each."""
+    found = []
     for index in (training, validation):
         if index.unused_classes:
-            say(f"warning: {index.folder} has no image of the classes {_some(index.unused_classes)}")
+            found.append(f"{index.folder} has no image of the classes {_some(index.unused_classes)}")
     missing = sorted(set(training.classes) - {validation.classes[label] for label in np.unique(validation.labels)})
     if missing:
-        say(f"warning: no validation image has the classes {_some(missing)}")
+        found.append(f"no validation image has the classes {_some(missing)}")
+    numbers = np.bincount(training.labels, minlength=len(training.classes))
+    few = [f"{name} ({number})" for name, number in zip(training.classes, numbers, strict=True) if number < FEW_IMAGES]
+    if few:
+        found.append(f"classes with less than {FEW_IMAGES} images to train on: {_some(few)}")
+    if numbers.max() >= IMBALANCED * numbers.min():
+        most, least = int(numbers.argmax()), int(numbers.argmin())
+        found.append(
+            f"{training.classes[most]} has {numbers[most]} images to train on and {training.classes[least]} {numbers[least]}: "
+            "the network will prefer the larger classes; more images of the small ones help"
+        )
     same = number_of_same_images(training, validation)
     if same:
-        say(
-            f"warning: {same} of {len(validation)} validation images are also in {training.folder}, byte by byte; "
+        found.append(
+            f"{same} of {len(validation)} validation images are also in {training.folder}, byte by byte; "
             "what they tell of the network is too good"
         )
     if validation.random_operations:
-        say(
-            f"warning: {validation.folder} was made for training; its random operations are left out: "
-            f"{validation.random_operations}"
+        found.append(
+            f"{validation.folder} was made for training; its random operations are left out: {validation.random_operations}"
         )
     if parameters.batch_size == 1:
-        say("warning: batch_size is 1, with which batch norm learns little; take 2 or more")
+        found.append("batch_size is 1, with which batch norm learns little; take 2 or more")
     share = -(-len(training) // world_size)
     if parameters.batch_size > share:
-        say(f"batch_size is {parameters.batch_size}, and a process has {share} images: each step takes all of them")
+        found.append(f"batch_size is {parameters.batch_size}, and a process has {share} images: each step takes all of them")
     if parameters.warmup_step_number >= parameters.epochs:
-        say("warning: warmup_step_number is not below epochs, so the learning rate only rises")
+        found.append("warmup_step_number is not below epochs, so the learning rate only rises")
     if parameters.learning_rate > UNUSUAL_LEARNING_RATE:
-        say(f"warning: learning_rate is {parameters.learning_rate}, unusually high")
+        found.append(f"learning_rate is {parameters.learning_rate}, unusually high")
+    return found
 
 
 def number_of_same_images(one: ImageIndex, other: ImageIndex) -> int:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from designer_vision import networks
-from designer_vision.cache import PixelCache, Sizes, shared_cache
-from designer_vision.components.preflight import check_batches, warn
+from designer_vision import images, networks
+from designer_vision.components.preflight import check_batches, warnings_of
+from designer_vision.components.training_hardware import choose_hardware, keep_decoded
 from designer_vision.components.training_output import (
     check_room,
     describe_configuration,
@@ -40,26 +43,25 @@ from designer_vision.errors import (
     TrainingDivergedError,
     is_out_of_memory,
 )
-from designer_vision.loader import ImageDataset, batches, worker_count, workers_that_fit
-from designer_vision.machine import available_cpus, available_memory, free_shared_memory, keep_freed_memory, open_files_allowed
-from designer_vision.precision import choose_precision
+from designer_vision.loader import ImageDataset, batches
+from designer_vision.report.files import best_effort
+from designer_vision.report.training_report import TrainingRun, write_training_report
 from designer_vision.settings import Settings
 from designer_vision.tracking import Tracker
 from designer_vision.training.checkpoint import CHECKPOINT, Checkpoints, Manifest, Position, Saver, state_of
 from designer_vision.training.parameters import Parameters
 from designer_vision.training.preparation import Preparation, plan_preparation
+from designer_vision.training.profiling import Profile, Reading
 from designer_vision.training.progress import Progress
 from designer_vision.training.ranks import Ranks
 from designer_vision.training.records import Epoch, Listener, Result
 from designer_vision.training.stopping import StopRequest
 from designer_vision.training.trainer import Hardware, Trainer
 
+PROFILE = "profile"
+PROBED = 16
 METRICS = "metrics.jsonl"
 """Of every epoch, a line each, whether MLflow took them or not."""
-OWN_FILES, FILES_OF_A_WORKER = 48, 16
-SHARE_OF_SHARED_MEMORY = 0.5
-SHARE_OF_MEMORY = 0.25
-"""Of what is free at the start, for decoded images: the network and the page cache need the rest."""
 
 
 def main(
@@ -80,7 +82,9 @@ def main(
     model, source = read_start(untrained_model)
     labels = tuple(source.configuration["classes"]) if source else model.labels
     training, validation = with_same_classes(
-        labels, read_image_directory(training_dataset).labeled(), read_image_directory(validation_dataset).labeled()
+        labels,
+        read_image_directory(training_dataset).labeled(),
+        read_image_directory(validation_dataset, original_names=True).labeled(),
     )
     preparation = plan_preparation(training.folder, training.known_sizes(), training.transformation, training.random_operations)
     check_batches(model.architecture, training, preparation, parameters.batch_size, ranks.world_size)
@@ -102,7 +106,9 @@ def main(
         checkpoints = Checkpoints(trained_model / CHECKPOINT)
         if ranks.is_main:
             describe(model, training, validation, preparation, parameters, ranks, hardware)
-            warn(training, validation, parameters, ranks.world_size)
+            warnings = warnings_of(training, validation, parameters, ranks.world_size)
+            for warning in warnings:
+                say(f"warning: {warning}")
             check_room(trained_model, network)
             stack.enter_context(publishing(trained_model, kept=(CHECKPOINT,)))
         payload = ranks.told_by_main(find_checkpoint(checkpoints, untrained_model, template) if ranks.is_main else None)
@@ -125,10 +131,13 @@ def main(
         if payload is not None:
             load(trainer, payload)
         if ranks.is_main:
-            tracker.resume([(epoch.number, epoch.metrics()) for epoch in trainer.history], "Valid loss")
+            tracker.resume([(epoch.number, logged(epoch, ranks.world_size)) for epoch in trainer.history], "Valid loss")
             checkpoints.note_start(trainer.position())
             saver = Saver(checkpoints, template, settings.checkpoint_seconds, settings.patience)
-            trainer.listener = tell(progress, tracker, saver, stop)
+            profile = None
+            if settings.profile:
+                profile = Profile(trained_model / PROFILE, device, trainer.steps_per_epoch, lambda: probe(training))
+            trainer.listener = tell(progress, tracker, saver, stop, ranks.world_size, profile)
 
         def as_model(result: Result) -> Model:
             metrics = {"processes": ranks.world_size, "epoch": result.best.number, **result.best.metrics()}
@@ -158,28 +167,65 @@ def main(
             raise
         if ranks.is_main:
             saver.wait()
+            facts = facts_of(model, parameters, configuration, made_by, hardware)
+            run = TrainingRun(
+                result, training, validation, facts, warnings, ranks.world_size, parameters.epochs, parameters.patience
+            )
+            report(trained_model, run, tracker)
             export(trained_model, as_model(result), result.history, training_dataset)
             progress.result(result, parameters, trained_model)
     if ranks.is_main:
         shutil.rmtree(trained_model / CHECKPOINT, ignore_errors=True)  # what is left of it a rerun removes
 
 
-def tell(progress: Progress, tracker: Tracker, saver: Saver, stop: StopRequest) -> Listener:
+def tell(
+    progress: Progress, tracker: Tracker, saver: Saver, stop: StopRequest, processes: int, profile: Profile | None
+) -> Listener:
     """What the main rank does with what the trainer tells."""
 
     def on_epoch(epoch: Epoch) -> None:
         progress.epoch(epoch)
-        tracker.log_metrics(epoch.metrics(), epoch.number)
+        tracker.log_metrics(logged(epoch, processes), epoch.number)
+
+    def on_step(images: int, waited: float, computed: float) -> None:
+        progress.step(images)
+        if profile:
+            profile.step(images, waited, computed)
 
     return Listener(
         on_iteration=progress.iteration,
         on_epoch=on_epoch,
         on_slow_rank=progress.slow_rank,
-        on_step=progress.step,
+        on_step=on_step,
         on_save=saver.save,
         is_save_due=saver.is_due,
         is_stop_requested=stop.is_made,
     )
+
+
+def logged(epoch: Epoch, processes: int) -> dict[str, float]:
+    """The metrics of an epoch, for MLflow and `metrics.jsonl`."""
+    return epoch.metrics() | epoch.seconds() | {"Train images per second and process": epoch.images_per_second / processes}
+
+
+def probe(index: ImageIndex) -> Reading:
+    """How long some of the images take to be read and to be decoded, each the median."""
+    seconds = []
+    for row in np.unique(np.linspace(0, len(index) - 1, PROBED, dtype=np.int64)):
+        began = time.perf_counter()
+        content = index.read(int(row))
+        read = time.perf_counter()
+        images.decode(content, index.path(int(row)))
+        seconds.append((read - began, time.perf_counter() - read))
+    return Reading(*(statistics.median(column) for column in zip(*seconds, strict=True)))
+
+
+def report(folder: Path, run: TrainingRun, tracker: Tracker) -> None:
+    """Leave something to look at, here and in MLflow."""
+    tracker.log_metrics({"Best epoch": run.result.best.number})
+    with best_effort("report.html"):
+        for path in write_training_report(folder, run):
+            tracker.log_artifact(path)
 
 
 def load(trainer: Trainer, payload: bytes) -> None:
@@ -226,7 +272,7 @@ def export(folder: Path, model: Model, history: Sequence[Epoch], dataset: Path) 
     """Write the model and the epochs' metrics beside the checkpoints, the manifest last."""
     from designer_vision.serving import write_mlflow_files
 
-    lines = [json.dumps({"step": epoch.number, **epoch.metrics()}) for epoch in history]
+    lines = [json.dumps({"step": epoch.number, **logged(epoch, model.training["processes"])}) for epoch in history]
     try:
         (folder / METRICS).write_text("".join(f"{line}\n" for line in lines))
         write_mlflow_files(folder, model.labels)
@@ -236,68 +282,6 @@ def export(folder: Path, model: Model, history: Sequence[Epoch], dataset: Path) 
             f"the model cannot be written to {folder}: {error.strerror or error}; the training is kept in its {CHECKPOINT}, "
             "start the same job again to write it"
         ) from error
-
-
-def choose_hardware(ranks: Ranks, device: torch.device, settings: Settings, batch_bytes: int) -> Hardware:
-    """What this process computes with: its GPU, or its share of the node's CPUs."""
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-        torch.backends.cudnn.benchmark = True  # images have one size, so the fastest convolution is worth a trial
-        gpus = torch.cuda.device_count()
-        if ranks.is_main and ranks.local_world_size < gpus:
-            say(
-                f"warning: {ranks.local_world_size} of the {gpus} GPUs of this node are used; "
-                f"set process_count_per_instance to {gpus}"
-            )
-    else:
-        torch.set_num_threads(max(1, available_cpus() // ranks.local_world_size))
-        keep_freed_memory()
-    wanted = worker_count(available_cpus(), ranks.local_world_size, device, settings.data_workers)
-    workers = workers_within_limits(wanted, batch_bytes, ranks)
-    return Hardware(device, choose_precision(device, settings.precision), workers, settings.patience)
-
-
-def workers_within_limits(wanted: int, batch_bytes: int, ranks: Ranks) -> int:
-    """As many of the data workers as the system has shared memory and open files for; said, where that is fewer."""
-    workers, room, files = wanted, free_shared_memory(), open_files_allowed()
-    if room is not None:
-        workers = workers_that_fit(wanted, batch_bytes, int(room * SHARE_OF_SHARED_MEMORY) // ranks.local_world_size)
-    workers = max(0, min(workers, (files - OWN_FILES) // FILES_OF_A_WORKER))
-    if workers < wanted and ranks.is_main:
-        say(
-            f"warning: {workers} of {wanted} data workers a process fit into {(room or 0) / 1e6:.1f} MB of shared memory "
-            f"(more with shm_size in the node's resources) and {files} open files (ulimit -n)"
-        )
-    return workers
-
-
-def keep_decoded(
-    stack: ExitStack,
-    training: ImageIndex,
-    validation: ImageIndex,
-    preparation: Preparation,
-    epochs: int,
-    ranks: Ranks,
-    settings: Settings,
-) -> tuple[PixelCache | None, PixelCache | None]:
-    """Caches of the training and the validation images, shared by the processes of this node while the stack is open."""
-    budget = 0
-    if ranks.is_first_of_node and epochs > 1:
-        forced = settings.cache_megabytes
-        budget = int(available_memory() * SHARE_OF_MEMORY) if forced is None else forced * 10**6
-    fitted = np.array([preparation.size], np.int32)
-    prepared = np.broadcast_to(fitted, (len(training), 2)) if preparation.operations else training.all_sizes()
-
-    def cache(sizes: Sizes, budget: int) -> PixelCache | None:
-        return stack.enter_context(shared_cache(sizes, budget, ranks.is_first_of_node, ranks.told_by_first_of_node))
-
-    to_train = cache(prepared, budget)
-    to_validate = cache(np.broadcast_to(fitted, (len(validation), 2)), budget - (to_train.size if to_train else 0))
-    if ranks.is_main:
-        for name, images, kept in (("train", training, to_train), ("validate", validation, to_validate)):
-            if kept is not None:
-                say(f"kept in memory once decoded: {len(kept)} of {len(images)} images to {name}, {kept.size / 1e6:.0f} MB")
-    return to_train, to_validate
 
 
 def with_same_classes(labels: tuple[str, ...], training: ImageIndex, validation: ImageIndex) -> tuple[ImageIndex, ImageIndex]:
@@ -352,9 +336,9 @@ def describe(
     hardware: Hardware,
 ) -> None:
     """Say in a few lines what is about to happen."""
-    origin = "a trained model" if model.is_trained else "ImageNet" if model.pretrained else f"seed {parameters.random_seed}"
     height, width = preparation.size
     precision = str(hardware.precision).removeprefix("torch.")
+    origin = origin_of(model, parameters)
     say(f"network: {model.architecture.model_name}, weights from {origin}, {len(training.classes)} classes")
     say(f"images: {len(training)} to train, {len(validation)} to validate, {height} x {width} pixels")
     steps = len(batches(np.arange(-(-len(training) // ranks.world_size)), parameters.batch_size))
@@ -367,3 +351,18 @@ def describe(
         f"hardware: {ranks.world_size} process{'es' if ranks.world_size > 1 else ''} on {hardware.device.type}, {precision}, "
         f"{hardware.workers} data workers each"
     )
+
+
+def origin_of(model: Model, parameters: Parameters) -> str:
+    """Where the initial weights come from."""
+    return "a trained model" if model.is_trained else "ImageNet" if model.pretrained else f"seed {parameters.random_seed}"
+
+
+def facts_of(
+    model: Model, parameters: Parameters, configuration: Mapping[str, Any], made_by: Mapping[str, Any], hardware: Hardware
+) -> dict[str, Any]:
+    """What the report tells of how it was done."""
+    left_out = ("classes", "initial weights", "training images", "validation images")
+    told = {name: "none" if value == [] else value for name, value in configuration.items() if name not in left_out}
+    means = {"device": hardware.device.type, "data workers a process": hardware.workers}
+    return {"network": told.pop("network"), "weights from": origin_of(model, parameters)} | told | dict(made_by) | means

@@ -106,6 +106,10 @@ class ImageIndex:
         """The path of an image, to name it by; `read` is what reads it."""
         return self.folder / self.names[index]
 
+    def name(self, index: int) -> str:
+        """What the person called an image, or what it is called here."""
+        return self.original_names[index] or self.names[index]
+
     def read(self, index: int) -> bytes:
         """The bytes of an image.
 

@@ -12,11 +12,12 @@ from designer_vision.entry.command_line import Entry, output, port, run
 @click.command(cls=Entry)
 @port("scored_dataset")
 @port("scored_dataset_to_compare", required=False)
+@port("dataset", required=False)
 @output("evaluation_results")
-def parse(scored_dataset: Path, scored_dataset_to_compare: Path | None, evaluation_results: Path) -> None:
+def parse(scored_dataset: Path, scored_dataset_to_compare: Path | None, dataset: Path | None, evaluation_results: Path) -> None:
     from designer_vision.components.evaluate_model import main
 
-    main(scored_dataset, scored_dataset_to_compare, evaluation_results)
+    main(scored_dataset, scored_dataset_to_compare, dataset, evaluation_results)
 
 
 if __name__ == "__main__":

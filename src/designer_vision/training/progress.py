@@ -60,10 +60,14 @@ class Progress:
         )
 
     def result(self, result: Result, parameters: Parameters, folder: Path) -> None:
-        """The last lines."""
+        """The last line."""
         if len(result.history) < parameters.epochs:
             say(f"stopped after epoch {len(result.history)}: no lower validation loss in {parameters.patience} epochs")
-        say(f"kept epoch {result.best.number} with top-1 {result.best.validation.top1:.4f} in {folder}")
+        best, seconds = result.best, sum(epoch.spent.total for epoch in result.history)
+        say(
+            f"kept epoch {best.number}/{len(result.history)} | valid loss {best.validation.loss:.4f} | "
+            f"top-1 {best.validation.top1:.4f} | top-5 {best.validation.top5:.4f} | {_clock(seconds)} | {folder}"
+        )
 
 
 def _clock(seconds: float) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -25,6 +25,27 @@ class Iteration:
     seconds_left: float
 
 
+@dataclass
+class Spent:
+    """Seconds of the main process since the figures of the epoch before.
+
+    Attributes:
+        waiting: for images to train on.
+        computing: the other time of training.
+        validating: reading images and computing on them.
+        saving: copying a checkpoint's content; it is written to the disk beside the training.
+    """
+
+    waiting: float = 0.0
+    computing: float = 0.0
+    validating: float = 0.0
+    saving: float = 0.0
+
+    @property
+    def total(self) -> float:
+        return self.waiting + self.computing + self.validating + self.saving
+
+
 @dataclass(frozen=True)
 class Epoch:
     """The figures of one epoch, over all ranks; `number` counts from 1."""
@@ -34,9 +55,10 @@ class Epoch:
     validation: Averages
     images_per_second: float
     learning_rate: float
+    spent: Spent = field(default_factory=Spent)
 
     def metrics(self) -> dict[str, float]:
-        """Under the classic designer's names."""
+        """The classic designer's, under its names."""
         return {
             "Train images per second": self.images_per_second,
             "Train loss": self.training.loss,
@@ -45,6 +67,15 @@ class Epoch:
             "Top-1 validation accuracy": self.validation.top1,
             "Top-5 validation accuracy": self.validation.top5,
             "learning rate": self.learning_rate,
+        }
+
+    def seconds(self) -> dict[str, float]:
+        """Where the time went, as metrics."""
+        return {
+            "Seconds waiting for images": self.spent.waiting,
+            "Seconds computing": self.spent.computing,
+            "Seconds validating": self.spent.validating,
+            "Seconds saving": self.spent.saving,
         }
 
     def is_better_than(self, other: Epoch | None) -> bool:
@@ -63,7 +94,8 @@ class Listener:
         on_iteration: every print_frequency iterations and at an epoch's last one.
         on_epoch: after each validation.
         on_slow_rank: after an epoch, with a rank that was slow, its seconds and those of most.
-        on_step: after every iteration, with how many images it took on this rank; for a progress bar.
+        on_step: after every iteration, with how many images this rank took, and how many seconds it waited for them and
+            computed on them.
         on_save: with all that is needed to go on from here, and how far it is.
         is_save_due: asked between two batches (False) and after each epoch (True).
         is_stop_requested: asked between two batches, on every rank.
@@ -72,7 +104,7 @@ class Listener:
     on_iteration: Callable[[Iteration], None] = lambda iteration: None
     on_epoch: Callable[[Epoch], None] = lambda epoch: None
     on_slow_rank: Callable[[int, float, float], None] = lambda rank, seconds, usual: None
-    on_step: Callable[[int], None] = lambda images: None
+    on_step: Callable[[int, float, float], None] = lambda images, waited, computed: None
     on_save: Callable[[State, Position], None] = lambda state, position: None
     is_save_due: Callable[[bool], bool] = lambda epoch_ended: False
     is_stop_requested: Callable[[], bool] = lambda: False
@@ -80,8 +112,23 @@ class Listener:
 
 @dataclass(frozen=True)
 class Result:
-    """What a training came to: its best epoch, that epoch's weights (main rank only), and all epochs."""
+    """What a training came to.
+
+    Attributes:
+        best: its best epoch.
+        weights: of that epoch; on the main rank only.
+        predictions: of that epoch for each validation image, in the order of the rows: the probability of the most probable
+            class, and its number; float32 [n, 2].
+        history: all epochs.
+    """
 
     best: Epoch
     weights: Mapping[str, Tensor]
+    predictions: Tensor
     history: tuple[Epoch, ...]
+
+
+def epochs_without_improvement(history: Sequence[Epoch]) -> int:
+    """How many epochs in a row, up to the last, had no new lowest validation loss."""
+    losses = [epoch.validation.loss for epoch in history]
+    return len(losses) - 1 - losses.index(min(losses))

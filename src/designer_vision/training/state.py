@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass
 from typing import Annotated, Any
 
 import msgspec
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from designer_vision.training.checkpoint import Count
 from designer_vision.training.metrics import new_totals
-from designer_vision.training.records import Epoch
+from designer_vision.training.records import Epoch, Spent
 
 MOST_RANKS, MOST_LEGS = 100_000, 1000
 Leg = tuple[Annotated[int, msgspec.Meta(gt=0, le=MOST_RANKS)], Count]
@@ -42,10 +43,13 @@ class TrainerState(msgspec.Struct, forbid_unknown_fields=True):
         meter: its training's sums.
         statistics: each rank's batch-norm statistics.
         totals: each rank's sums of the validation under way.
+        predictions: each rank's of the validation under way.
+        spent: the seconds of the epoch under way.
         learning_rate: of the last step.
         validated: batches of the validation under way.
         history: the epochs that are finished.
         best, network: weights of the best epoch, and of now.
+        best_predictions: of the best epoch.
         optimizer: its momentum.
         scaler: of the loss, where the network computes in float16.
     """
@@ -54,41 +58,60 @@ class TrainerState(msgspec.Struct, forbid_unknown_fields=True):
     meter: MeterState
     statistics: Tensor
     totals: Tensor
+    predictions: Tensor
+    spent: Spent
     learning_rate: float
     validated: Count
     history: list[Epoch]
     best: dict[str, Tensor]
     network: dict[str, Tensor]
+    best_predictions: Tensor
     optimizer: OptimizerState
     scaler: dict[str, int | float]
 
 
-def read_state(
-    state: Any, weights: Mapping[str, Tensor], parameters: Sequence[Tensor], statistics: Tensor, epochs: int
-) -> TrainerState:
-    """The state of a training of a network.
+@dataclass(frozen=True)
+class Expected:
+    """What a state must fit.
 
-    Args:
-        state: what a checkpoint holds.
+    Attributes:
         weights: the network's state_dict.
         parameters: of the network, in the optimizer's order.
         statistics: the network's batch-norm statistics.
         epochs: of the whole training.
+        validation_images: how many.
+    """
+
+    weights: Mapping[str, Tensor]
+    parameters: Sequence[Tensor]
+    statistics: Tensor
+    epochs: int
+    validation_images: int
+
+
+def read_state(state: Any, expected: Expected) -> TrainerState:
+    """The state of a training of a network, of what a checkpoint holds.
 
     Raises:
         ValueError: it is another network's state, or none.
     """
+    weights, parameters = expected.weights, expected.parameters
     read = msgspec.convert(state, TrainerState)
     ranks = len(read.statistics) if read.statistics.ndim else 0
     sums = new_totals(torch.device("cpu"))
     _require(ranks == read.legs[-1][0], "the ranks of its last step")
-    _same_shape("batch-norm statistics", [read.statistics], [torch.empty(ranks, *statistics.shape, device="meta")])
+    _same_shape("batch-norm statistics", [read.statistics], [torch.empty(ranks, *expected.statistics.shape, device="meta")])
     several = torch.empty(ranks, *sums.shape, device="meta")
     _same_shape("sums", [read.totals, read.meter.stretches, read.meter.whole], [several, several, sums])
+    per_rank = -(-expected.validation_images // ranks)
+    best = torch.empty(expected.validation_images if read.history else 0, 2, device="meta")
+    under_way = torch.empty(ranks, per_rank, 2, device="meta")
+    _same_shape("predictions", [read.predictions, read.best_predictions], [under_way, best])
     _require([epoch.number for epoch in read.history] == list(range(1, len(read.history) + 1)), "its epochs' numbers")
-    _require(len(read.history) <= epochs, "as many epochs")
+    _require(len(read.history) <= expected.epochs, "as many epochs")
     numbers = [read.learning_rate, read.meter.seconds, read.meter.stretch_seconds, *read.scaler.values()]
-    numbers += [figure for epoch in read.history for figure in epoch.metrics().values()]
+    numbers += [figure for epoch in read.history for figure in (epoch.metrics() | epoch.seconds()).values()]
+    numbers += astuple(read.spent)
     _require(all(map(math.isfinite, numbers)), "finite figures")
     for name, found in (("weights", read.network), ("best weights", read.best)):
         if name == "weights" or read.history:
@@ -113,5 +136,5 @@ def _same_shape(what: str, found: Sequence[Tensor], expected: Sequence[Tensor]) 
     for one, other in zip(found, expected, strict=True):
         _require(one.shape == other.shape and one.is_floating_point() == other.is_floating_point(), f"its {what}")
         _require(one.dtype in (torch.float32, torch.float64, torch.int64), f"plain {what}")
-        if what in ("weights", "best weights"):
+        if what in ("weights", "best weights", "predictions"):
             _require(bool(one.isfinite().all()), f"finite {what}")

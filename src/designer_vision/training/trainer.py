@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.utils._pytree import tree_map
 
 from designer_vision.errors import JobStoppedError, TrainingDivergedError
@@ -29,15 +28,15 @@ from designer_vision.training.meter import Meter
 from designer_vision.training.metrics import Averages, add_to_totals, averages, loss_function, new_totals
 from designer_vision.training.parameters import Parameters
 from designer_vision.training.ranks import Ranks
-from designer_vision.training.records import Epoch, Iteration, Listener, Result
+from designer_vision.training.records import Epoch, Iteration, Listener, Result, Spent, epochs_without_improvement
+from designer_vision.training.replica import batch_norm_statistics, equalize_batch_norm, replicate, set_batch_norm_statistics
 from designer_vision.training.schedule import learning_rate_at
-from designer_vision.training.state import read_state
+from designer_vision.training.state import Expected, read_state
 from designer_vision.transforms import Normalize
 
 MOMENTUM, WEIGHT_DECAY = 0.9, 1e-4
 SLOW, SLOW_SECONDS = 2, 1.0
 """A rank is slow that takes so many times as long as the others, and so much longer in an epoch."""
-SMALLEST_IMAGE = (32, 32)
 EDGES_BETWEEN_AGREEMENTS = {"cpu": 1, "cuda": 10}
 """Batches after which the ranks ask each other whether to save or stop: a GPU has to be waited for then."""
 
@@ -98,6 +97,7 @@ class Trainer:
         self.history: list[Epoch] = []
         self.best: Epoch | None = None
         self.weights: Mapping[str, Tensor] = {}
+        self.best_predictions = torch.empty(0, 2)
         self.edges = 0
         self.begin_epoch()
 
@@ -109,6 +109,7 @@ class Trainer:
             JobStoppedError: a rank was asked to stop; on every rank, after the last save.
             DesignerError: an image cannot be read; on the rank that reads it.
         """
+        self.clock = time.perf_counter()
         while not self.is_over():
             number = len(self.history) + 1
             self.train_epoch(number)
@@ -118,7 +119,7 @@ class Trainer:
     def result(self) -> Result:
         """What the epochs that are finished came to; there is at least one."""
         assert self.best is not None
-        return Result(self.best, self.weights, tuple(self.history))
+        return Result(self.best, self.weights, self.best_predictions, tuple(self.history))
 
     def is_over(self) -> bool:
         done = len(self.history)
@@ -130,11 +131,14 @@ class Trainer:
         """Nothing of the epoch is done yet."""
         self.legs = [(self.ranks.world_size, 0)]
         self.own_seconds = 0.0
+        self.spent, self.clock = Spent(), time.perf_counter()
         self.meter = Meter(self.ranks, self.hardware.device, len(self.history) + 1)
         self.learning_rate = 0.0
         self.is_trained = False
         self.validated = 0
         self.totals = new_totals(self.hardware.device)
+        per_rank = -(-len(self.validation) // self.ranks.world_size)
+        self.predictions = torch.zeros(per_rank, 2, device=self.hardware.device)
 
     def train_epoch(self, number: int) -> None:
         """The rest of one pass over the training images."""
@@ -144,28 +148,35 @@ class Trainer:
         _, done = self.legs[-1]
         first = self.steps_per_epoch - len(plan) + done + 1  # counted from the end: on fewer ranks before, more steps were done
         self.replica.train()
-        self.began = time.perf_counter()
         for iteration, batch in enumerate(self.training_loader.epoch(number, plan[done:]), start=first):
+            waited = self.spend("waiting")
             self.learning_rate = self.set_learning_rate((number - 1) * self.steps_per_epoch + iteration - 1)
-            loss, logits, labels = self.step(batch)
+            loss, logits, labels = self.step(batch, waited)
             self.meter.add(iteration, loss, logits, labels)
             self.legs[-1] = (self.ranks.world_size, self.legs[-1][1] + 1)
-            self.listener.on_step(len(labels))
+            self.listener.on_step(len(labels), waited, time.perf_counter() - self.clock)
             if iteration % self.parameters.print_frequency == 0 or iteration == self.steps_per_epoch:
                 self.report(number, iteration)
             self.between_batches()
-            self.began = time.perf_counter()
-        self.equalize_batch_norm()
+            self.spend("computing")
+        equalize_batch_norm(self.network, self.ranks)
         self.is_trained = True
 
-    def step(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    def spend(self, on: str) -> float:
+        """Count the seconds since the last call as spent on something, and give them back."""
+        now = time.perf_counter()
+        seconds, self.clock = now - self.clock, now
+        setattr(self.spent, on, getattr(self.spent, on) + seconds)
+        return seconds
+
+    def step(self, batch: Batch, waited: float) -> tuple[Tensor, Tensor, Tensor]:
         """Forward, backward, and one update; gives detached loss, logits and labels, still on the device."""
         images, labels = self.to_device(batch)
         with self.autocast():
             logits = self.replica(self.normalize(images))
         logits = logits.float()
         loss = loss_function(logits, labels)
-        self.own_seconds += time.perf_counter() - self.began  # the ranks wait for each other in what follows
+        self.own_seconds += waited + time.perf_counter() - self.clock  # the ranks wait for each other in what follows
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.step(self.optimizer)
@@ -181,6 +192,7 @@ class Trainer:
         shards = [np.arange(len(self.validation))[rank :: self.ranks.world_size] for rank in (0, self.ranks.rank)]
         most, mine = (batches(indices, self.parameters.batch_size) for indices in shards)
         coming = self.validation_loader.epoch(number, mine[self.validated :])
+        done = sum(map(len, mine[: self.validated]))
         self.network.eval()
         with torch.inference_mode(), self.autocast():
             for _ in range(self.validated, len(most)):  # as often on every rank, also where one has a batch less
@@ -188,19 +200,26 @@ class Trainer:
                     images, labels = self.to_device(batch)
                     logits = self.network(self.normalize(images)).float()
                     add_to_totals(self.totals, logits, labels, loss_function(logits, labels))
+                    probabilities, classes = logits.softmax(dim=1).max(dim=1)
+                    self.predictions[done : done + len(labels)] = torch.stack([probabilities, classes.float()], dim=1)
+                    done += len(labels)
                 self.validated += 1
                 self.between_batches()
         result = averages(self.ranks.sum(self.totals))
+        self.spend("validating")
         if not math.isfinite(result.loss):
             raise TrainingDivergedError(f"the validation loss of epoch {number} is not finite; choose a lower learning_rate")
         return result
 
     def finish_epoch(self, number: int, validation: Averages) -> None:
         """Note the epoch's figures, keep its weights if it is the best, and save if that is due."""
-        epoch = Epoch(number, self.meter.epoch_averages(), validation, self.meter.images_per_second(), self.learning_rate)
+        images_per_second = self.meter.images_per_second()
+        epoch = Epoch(number, self.meter.epoch_averages(), validation, images_per_second, self.learning_rate, self.spent)
         self.history.append(epoch)
         if epoch.is_better_than(self.best):
             self.best = epoch
+            by_rank = self.ranks.gather(self.predictions).cpu()  # image i is number i // world size of rank i % world size
+            self.best_predictions = by_rank.transpose(0, 1).reshape(-1, 2)[: len(self.validation)]
             if self.ranks.is_main:
                 self.weights = copy_of_weights(self.network)
         self.listener.on_epoch(epoch)
@@ -242,11 +261,14 @@ class Trainer:
 
     def save(self) -> None:
         """Hand all that decides what comes next to the main rank's listener."""
+        self.spend("validating" if self.is_trained else "computing")
         state = {
             "legs": list(self.legs),
             "meter": self.meter.state(),
-            "statistics": self.ranks.gather(self.batch_norm_statistics()).cpu(),
+            "statistics": self.ranks.gather(batch_norm_statistics(self.network)).cpu(),
             "totals": self.ranks.gather(self.totals).cpu(),
+            "predictions": self.ranks.gather(self.predictions).cpu(),
+            "spent": asdict(self.spent),
             "learning_rate": self.learning_rate,
             "validated": self.validated,
             "history": [asdict(epoch) for epoch in self.history],
@@ -254,11 +276,13 @@ class Trainer:
         if self.ranks.is_main:
             state |= {
                 "best": dict(self.weights),
+                "best_predictions": self.best_predictions,
                 "network": on_cpu(self.network.state_dict()),
                 "optimizer": on_cpu(self.optimizer.state_dict()),
                 "scaler": self.scaler.state_dict(),
             }
             self.listener.on_save(state, self.position())
+        self.spend("saving")
 
     def load(self, state: State) -> None:
         """Go on from what `save` gave, bit by bit on the same number of ranks.
@@ -271,10 +295,17 @@ class Trainer:
         """
         own = self.optimizer.state_dict()
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        read = read_state(state, self.network.state_dict(), parameters, self.batch_norm_statistics(), self.parameters.epochs)
+        expected = Expected(
+            self.network.state_dict(),
+            parameters,
+            batch_norm_statistics(self.network),
+            self.parameters.epochs,
+            len(self.validation),
+        )
+        read = read_state(state, expected)
         same = len(read.statistics) == self.ranks.world_size
         self.network.load_state_dict(read.network)
-        self.set_batch_norm_statistics(read.statistics[self.ranks.rank] if same else read.statistics.mean(dim=0))
+        set_batch_norm_statistics(self.network, read.statistics[self.ranks.rank] if same else read.statistics.mean(dim=0))
         self.optimizer.load_state_dict(own | {"state": read.optimizer.state})
         self.scaler.load_state_dict(read.scaler)
         self.history = list(read.history)
@@ -282,12 +313,15 @@ class Trainer:
             if epoch.is_better_than(self.best):
                 self.best = epoch
         self.weights = read.best if self.ranks.is_main else {}
+        self.best_predictions = read.best_predictions
         self.begin_epoch()
+        self.spent = read.spent
         self.meter.load(read.meter)
         self.legs = [(world_size, steps) for world_size, steps in read.legs]
         self.learning_rate, self.is_trained = read.learning_rate, read.validated > 0
         if same:
             self.totals, self.validated = read.totals[self.ranks.rank].to(self.totals.device), read.validated
+            self.predictions = read.predictions[self.ranks.rank].to(self.totals.device)
         else:
             self.legs.append((self.ranks.world_size, 0))
 
@@ -321,46 +355,12 @@ class Trainer:
             group["lr"] = learning_rate
         return learning_rate
 
-    def equalize_batch_norm(self) -> None:
-        """Average the batch-norm statistics over the ranks, so that all evaluate one and the same network."""
-        if self.ranks.world_size > 1:
-            self.set_batch_norm_statistics(self.ranks.mean(self.batch_norm_statistics()))
-
-    def batch_norm_statistics(self) -> Tensor:
-        """This rank's batch-norm means and variances, float32 [n]; until an epoch's end each rank has its own."""
-        return torch.cat([torch.empty(0, device=self.hardware.device), *(buffer.flatten() for buffer in self.float_buffers())])
-
-    def set_batch_norm_statistics(self, values: Tensor) -> None:
-        buffers = self.float_buffers()
-        for buffer, own in zip(buffers, torch.split(values, [buffer.numel() for buffer in buffers]), strict=True):
-            buffer.copy_(own.view_as(buffer))
-
-    def float_buffers(self) -> list[Tensor]:
-        return [buffer for buffer in self.network.buffers() if buffer.is_floating_point()]
-
     def to_device(self, batch: Batch) -> tuple[Tensor, Tensor]:
         device = self.hardware.device
         return batch.images.to(device, non_blocking=True), batch.labels.to(device, non_blocking=True)
 
     def autocast(self) -> AbstractContextManager[object]:
         return autocast(self.hardware.device, self.hardware.precision)
-
-
-def replicate(network: nn.Module, ranks: Ranks, device: torch.device) -> nn.Module:
-    """DDP around the network where there are other ranks; batch-norm statistics are equalized once an epoch instead.
-
-    After its first backward pass DDP sorts the gradients into other buckets, and sums over three or more ranks then differ in
-    their last bits. It happens here, on no image, so that a training that goes on adds up as one that was never stopped.
-    """
-    if ranks.world_size == 1:
-        return network
-    ids = [device.index] if device.type == "cuda" else None
-    replica = DistributedDataParallel(network, device_ids=ids, forward_sync_buffers=False, gradient_as_bucket_view=True)
-    network.eval()  # leaves the statistics as they are
-    for _ in range(2):  # the buckets are sorted at the beginning of the second pass
-        replica(torch.zeros(1, 3, *SMALLEST_IMAGE, device=device)).sum().backward()
-    network.zero_grad(set_to_none=True)
-    return replica
 
 
 def make_optimizer(network: nn.Module) -> torch.optim.Optimizer:
@@ -385,9 +385,3 @@ def slow_ranks(seconds: list[float]) -> list[int]:
     """The ranks that took much longer than most for what each does alone: reading its images, and the forward pass."""
     usual = statistics.median_low(seconds)
     return [rank for rank, own in enumerate(seconds) if own > SLOW * usual and own - usual > SLOW_SECONDS]
-
-
-def epochs_without_improvement(history: list[Epoch]) -> int:
-    """How many epochs in a row, up to the last, had no new lowest validation loss."""
-    losses = [epoch.validation.loss for epoch in history]
-    return len(losses) - 1 - losses.index(min(losses))

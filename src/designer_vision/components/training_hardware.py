@@ -1,0 +1,86 @@
+"""What Train PyTorch Model computes with: a GPU or cores, data workers, and memory for decoded images."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import numpy as np
+import torch
+
+from designer_vision.cache import PixelCache, Sizes, shared_cache
+from designer_vision.console import say
+from designer_vision.directories.image_index import ImageIndex
+from designer_vision.loader import worker_count, workers_that_fit
+from designer_vision.machine import available_cpus, available_memory, free_shared_memory, keep_freed_memory, open_files_allowed
+from designer_vision.precision import choose_precision
+from designer_vision.settings import Settings
+from designer_vision.training.preparation import Preparation
+from designer_vision.training.ranks import Ranks
+from designer_vision.training.trainer import Hardware
+
+OWN_FILES, FILES_OF_A_WORKER = 48, 16
+SHARE_OF_SHARED_MEMORY = 0.5
+SHARE_OF_MEMORY = 0.25
+"""Of what is free at the start, for decoded images: the network and the page cache need the rest."""
+
+
+def choose_hardware(ranks: Ranks, device: torch.device, settings: Settings, batch_bytes: int) -> Hardware:
+    """What this process computes with: its GPU, or its share of the node's CPUs."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        torch.backends.cudnn.benchmark = True  # images have one size, so the fastest convolution is worth a trial
+        gpus = torch.cuda.device_count()
+        if ranks.is_main and ranks.local_world_size < gpus:
+            say(
+                f"warning: {ranks.local_world_size} of the {gpus} GPUs of this node are used; "
+                f"set process_count_per_instance to {gpus}"
+            )
+    else:
+        torch.set_num_threads(max(1, available_cpus() // ranks.local_world_size))
+        keep_freed_memory()
+    wanted = worker_count(available_cpus(), ranks.local_world_size, device, settings.data_workers)
+    workers = workers_within_limits(wanted, batch_bytes, ranks)
+    return Hardware(device, choose_precision(device, settings.precision), workers, settings.patience)
+
+
+def workers_within_limits(wanted: int, batch_bytes: int, ranks: Ranks) -> int:
+    """As many of the data workers as the system has shared memory and open files for; said, where that is fewer."""
+    workers, room, files = wanted, free_shared_memory(), open_files_allowed()
+    if room is not None:
+        workers = workers_that_fit(wanted, batch_bytes, int(room * SHARE_OF_SHARED_MEMORY) // ranks.local_world_size)
+    workers = max(0, min(workers, (files - OWN_FILES) // FILES_OF_A_WORKER))
+    if workers < wanted and ranks.is_main:
+        say(
+            f"warning: {workers} of {wanted} data workers a process fit into {(room or 0) / 1e6:.1f} MB of shared memory "
+            f"(more with shm_size in the node's resources) and {files} open files (ulimit -n)"
+        )
+    return workers
+
+
+def keep_decoded(
+    stack: ExitStack,
+    training: ImageIndex,
+    validation: ImageIndex,
+    preparation: Preparation,
+    epochs: int,
+    ranks: Ranks,
+    settings: Settings,
+) -> tuple[PixelCache | None, PixelCache | None]:
+    """Caches of the training and the validation images, shared by the processes of this node while the stack is open."""
+    budget = 0
+    if ranks.is_first_of_node and epochs > 1:
+        forced = settings.cache_megabytes
+        budget = int(available_memory() * SHARE_OF_MEMORY) if forced is None else forced * 10**6
+    fitted = np.array([preparation.size], np.int32)
+    prepared = np.broadcast_to(fitted, (len(training), 2)) if preparation.operations else training.all_sizes()
+
+    def cache(sizes: Sizes, budget: int) -> PixelCache | None:
+        return stack.enter_context(shared_cache(sizes, budget, ranks.is_first_of_node, ranks.told_by_first_of_node))
+
+    to_train = cache(prepared, budget)
+    to_validate = cache(np.broadcast_to(fitted, (len(validation), 2)), budget - (to_train.size if to_train else 0))
+    if ranks.is_main:
+        for name, images, kept in (("train", training, to_train), ("validate", validation, to_validate)):
+            if kept is not None:
+                say(f"kept in memory once decoded: {len(kept)} of {len(images)} images to {name}, {kept.size / 1e6:.0f} MB")
+    return to_train, to_validate

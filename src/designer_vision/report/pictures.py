@@ -1,0 +1,138 @@
+"""Pictures of a training and of an evaluation, as PNG files."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from designer_vision.console import printable
+from designer_vision.evaluation import Evaluation, confused_pairs
+from designer_vision.images import Pixels
+from designer_vision.report.mistakes import Mistake
+from designer_vision.training.records import Epoch
+
+MOST_CELLS = 30
+"""Classes whose whole confusion matrix can be read; of more, the most confused pairs are shown."""
+MOST_PAIRS = 20
+DOTS_PER_INCH = 110
+BLUE, ORANGE, GREEN, GREY = "#2563eb", "#ea580c", "#16a34a", "#9ca3af"
+LONGEST_NAME = 24
+
+
+def draw_curves(history: Sequence[Epoch], best: Epoch) -> bytes:
+    """Loss, accuracy, learning rate and images/s of every epoch, and which of them was kept."""
+    numbers = [epoch.number for epoch in history]
+    figure = _figure(10, 6.4)
+    (loss, accuracy), (rate, speed) = figure.subplots(2, 2, sharex=True)
+
+    def line(axes: Any, name: str, value: Callable[[Epoch], float], color: str, style: str = "-") -> None:
+        axes.plot(numbers, [value(epoch) for epoch in history], style, color=color, label=name, marker="o", markersize=4)
+
+    line(loss, "training", lambda epoch: epoch.training.loss, BLUE)
+    line(loss, "validation", lambda epoch: epoch.validation.loss, ORANGE)
+    line(accuracy, "training, top-1", lambda epoch: 100 * epoch.training.top1, BLUE)
+    line(accuracy, "validation, top-1", lambda epoch: 100 * epoch.validation.top1, ORANGE)
+    line(accuracy, "validation, top-5", lambda epoch: 100 * epoch.validation.top5, ORANGE, ":")
+    line(rate, "learning rate", lambda epoch: epoch.learning_rate, BLUE)
+    line(speed, "images/s", lambda epoch: epoch.images_per_second, BLUE)
+    titles = {loss: "loss", accuracy: "accuracy, %", rate: "learning rate at the epoch's end", speed: "training images/s"}
+    for axes, title in titles.items():
+        axes.set_title(title, fontsize=11, loc="left")
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.axvline(best.number, color=GREEN, linestyle="--", linewidth=1, label=f"kept: epoch {best.number}")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    for axes in (rate, speed):
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel("epoch")
+    for axes in (loss, accuracy):
+        axes.legend(fontsize=8, frameon=False)
+    return _png(figure)
+
+
+def draw_confusion(evaluation: Evaluation) -> bytes:
+    """The confusion matrix, or of more than 30 classes the pairs that are confused most often."""
+    return _draw_matrix(evaluation) if len(evaluation.labels) <= MOST_CELLS else _draw_pairs(evaluation)
+
+
+def _draw_matrix(evaluation: Evaluation) -> bytes:
+    """Counts in the cells, colours by the share of the true class."""
+    count = len(evaluation.labels)
+    side = max(4.0, 1.5 + 0.5 * count)
+    figure = _figure(side + 1, side)
+    axes = figure.add_subplot()
+    shares = evaluation.matrix / np.maximum(evaluation.matrix.sum(axis=1, keepdims=True), 1)
+    picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(picture, ax=axes, shrink=0.8, label="share of the true class")
+    names = [_short(label) for label in evaluation.labels]
+    axes.set_xticks(range(count), names, rotation=90 if count > 10 or max(map(len, names)) > 4 else 0, parse_math=False)
+    axes.set_yticks(range(count), names, parse_math=False)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    axes.set_title(_headline(evaluation), fontsize=11)
+    for (row, column), number in np.ndenumerate(evaluation.matrix):
+        if number:
+            color = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, str(number), ha="center", va="center", color=color)
+    return _png(figure)
+
+
+def _draw_pairs(evaluation: Evaluation) -> bytes:
+    pairs = confused_pairs(evaluation, MOST_PAIRS)
+    figure = _figure(8, 1.5 + 0.32 * max(len(pairs), 3))
+    axes = figure.add_subplot()
+    axes.barh(range(len(pairs)), [number for *_, number in pairs], color=ORANGE)
+    axes.set_yticks(range(len(pairs)), [f"{_short(true)} → {_short(other)}" for true, other, _ in pairs], parse_math=False)
+    axes.invert_yaxis()
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set_xlabel("images; true class → predicted class")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title(f"{_headline(evaluation)}; the pairs confused most often", fontsize=11)
+    return _png(figure)
+
+
+def draw_mistakes(mistakes: Sequence[Mistake]) -> bytes:
+    """A contact sheet: each photo over its true and predicted label and the probability of that."""
+    columns = min(6, len(mistakes))
+    rows = -(-len(mistakes) // columns)
+    figure = _figure(1.9 * columns, 2.35 * rows)
+    cells = np.ravel(figure.subplots(rows, columns, squeeze=False))
+    for axes in cells:
+        axes.axis("off")
+    for axes, mistake in zip(cells, mistakes, strict=False):
+        axes.imshow(_shown(mistake.photo))
+        text = f"{_short(mistake.predicted)}, {mistake.probability:.0%}\ntrue: {_short(mistake.true)}"
+        axes.set_title(text, fontsize=8, parse_math=False)
+    return _png(figure)
+
+
+def _shown(photo: Pixels | None) -> Pixels:
+    return np.full((8, 8, 3), 230, np.uint8) if photo is None else photo
+
+
+def _headline(evaluation: Evaluation) -> str:
+    return f"{evaluation.summary['Overall accuracy']:.1%} of {evaluation.summary['Images']} images right"
+
+
+def _short(name: str) -> str:
+    name = printable(name)
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+
+
+def _figure(width: float, height: float) -> Any:
+    """A figure of so many inches. Made without pyplot, which would keep it and open windows."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _png(figure: Any) -> bytes:
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a name in a script that matplotlib's font lacks; the page has it
+        figure.savefig(buffer, dpi=DOTS_PER_INCH, format="png", metadata={"Software": None})
+    return buffer.getvalue()

@@ -1,0 +1,209 @@
+"""What Train PyTorch Model leaves to look at: how well, where it is wrong, was it still improving, was the hardware busy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from designer_vision.directories.image_index import ImageIndex
+from designer_vision.evaluation import Evaluation, Predictions, evaluate
+from designer_vision.report.files import write_csv, write_report
+from designer_vision.report.mistakes import find_mistakes
+from designer_vision.report.page import Page, Section
+from designer_vision.report.pictures import draw_confusion, draw_curves, draw_mistakes
+from designer_vision.report.sections import classes_section, confusion_section, mistakes_section, percent, supports
+from designer_vision.training.records import Epoch, Result
+
+FOLDER = "report"
+"""Of the pictures and tables, in the model's folder."""
+MUCH_WAITING = 0.1
+"""Of the training's time, for images: more processors could read faster."""
+OVERFITTED = 1.1
+"""The validation loss of the last epoch is so many times the lowest one."""
+MOST_EPOCHS = 100
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """What is told of a training.
+
+    Attributes:
+        result: its epochs and predictions.
+        training, validation: the images, with the network's classes.
+        facts: names and values of the configuration, the versions and the hardware, as they shall be shown.
+        warnings: said before it began.
+        processes: that trained.
+        patience, epochs: of its parameters.
+    """
+
+    result: Result
+    training: ImageIndex
+    validation: ImageIndex
+    facts: Mapping[str, Any]
+    warnings: Sequence[str]
+    processes: int
+    epochs: int
+    patience: int
+
+
+def write_training_report(folder: Path, run: TrainingRun) -> list[Path]:
+    """Write `report.html` into the model's folder, and its pictures and tables into `report/` there.
+
+    Returns:
+        The files, for MLflow.
+    """
+    predictions = predictions_of(run.result, run.validation)
+    evaluation = evaluate(predictions)
+    mistakes = find_mistakes(predictions, run.validation, range(len(run.validation)))
+    pictures = {
+        "curves.png": draw_curves(run.result.history, run.result.best),
+        "confusion_matrix.png": draw_confusion(evaluation),
+    }
+    if mistakes:
+        pictures["mistakes.png"] = draw_mistakes(mistakes)
+    counts = {"training": _counts(run.training), "validation": supports(evaluation)}
+    (folder / FOLDER).mkdir(exist_ok=True)
+    table = write_csv(folder / FOLDER / "per_class.csv", *_per_class(evaluation, counts))
+    wrong = int((~predictions.right).sum())
+    page = Page(
+        f"Training of {run.facts['network']}",
+        f"{len(run.training):,} images to train, {len(run.validation):,} to validate, {len(evaluation.labels):,} classes",
+        _tiles(run),
+        remarks(run.result.history, run.result.best, run.epochs, run.patience),
+        run.warnings,
+        [
+            Section("Epochs", picture=pictures["curves.png"], header=EPOCH_HEADER, rows=_epochs(run.result.history)),
+            confusion_section(evaluation, pictures["confusion_matrix.png"]),
+            mistakes_section(mistakes, wrong),
+            classes_section(evaluation, counts, f"{FOLDER}/per_class.csv"),
+            Section("Configuration", rows=[(name, str(value)) for name, value in run.facts.items()]),
+            *_how_to(folder),
+        ],
+    )
+    return [*write_report(folder, page, pictures, folder / FOLDER), table]
+
+
+def predictions_of(result: Result, validation: ImageIndex) -> Predictions:
+    """The best epoch's predictions of the validation images."""
+    probability, predicted = np.asarray(result.predictions, np.float64).T
+    true = validation.labels.astype(np.int64)
+    return Predictions(validation.classes, true, predicted.astype(np.int64), probability, np.arange(len(validation)))
+
+
+def remarks(history: Sequence[Epoch], best: Epoch, epochs: int, patience: int) -> list[str]:
+    """What a person who has seen many trainings would say of this one, in the order of its weight."""
+    said = []
+    losses = [epoch.validation.loss for epoch in history]
+    last, lowest = history[-1], history[int(np.argmin(losses))]
+    if len(history) < epochs:
+        said.append(
+            f"It stopped after epoch {len(history)} of {epochs}: {patience} epochs in a row had no new lowest validation loss."
+        )
+    elif len(history) > 1 and losses[-1] == min(losses):
+        said.append("The validation loss was lowest in the last epoch: more epochs may give a better network.")
+    if losses[-1] > OVERFITTED * min(losses) and last.training.loss < lowest.training.loss:
+        said.append(
+            f"The validation loss was lowest in epoch {lowest.number} and rose while the training loss fell: the network learns "
+            "its images by heart. More images, random operations or fewer epochs may help."
+        )
+    trained = sum(epoch.spent.waiting + epoch.spent.computing for epoch in history)
+    share = sum(epoch.spent.waiting for epoch in history) / trained if trained else 0.0
+    if share > MUCH_WAITING:
+        said.append(
+            f"{percent(share)} of the training's time went by waiting for images: more CPU cores would help, or smaller images "
+            "(Apply Image Transformation makes them once)."
+        )
+    else:
+        said.append(f"The processors were busy: {percent(share)} of the training's time went by waiting for images.")
+    return said
+
+
+EPOCH_HEADER = (
+    "epoch",
+    "training loss",
+    "validation loss",
+    "top-1",
+    "top-5",
+    "learning rate",
+    "images/s",
+    "waiting, s",
+    "computing, s",
+    "validation, s",
+    "saving, s",
+)
+
+
+def _epochs(history: Sequence[Epoch]) -> list[tuple[str, ...]]:
+    return [
+        (
+            str(epoch.number),
+            f"{epoch.training.loss:.4f}",
+            f"{epoch.validation.loss:.4f}",
+            percent(epoch.validation.top1),
+            percent(epoch.validation.top5),
+            f"{epoch.learning_rate:.3g}",
+            f"{epoch.images_per_second:.1f}",
+            *(f"{seconds:.1f}" for seconds in epoch.seconds().values()),
+        )
+        for epoch in history[-MOST_EPOCHS:]
+    ]
+
+
+def _tiles(run: TrainingRun) -> list[tuple[str, str]]:
+    best, history = run.result.best, run.result.history
+    speed = sum(epoch.images_per_second for epoch in history) / len(history)
+    seconds = sum(epoch.spent.total for epoch in history)
+    tiles = [
+        ("top-1 validation accuracy", percent(best.validation.top1)),
+        ("top-5 validation accuracy", percent(best.validation.top5)),
+        ("kept epoch", f"{best.number} of {len(history)}"),
+        ("training images/s", f"{speed:.1f}"),
+        ("time in epochs", str(timedelta(seconds=round(seconds)))),
+    ]
+    if run.processes > 1:
+        tiles.insert(4, (f"of them each of {run.processes} processes", f"{speed / run.processes:.1f}"))
+    return tiles
+
+
+def _counts(index: ImageIndex) -> dict[str, int]:
+    numbers = np.bincount(index.labels, minlength=len(index.classes))
+    return {label: int(number) for label, number in zip(index.classes, numbers, strict=True)}
+
+
+def _per_class(
+    evaluation: Evaluation, counts: Mapping[str, Mapping[str, int]]
+) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+    figures = evaluation.per_class
+    rows = [
+        (label, *(column[label] for column in counts.values()), *(figures[label][name] for name in ("precision", "recall", "f1")))
+        for label in evaluation.labels
+    ]
+    return ("class", *(f"{name}_images" for name in counts), "precision", "recall", "f1"), rows
+
+
+def _how_to(folder: Path) -> list[Section]:
+    model = folder.absolute()
+    return [
+        Section(
+            "Score photos",
+            "Connect this model to Score Image Model, on Azure ML or on your own machine; photos can have any size:",
+            codes=[f"designer-vision run pipelines/score_only.yaml --input 'trained_model={model}' --input images=FOLDER"],
+        ),
+        Section(
+            "Deploy",
+            "The folder is an MLflow model. Served on this machine, or registered for an online or batch endpoint of Azure ML ("
+            "the YAML is in pipelines/deploy):",
+            codes=[
+                f"mlflow models serve --env-manager local --port 5001 --model-uri '{model}'",
+                f"az ml model create --name my_model --type mlflow_model --path '{model}'",
+                "az ml online-endpoint create -f pipelines/deploy/online_endpoint.yaml\n"
+                "az ml online-deployment create -f pipelines/deploy/online_deployment.yaml --all-traffic",
+            ],
+            note="Of a job on Azure ML the path is azureml://jobs/JOB/outputs/trained_model.",
+        ),
+    ]
