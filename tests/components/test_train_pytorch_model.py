@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
+import json
 from pathlib import Path
 
 import mlflow
@@ -15,6 +17,7 @@ from designer_vision.components.train_pytorch_model import initial_network, main
 from designer_vision.directories.image_directory import read_image_directory
 from designer_vision.directories.model_directory import Model, read_model_directory
 from designer_vision.errors import InvalidDatasetError, InvalidModelDirectoryError, NotLabeledDatasetError, TrainingDivergedError
+from designer_vision.report import files
 from designer_vision.training.parameters import Parameters
 
 SEVEN = Parameters(1, 6, 0, 0.01, 1, 3, 2)
@@ -45,10 +48,41 @@ def test_metrics_and_log_lines_name_every_epoch(untrained_model: Path, datasets:
     (run,) = mlflow.MlflowClient().search_runs(["0"])
     assert set(run.data.metrics) == {
         "Train images per second", "Train loss", "Train error", "Valid loss",
-        "Top-1 validation accuracy", "Top-5 validation accuracy", "learning rate",
+        "Top-1 validation accuracy", "Top-5 validation accuracy", "learning rate", "Best epoch",
+        "Train images per second and process", "Seconds waiting for images", "Seconds computing", "Seconds validating",
+        "Seconds saving",
     }  # fmt: skip
+    artifacts = {file.path for file in mlflow.MlflowClient().list_artifacts(run.info.run_id)}
+    assert artifacts >= {"report.html", "curves.png", "confusion_matrix.png", "per_class.csv", "summary.md"}
+    assert "kept epoch " in result.stdout.splitlines()[-1]
     history = mlflow.MlflowClient().get_metric_history(run.info.run_id, "Valid loss")
     assert [metric.step for metric in history] == [1, 2]
+
+
+def test_a_profile_of_some_steps_is_written_with_a_verdict(
+    untrained_model: Path, datasets: tuple[Path, Path], tmp_path: Path
+) -> None:
+    flags = training_flags(untrained_model, *datasets, tmp_path / "out")
+    result = run_entry("train_pytorch_model", {"DESIGNER_VISION_PROFILE": "1"}, **flags)
+    assert result.returncode == 0, result.stderr
+    (line,) = (line for line in result.stdout.splitlines() if line.startswith("profile: "))
+    verdict = (tmp_path / "out" / "profile" / "verdict.txt").read_text()
+    assert verdict.startswith("4 steps of 6 images took ")
+    assert verdict.strip() in line
+    trace = json.loads(gzip.decompress((tmp_path / "out" / "profile" / "trace.json.gz").read_bytes()))
+    assert any("conv" in str(event.get("name")) for event in trace["traceEvents"])
+    assert read_model_directory(tmp_path / "out").labels == ("blue", "green", "red")
+
+
+def test_a_report_that_cannot_be_made_costs_no_model(
+    untrained_model: Path, datasets: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(page: object) -> str:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(files, "render", fail)
+    main(untrained_model, *datasets, SEVEN, tmp_path / "out")
+    assert read_model_directory(tmp_path / "out").is_trained
 
 
 def test_a_model_is_the_same_whether_images_are_kept_in_memory_or_not(

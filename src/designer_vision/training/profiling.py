@@ -62,9 +62,6 @@ class Profile:
         self._done, self._traced = 0, Traced(gpu=0.0 if device.type == "cuda" else None)
         gpu = [ProfilerActivity.CUDA] if device.type == "cuda" else []
         self._profiler = profile(activities=[ProfilerActivity.CPU, *gpu])
-
-    def begin(self) -> None:
-        """To be called before the first step."""
         if self._begin == 0:
             self._profiler.start()
 

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_image_directory
+
+from designer_vision.directories.image_directory import read_image_directory
+from designer_vision.report.training_report import TrainingRun, remarks, write_training_report
+from designer_vision.training.metrics import Averages
+from designer_vision.training.records import Epoch, Result, Spent
+
+SPENT = Spent(1, 9, 1, 0)
+
+
+def history(losses: list[float], training: list[float] | None = None, spent: Spent = SPENT) -> list[Epoch]:
+    pairs = enumerate(zip(training or losses, losses, strict=True), 1)
+    return [Epoch(n, Averages(one, 0.5, 1, 12), Averages(other, 0.5, 1, 6), 50.0, 0.1, spent) for n, (one, other) in pairs]
+
+
+def run_of(folder: Path, predicted: list[int]) -> TrainingRun:
+    """Of three classes, two validation images each."""
+    training = read_image_directory(make_image_directory(folder / "training", per_class=4))
+    validation = read_image_directory(make_image_directory(folder / "validation", per_class=2, first=50), original_names=True)
+    epochs = history([3.0, 2.0])
+    predictions = torch.tensor([[0.9, float(label)] for label in predicted])
+    result = Result(epochs[1], {}, predictions, tuple(epochs))
+    facts = {"network": "resnet18", "learning_rate": 0.01, "torch": "2.0"}
+    return TrainingRun(result, training, validation, facts, ["green is <rare>"], processes=2, epochs=2, patience=3)
+
+
+def test_the_page_tells_how_well_where_wrong_and_of_what(tmp_path: Path) -> None:
+    written = write_training_report(tmp_path, run_of(tmp_path, [0, 0, 1, 2, 2, 2]))
+    names = {str(path.relative_to(tmp_path)) for path in written}
+    pictures = {f"report/{name}.png" for name in ("curves", "confusion_matrix", "mistakes")}
+    assert names == {"report.html", "report/summary.md", "report/per_class.csv", *pictures}
+    page = (tmp_path / "report.html").read_text()
+    for text in ("Training of resnet18", "50.0 %", "2 of 2", "green is &lt;rare&gt;", "green/51.png", "learning_rate", "25.0"):
+        assert text in page, text
+    assert f"trained_model={tmp_path}" in page
+    with (tmp_path / "report" / "per_class.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["class"], row["training_images"], row["validation_images"]) for row in rows] == [
+        ("blue", "4", "2"), ("green", "4", "2"), ("red", "4", "2"),
+    ]  # fmt: skip
+    assert [float(row["recall"]) for row in rows] == [1, 0.5, 1]
+
+
+def test_without_a_mistake_there_is_no_contact_sheet(tmp_path: Path) -> None:
+    written = write_training_report(tmp_path, run_of(tmp_path, [0, 0, 1, 1, 2, 2]))
+    assert not [path for path in written if path.name == "mistakes.png"]
+    assert "No image is predicted wrong." in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("epochs", "planned", "said"),
+    [
+        (history([3, 2]), 2, "lowest in the last epoch: more epochs may give a better network"),
+        (history([3, 2, 2.5, 2.4]), 9, "stopped after epoch 4 of 9: 3 epochs in a row had no new lowest validation loss"),
+        (history([3, 2, 2.5], training=[3, 1, 0.5]), 3, "lowest in epoch 2 and rose while the training loss fell"),
+        (history([3], spent=Spent(3, 7, 5, 5)), 1, "30.0 % of the training's time went by waiting for images: more CPU cores"),
+        (history([3], spent=Spent(1, 9, 5, 5)), 1, "The processors were busy: 10.0 %"),
+        (history([3], spent=Spent()), 1, "busy: 0.0 %"),
+    ],
+)
+def test_what_the_curves_mean_is_said(epochs: list[Epoch], planned: int, said: str) -> None:
+    assert said in " ".join(remarks(epochs, epochs[0], planned, 3))
+
+
+def test_nothing_is_said_of_what_did_not_happen() -> None:
+    (only,) = remarks(history([3, 2, 2.05, 2.01], training=[3, 2, 1, 1]), history([3])[0], 4, 3)
+    assert only.startswith("The processors were busy")
+
+
+def test_classes_of_the_network_that_no_validation_image_has_are_in_the_table(tmp_path: Path) -> None:
+    run = run_of(tmp_path, [0, 0, 1, 1, 2, 2])
+    less = run.validation.subset(np.arange(4))
+    result = replace(run.result, predictions=run.result.predictions[:4])
+    write_training_report(tmp_path, replace(run, validation=less, result=result))
+    assert (tmp_path / "report" / "per_class.csv").read_text().splitlines()[3].startswith("red,4,0,")
