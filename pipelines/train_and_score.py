@@ -64,7 +64,9 @@ def train_and_score(
     score = component("score_image_model")(
         trained_model=train.outputs.trained_model, dataset=hold_out.outputs.output_image_directory2
     )
-    evaluate = component("evaluate_model")(scored_dataset=score.outputs.scored_dataset)
+    evaluate = component("evaluate_model")(
+        scored_dataset=score.outputs.scored_dataset, dataset=hold_out.outputs.output_image_directory2
+    )
     return {"trained_model": train.outputs.trained_model, "evaluation_results": evaluate.outputs.evaluation_results}
 
 

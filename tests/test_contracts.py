@@ -39,7 +39,7 @@ PARTS = {
         "trained_model",
     ),
     "score_image_model": ("trained_model dataset", "scored_dataset"),
-    "evaluate_model": ("scored_dataset scored_dataset_to_compare", "evaluation_results"),
+    "evaluate_model": ("scored_dataset scored_dataset_to_compare dataset", "evaluation_results"),
 }
 """Inputs and outputs of each component, in the order in which the designer shows them."""
 
