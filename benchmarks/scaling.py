@@ -44,7 +44,7 @@ def epoch_seconds(folder: Path, count: int, processes: int) -> float:
         untrained(folder, "resnet18"), tiny_images(folder, count), tiny_images(folder, 100), output, str(BATCH_SIZE // processes)
     )
     lines = "\n".join(line for _, line in run(words, ranks(processes), writes=[output]).lines)
-    found = re.search(r"^epoch 1/1 \| ([\d.]+) images/s", lines, re.MULTILINE)
+    found = re.search(r"^(?:rank 0: )?epoch 1/1 \| ([\d.]+) images/s", lines, re.MULTILINE)
     assert found, lines
     return count / float(found[1])
 

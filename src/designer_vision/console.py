@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 
 def printable(text: str) -> str:
     """The text with all that is not seen (control characters, line ends, turned writing directions) as escapes.
@@ -13,4 +15,11 @@ def printable(text: str) -> str:
 
 def say(text: str) -> None:
     """Print one line to the log."""
-    print(printable(text), flush=True)
+    print(printable(rank_prefix() + text), flush=True)
+
+
+def rank_prefix() -> str:
+    """`rank 1: ` in a process that is one of several, as Azure ML, torchrun or Open MPI say; nothing in one that is alone."""
+    size = os.environ.get("WORLD_SIZE") or os.environ.get("OMPI_COMM_WORLD_SIZE") or "1"
+    rank = os.environ.get("RANK") or os.environ.get("OMPI_COMM_WORLD_RANK")
+    return "" if size == "1" else f"rank {rank}: "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from designer_vision.directories.transformation_directory import read_transforma
 from designer_vision.errors import InvalidDatasetError
 from designer_vision.files import hash_of_bytes
 from designer_vision.machine import in_order
+from designer_vision.progress import Progress
 
 FOR_TRAINING, FOR_INFERENCE = "For training", "For inference"
 
@@ -35,7 +35,7 @@ def main(mode: str, input_image_transformation: Path, input_image_directory: Pat
     chosen = transforms.check(read_transformation_directory(input_image_transformation), input_image_transformation)
     index = read_image_directory(input_image_directory, original_names=True)
     now, later = plan(chosen, mode, index.random_operations)
-    start = time.perf_counter()
+    progress = Progress(len(index))
     writer = ImageDirectoryWriter(
         output_image_directory,
         index.classes,
@@ -49,12 +49,14 @@ def main(mode: str, input_image_transformation: Path, input_image_directory: Pat
                 row.image_info.height, row.image_info.width = height, width
                 row.image_info.content_hash = hash_of_bytes(content)
                 writer.add(content, ".png", row)
+                progress.step()
         else:
             for number in range(len(index)):
                 path = index.path(number)
                 writer.add(index.read(number), path.suffix, index.row(number))
+                progress.step()
     say(f"done: {now or 'nothing'}; left to the training: {later or 'nothing'}")
-    say(f"{len(index)} images transformed, {len(index) / (time.perf_counter() - start):.1f} images/s")
+    say(f"{len(index)} images transformed, {progress.images_per_second():.1f} images/s")
 
 
 def plan(chosen: Operations, mode: str, pending: Operations) -> tuple[Operations, Operations]:

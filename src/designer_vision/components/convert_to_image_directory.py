@@ -16,6 +16,7 @@ from designer_vision.directories.plain_folder import is_image, readable
 from designer_vision.errors import InvalidDatasetError
 from designer_vision.files import hash_of_bytes
 from designer_vision.machine import in_order
+from designer_vision.progress import Progress
 
 UNREADABLE = "unreadable.txt"
 MAX_ARCHIVES_DEEP = 3
@@ -32,6 +33,7 @@ def main(input_dataset: Path, output_image_directory: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="designer_vision_") as scratch:
         index = read_image_directory(find_images(input_dataset, Path(scratch)), original_names=True)
         unreadable: list[str] = []
+        progress = Progress(len(index))
         writer = ImageDirectoryWriter(
             output_image_directory,
             index.classes,
@@ -45,6 +47,7 @@ def main(input_dataset: Path, output_image_directory: Path) -> None:
                 else:
                     content, info = seen
                     writer.add(content, Path(index.names[number]).suffix, Row(info, index.row(number).category))
+                progress.step()
             lines = "".join(f"{printable(line)}\n" for line in unreadable)
             (output_image_directory / UNREADABLE).write_text(lines, encoding="utf-8")
             if len(unreadable) == len(index):
@@ -77,6 +80,7 @@ def find_images(dataset: Path, scratch: Path) -> Path:
         budget = budget or archives.Budget(packed)
         dataset = scratch / str(depth)
         for archive in packed:
+            say(f"unpacking {archive}")
             archives.unpack(archive, dataset, budget)
     raise InvalidDatasetError(f"{dataset} has archives in archives in archives; unpack it and give the folder of images")
 

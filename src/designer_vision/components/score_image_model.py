@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import torch
@@ -16,6 +15,7 @@ from designer_vision.errors import InvalidModelDirectoryError
 from designer_vision.loader import worker_count
 from designer_vision.machine import available_cpus, keep_freed_memory
 from designer_vision.precision import choose_precision
+from designer_vision.progress import Progress
 from designer_vision.scoring import score
 from designer_vision.settings import Settings
 
@@ -37,11 +37,11 @@ def main(trained_model: Path, dataset: Path, scored_dataset: Path) -> None:
     settings = Settings.from_environment()
     workers = worker_count(available_cpus(), 1, device, settings.data_workers)
     precision = choose_precision(device, settings.precision)
-    start = time.perf_counter()
-    probabilities = score(model, index, device, precision, workers)
-    seconds = time.perf_counter() - start
+    progress = Progress(len(index))
+    probabilities = score(model, index, device, precision, workers, progress.step)
+    speed = progress.images_per_second()
     write_data_frame_directory(scored_dataset, ScoredSet(model.labels, probabilities, index.ids, categories(index)))
-    say(f"{len(index)} images scored, {len(index) / seconds:.1f} images/s")
+    say(f"{len(index)} images scored, {speed:.1f} images/s")
 
 
 def categories(index: ImageIndex) -> list[str | None] | None:

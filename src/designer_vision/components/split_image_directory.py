@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from designer_vision.console import say
 from designer_vision.directories.image_directory import ImageDirectoryWriter, read_image_directory
 from designer_vision.directories.image_index import NO_LABEL, ImageIndex
 from designer_vision.errors import InvalidDatasetError, NotInRangeValueError
+from designer_vision.progress import Progress
 
 Indices = npt.NDArray[np.int64]
 
@@ -34,16 +34,16 @@ def main(
     if not 0 < fraction < 1:
         raise NotInRangeValueError(f"fraction is {fraction}, it must be between 0 and 1")
     index = read_image_directory(input_image_directory, original_names=True)
-    start = time.perf_counter()
+    progress = Progress(len(index))
     parts = split(index, fraction, random_seed)
     outputs = (output_image_directory1, output_image_directory2)
     with ExitStack() as both:  # neither part is finished before the other
         writers = [both.enter_context(_writer(index, output)) for output in outputs]
         for writer, part in zip(writers, parts, strict=True):
-            _copy(index, part, writer)
+            _copy(index, part, writer, progress)
     for part, output in zip(parts, outputs, strict=True):
         say(f"{len(part)} of {len(index)} images are in {output}")
-    say(f"{len(index)} images divided, {len(index) / (time.perf_counter() - start):.1f} images/s")
+    say(f"{len(index)} images divided, {progress.images_per_second():.1f} images/s")
 
 
 def split(index: ImageIndex, fraction: float, random_seed: int) -> tuple[Indices, Indices]:
@@ -78,6 +78,7 @@ def _writer(index: ImageIndex, output: Path) -> ImageDirectoryWriter:
     )
 
 
-def _copy(index: ImageIndex, part: Indices, writer: ImageDirectoryWriter) -> None:
+def _copy(index: ImageIndex, part: Indices, writer: ImageDirectoryWriter, progress: Progress) -> None:
     for number in part:
         writer.add(index.read(int(number)), index.path(int(number)).suffix, index.row(int(number)))
+        progress.step()

@@ -16,7 +16,7 @@ from typing import Any, Never
 
 import click
 
-from designer_vision.console import printable
+from designer_vision.console import printable, rank_prefix
 from designer_vision.errors import (
     DesignerError,
     FailedToWriteOutputsError,
@@ -196,9 +196,7 @@ def run(command: click.Command) -> Never:
 def _end(told: DesignerError, error: Exception) -> Never:
     if os.environ.get(DEBUG) == "1":
         traceback.print_exception(error)
-    size = os.environ.get("WORLD_SIZE") or os.environ.get("OMPI_COMM_WORLD_SIZE") or "1"
-    rank = os.environ.get("RANK") or os.environ.get("OMPI_COMM_WORLD_RANK")
-    print(f"{'' if size == '1' else f'rank {rank}: '}{told.line()}", file=sys.stderr, flush=True)
+    print(printable(rank_prefix() + told.line()), file=sys.stderr, flush=True)
     leave(told.exit_code)
 
 
