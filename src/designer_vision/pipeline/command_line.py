@@ -7,24 +7,18 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
 import click
-from rich.console import Console
-from rich.live import Live
-from rich.markup import escape
-from rich.table import Table
 
+from designer_vision.console import printable
 from designer_vision.errors import DesignerError
+from designer_vision.pipeline.display import final_table, open_console, shown
 from designer_vision.pipeline.experiment import Experiment
 from designer_vision.pipeline.graph import experiment_name, load_graph
-from designer_vision.pipeline.runner import Runner, States, prepare_folder, result_line
+from designer_vision.pipeline.runner import Runner, prepare_folder, reports, result_line
 from designer_vision.pipeline.show import show
-
-SYMBOLS = {"waiting": " ", "running": "…", "finished": "✓", "reused": "✓", "failed": "✗"}
 
 
 @click.group()
@@ -47,14 +41,13 @@ def run(pipeline: Path, inputs: tuple[str, ...], output_dir: Path | None) -> Non
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     folder = (output_dir or Path("runs") / f"{pipeline.stem}_{time.strftime('%Y%m%d_%H%M%S')}").absolute()
-    console = Console(highlight=False)
+    console = open_console()
     try:
         prepare_folder(folder, pipeline)
-        console.print(f"{pipeline} in {_short(folder)}", soft_wrap=True)
+        console.print(f"{printable(str(pipeline))} in {_short(folder)}", soft_wrap=True)
         experiment = Experiment(experiment_name(pipeline), folder)
         graph = load_graph(pipeline, dict(_pair(text) for text in inputs))
-        console.print(f"steps: {', '.join(step.name for step in graph.steps)}", soft_wrap=True)
-        with _shown(console) as show:
+        with shown(console, graph.steps) as show:
             runner = Runner(graph, folder, experiment, show)
             runner.run()
     except DesignerError as error:
@@ -63,12 +56,14 @@ def run(pipeline: Path, inputs: tuple[str, ...], output_dir: Path | None) -> Non
     except KeyboardInterrupt:
         click.echo(f"stopped; the same command with --output_dir {_short(folder)} goes on", err=True)
         sys.exit(130)
-    console.print(_table(runner.states))
+    console.print(final_table(runner.states))
     if experiment.uri.startswith("sqlite:"):
         mlflow = _short(Path(sys.executable).parent / "mlflow")
         console.print(f"metrics: {mlflow} ui --backend-store-uri sqlite:///{_short(folder / 'mlflow.db')}", soft_wrap=True)
     if (line := result_line(graph.steps, runner)) is not None:
         console.print(line)
+    for page in reports(graph.steps, runner):
+        console.print(f"report: {_short(page)}", soft_wrap=True)
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -82,35 +77,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-@contextmanager
-def _shown(console: Console) -> Iterator[Callable[[States], None]]:
-    """How states are shown: a live table on a terminal, else a line when a step starts and when it ends."""
-    if console.is_terminal:
-        with Live(console=console, refresh_per_second=4, transient=True) as live:
-            yield lambda states: live.update(_table(states))
-        return
-    told: dict[str, str] = {}
-
-    def show(states: States) -> None:
-        for name, state in states.items():
-            if state.phase != told.get(name, "waiting"):
-                told[name] = state.phase
-                ended = "" if state.phase == "running" else f" after {state.seconds:.1f} s"
-                console.print(f"{name}: {state.phase}{ended}", soft_wrap=True)
-
-    yield show
-
-
-def _table(states: States) -> Table:
-    table = Table("", "step", "", "time", "images/s", "", box=None, pad_edge=False)
-    for name, state in states.items():
-        seconds = f"{state.seconds:.1f} s" if state.phase != "waiting" else ""
-        speed = f"{state.images_per_second:.1f}" if state.images_per_second else ""
-        table.add_row(SYMBOLS[state.phase], name, state.phase, seconds, speed, escape(state.last_line[:100]))
-    return table
-
-
 def _short(path: Path) -> str:
     """A path relative to the working directory where that is shorter."""
     relative = os.path.relpath(path)
-    return relative if len(relative) < len(str(path)) else str(path)
+    return printable(relative if len(relative) < len(str(path)) else str(path))

@@ -19,7 +19,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,30 +28,30 @@ from designer_vision.errors import PipelineError
 from designer_vision.pipeline.command import fill, split
 from designer_vision.pipeline.experiment import Experiment
 from designer_vision.pipeline.graph import Graph, OutputOf, Step
+from designer_vision.pipeline.log import Figures, Log
 from designer_vision.pipeline.processes import Failure, Processes, free_port, log_names, rank_variables
 
 MARK = "pipeline.json"
 RECORD = "step.json"
-IMAGES_PER_SECOND = re.compile(r"([0-9.]+) images/s")
+REPORT = "report.html"
 OPERATOR_VARIABLES = "DESIGNER_VISION_"
-TAIL_BYTES = 4096
+RECORDED = ("images_per_second", "loss", "top1")
+"""Figures of a finished step, to be shown again when it is reused."""
 
 
 @dataclass(frozen=True)
 class State:
-    """Where a step stands, for the table.
+    """Where a step stands.
 
     Attributes:
         phase: waiting, running, finished, reused or failed.
         seconds: how long it ran, this time or, when reused, then.
-        images_per_second: the last that its log named.
-        last_line: of its main process's log.
+        figures: what its main process's log says.
     """
 
     phase: str = "waiting"
     seconds: float = 0.0
-    images_per_second: float | None = None
-    last_line: str = ""
+    figures: Figures = field(default_factory=Figures)
 
 
 States = dict[str, State]
@@ -87,7 +87,8 @@ class Runner:
         record = _read_record(self.folder / step.name / RECORD)
         same = record.get("fingerprint") == fingerprint
         if same and ((record.get("finished") and self._has_outputs(step)) or self._ended_unrecorded(step)):
-            self._tell(step, State("reused", record.get("seconds", 0.0), record.get("images_per_second")))
+            figures: dict[str, Any] = {name: record.get(name) for name in RECORDED}
+            self._tell(step, State("reused", record.get("seconds", 0.0), Figures(**figures)))
             return
         if not (same and self._is_unfinished(step)):  # what a stopped step left it may know how to use
             shutil.rmtree(self.folder / step.name, ignore_errors=True)
@@ -116,11 +117,10 @@ class Runner:
         words = split(fill(step.command, self._texts(step), {port: str(self.output(step.name, port)) for port in step.outputs}))
         shared = {**os.environ, **_python_path(), **self.experiment.variables(step.name), **step.environment_variables}
         environments = [shared | own for own in rank_variables(step, free_port())]
-        start = time.monotonic()
+        start, log = time.monotonic(), Log(logs[0])
 
         def poll() -> None:
-            line, speed = _look_into(logs[0])
-            self._tell(step, State("running", time.monotonic() - start, speed, line))
+            self._tell(step, State("running", time.monotonic() - start, log.poll()))
 
         self._tell(step, State("running"))
         try:
@@ -128,8 +128,7 @@ class Runner:
                 failure = processes.wait(poll)
         except FileNotFoundError as error:
             raise PipelineError(f"step {step.name} cannot start: {error.filename} is not on this machine") from error
-        _, speed = _look_into(logs[0])
-        state = State("failed" if failure else "finished", time.monotonic() - start, speed)
+        state = State("failed" if failure else "finished", time.monotonic() - start, log.poll())
         self._tell(step, state)
         if failure:
             raise describe_failure(step, failure)
@@ -138,8 +137,8 @@ class Runner:
             raise PipelineError(
                 f"step {step.name} wrote to its input {changed[0]}, which Azure ML mounts read-only; let it write to its outputs"
             )
-        finished = {"seconds": state.seconds, "images_per_second": speed}
-        _write_record(folder / RECORD, {"fingerprint": fingerprint, "finished": True, **finished})
+        recorded = {name: getattr(state.figures, name) for name in RECORDED}
+        _write_record(folder / RECORD, {"fingerprint": fingerprint, "finished": True, "seconds": state.seconds, **recorded})
 
     def _tell(self, step: Step, state: State) -> None:
         self.states[step.name] = state
@@ -218,16 +217,6 @@ def _write_record(path: Path, record: Mapping[str, Any]) -> None:
     scratch.replace(path)
 
 
-def _look_into(log: Path) -> tuple[str, float | None]:
-    """The last line of a log and the last images/s in its end."""
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - TAIL_BYTES))
-        tail = file.read().decode(errors="replace")
-    lines = [line for line in tail.splitlines() if line.strip()]
-    speeds = IMAGES_PER_SECOND.findall(tail)
-    return (lines[-1] if lines else ""), (float(speeds[-1]) if speeds else None)
-
-
 def _listing(path: Path) -> Iterator[tuple[str, int, int]]:
     """Name, size and time of change of every file, which tell whether data changed without reading it."""
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
@@ -252,3 +241,9 @@ def result_line(steps: Sequence[Step], runner: Runner) -> str | None:
             if isinstance(metrics, dict) and isinstance(metrics.get("Overall accuracy"), float):
                 return f"top-1 {100 * metrics['Overall accuracy']:.1f} %"
     return None
+
+
+def reports(steps: Sequence[Step], runner: Runner) -> list[Path]:
+    """The pages that steps have written for people, in their order."""
+    pages = [runner.output(step.name, port) / REPORT for step in steps for port in step.outputs]
+    return [page for page in pages if page.is_file()]
