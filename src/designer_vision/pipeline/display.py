@@ -53,7 +53,8 @@ def open_console() -> Console:
 def shown(console: Console, steps: Sequence[Step]) -> Iterator[Callable[[States], None]]:
     """What shows the states as long as the block lasts; to be called with them whenever one changes."""
     if console.is_interactive:
-        with Live(console=console, refresh_per_second=4, transient=True) as live:
+        graph = live_table(steps, {step.name: State() for step in steps}, console.width)
+        with Live(graph, console=console, refresh_per_second=4, transient=True) as live:
             yield lambda states: live.update(live_table(steps, states, console.width))
     else:
         console.print(f"steps: {printable(', '.join(step.name for step in steps))}", soft_wrap=True)

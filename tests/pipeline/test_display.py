@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console, RenderableType
+
+from designer_vision.pipeline.display import PlainLines, final_table, live_table, open_console, sources
+from designer_vision.pipeline.graph import OutputOf, Step
+from designer_vision.pipeline.log import Figures
+from designer_vision.pipeline.runner import State, States
+
+EPOCH = "epoch 1/2 | 180.1 images/s | train loss 0.9000 | valid loss 0.8000 | top-1 0.9123 | top-5 0.9923"
+
+
+def step(name: str, *read: str | Path) -> Step:
+    inputs = {str(number): OutputOf(value, "out") if isinstance(value, str) else value for number, value in enumerate(read)}
+    return Step(name, "", Path(), inputs, (), 1, 1, "", {})
+
+
+STEPS = (
+    step("convert", Path("/data/digits")),
+    step("network"),
+    step("validation_images", "convert"),
+    step("train", "network", "convert", "validation_images"),
+    step("score", "train", "convert"),
+)
+TRAINING: States = {
+    "convert": State("finished", 1.0, Figures(images_per_second=2320.9)),
+    "network": State("reused", 3.5),
+    "validation_images": State("finished", 3.6, Figures(images_per_second=1030.1)),
+    "train": State("running", 40.1, Figures(0.62, 183.3, 0.1234, 0.972, "0:00:31")),
+    "score": State(),
+}
+
+
+def rendered(renderable: RenderableType, width: int) -> list[str]:
+    console = Console(width=width, force_terminal=True, markup=False, emoji=False, file=io.StringIO(), record=True)
+    console.print(renderable)
+    return [line.rstrip() for line in console.export_text().splitlines()]
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 200])
+def test_nothing_of_the_running_step_is_cut_at_any_usual_width(width: int) -> None:
+    lines = rendered(live_table(STEPS, TRAINING, width), width)
+    assert len(lines) == 1 + len(STEPS)
+    assert all(len(line) <= width for line in lines)
+    for text in ("train", "━━━━━━", " 0:00:31 ", " 40.1 s ", " 183.3 ", " 0.1234 ", " 97.2 %"):
+        assert text in lines[4] + " "
+    assert "validation_images" in lines[3]
+    assert "…" not in "".join(line[1:] for line in lines)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_at_the_start_the_table_is_the_graph(width: int) -> None:
+    states = {step.name: State() for step in STEPS}
+    lines = rendered(live_table(STEPS, states, width), width)
+    assert [line.split()[0] for line in lines[1:]] == ["convert", "network", "validation_images", "train", "score"]
+    assert lines[1].endswith(" digits")
+    assert lines[4].endswith(" network, convert, validation_images")
+    assert lines[5].endswith(" train, convert")
+
+
+def test_on_a_wide_terminal_every_step_says_what_it_reads_to_the_end() -> None:
+    lines = rendered(live_table(STEPS, TRAINING, 120), 120)
+    assert lines[3].endswith(" convert")
+    assert lines[4].endswith(" network, convert, validation_images")
+
+
+def test_the_bar_is_as_long_as_the_share_that_is_done() -> None:
+    def drawn(share: float) -> int:
+        console = Console(width=80, force_terminal=True, no_color=True, file=io.StringIO(), record=True)  # only what is done
+        console.print(live_table(STEPS, TRAINING | {"train": State("running", 1.0, Figures(share))}, 80))
+        return console.export_text().count("━")
+
+    assert drawn(0) == 0
+    assert drawn(0.5) == pytest.approx(drawn(1) / 2, abs=1)
+    assert drawn(1) > 15
+
+
+def test_the_last_line_stands_where_there_is_no_bar_yet() -> None:
+    lines = rendered(
+        live_table(STEPS, TRAINING | {"train": State("running", 1.0, Figures(last_line="[b]hello[/b] :smile:"))}, 80), 80
+    )
+    assert " [b]hello[/b] :smile: " in lines[4]
+    lines = rendered(live_table(STEPS, TRAINING | {"train": State("running", 1.0, Figures(last_line="long " * 99))}, 80), 80)
+    assert len(lines) == 1 + len(STEPS)
+    assert "…" in lines[4][1:]
+
+
+def test_the_final_table_has_all_steps_with_their_figures() -> None:
+    states = TRAINING | {
+        "train": State("finished", 48.8, Figures(1.0, 183.3, 0.1234, 0.972, "0:00:00")),
+        "score": State("failed", 7322.0),
+    }
+    assert [line.split() for line in rendered(final_table(states), 80)] == [
+        ["step", "time", "images/s", "loss", "top-1"],
+        ["✓", "convert", "finished", "1.0", "s", "2320.9"],
+        ["✓", "network", "reused", "3.5", "s"],
+        ["✓", "validation_images", "finished", "3.6", "s", "1030.1"],
+        ["✓", "train", "finished", "48.8", "s", "183.3", "0.1234", "97.2", "%"],
+        ["✗", "score", "failed", "2:02:02"],
+    ]
+    del states["train"]
+    assert "loss" not in rendered(final_table(states), 80)[0]
+
+
+def test_a_step_reads_steps_and_folders_each_named_once() -> None:
+    assert sources(step("s", "one", Path("/data/my photos"), "one", "two")) == "one, my photos, two"
+    assert sources(step("s", Path("/data/\x1b[2J"))) == "\\x1b[2J"
+    assert sources(Step("s", "", Path(), {"epochs": "5"}, (), 1, 1, "", {})) == ""
+
+
+def plain(*moments: States) -> list[str]:
+    """The lines that a file gets of these states, one after the other."""
+    console = Console(width=200, force_terminal=False, markup=False, emoji=False, file=io.StringIO())
+    show = PlainLines(console, STEPS)
+    for states in moments:
+        show(states)
+    return console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+
+
+def train(phase: str, seconds: float, figures: Figures | None = None) -> States:
+    return {"train": State(phase, seconds, figures or Figures())}
+
+
+def test_a_file_gets_a_line_when_a_step_starts_for_each_epoch_and_when_it_ends() -> None:
+    half = Figures(0.5, 180.1, 0.9, 0.9123, "0:00:09", (EPOCH,))
+    second = EPOCH.replace("1/2", "2/2")
+    whole = Figures(1.0, 181.0, 0.8, 0.95, "0:00:00", (EPOCH, second), "kept")
+    moments = [
+        train("waiting", 0),
+        train("running", 0),
+        train("running", 10, half),
+        train("running", 11, half),
+        train("finished", 20, whole),
+    ]
+    assert plain(*moments) == [
+        "train: running, from network, convert, validation_images",
+        f"train: {EPOCH}",
+        f"train: {second}",
+        "train: finished after 20.0 s | 181.0 images/s | loss 0.8000 | top-1 0.9500",
+    ]
+
+
+def test_between_them_it_gets_one_line_in_thirty_seconds() -> None:
+    moments = [train("running", 0.0)]
+    for tenth in range(1, 900):
+        epochs = (EPOCH,) if tenth >= 650 else ()
+        moments.append(train("running", tenth / 10, Figures(tenth / 1000, 183.3, 0.5, left="0:01:00", epochs=epochs)))
+    assert plain(*moments)[1:] == [
+        "train: running for 30.0 s | 30 % | 183.3 images/s | loss 0.5000 | 0:01:00 left",
+        "train: running for 60.0 s | 60 % | 183.3 images/s | loss 0.5000 | 0:01:00 left",
+        f"train: {EPOCH}",
+    ]
+
+
+def test_reused_and_failed_steps_get_a_line_each() -> None:
+    states = train("failed", 4.0) | {"convert": State("reused", 1.0, Figures(images_per_second=2320.9))}
+    assert plain(states) == ["train: failed after 4.0 s", "convert: reused, took 1.0 s | 2320.9 images/s"]
+
+
+@pytest.mark.parametrize(("terminal", "ci", "live"), [(True, "", True), (True, "true", False), (False, "", False)])
+def test_only_a_person_at_a_terminal_gets_escape_codes(
+    monkeypatch: pytest.MonkeyPatch, terminal: bool, ci: str, live: bool
+) -> None:
+    monkeypatch.setenv("CI", ci)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    out = io.TextIOWrapper(io.BytesIO(), "ascii")
+    out.isatty = lambda: terminal  # type: ignore[method-assign]
+    monkeypatch.setattr("sys.stdout", out)
+    console = open_console()
+    console.print("[b]…[/b] :smile:", style="bold")
+    assert console.is_interactive is live
+    out.flush()
+    text = out.buffer.getvalue()  # type: ignore[attr-defined]
+    assert (b"\x1b" in text) is live
+    assert rb"[b]\u2026[/b] :smile:" in text

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import pytest
+
+from designer_vision.console import rank_prefix, say
+
+VARIABLES = ("WORLD_SIZE", "RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK")
+
+
+@pytest.mark.parametrize(
+    ("variables", "prefix"),
+    [
+        ({}, ""),
+        ({"WORLD_SIZE": "1", "RANK": "0"}, ""),
+        ({"OMPI_COMM_WORLD_SIZE": "1", "OMPI_COMM_WORLD_RANK": "0"}, ""),
+        ({"WORLD_SIZE": "2", "RANK": "0"}, "rank 0: "),
+        ({"WORLD_SIZE": "16", "RANK": "11"}, "rank 11: "),
+        ({"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "1"}, "rank 1: "),
+        ({"WORLD_SIZE": "2", "RANK": "1", "OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "3"}, "rank 1: "),
+    ],
+)
+def test_lines_begin_with_the_rank_of_a_process_that_is_not_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variables: dict[str, str], prefix: str
+) -> None:
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    say("epoch 1/2")
+    assert (rank_prefix(), capsys.readouterr().out) == (prefix, f"{prefix}epoch 1/2\n")
+
+
+def test_neither_a_text_nor_a_variable_forges_a_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0\nError")
+    say("a class named \x1b[2J\n")
+    assert capsys.readouterr().out == "rank 0\\nError: a class named \\x1b[2J\\n\n"
