@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -58,6 +59,15 @@ if text == "wait":
     pathlib.Path(out, "pid").write_text(str(os.getpid()))
     time.sleep(60)
 """
+LAST_LINES = {
+    "convert": r"36 images looked at, \d+\.\d images/s",
+    "transformation": r"operations: \[.*\]",
+    "network": r"resnet18 with random weights is in .*",
+    "hold_out": r"36 images divided, \d+\.\d images/s",
+    "validation_images": r"\d+ images transformed, \d+\.\d images/s",
+    "score": r"4 images scored, \d+\.\d images/s",
+}
+"""What each component came to."""
 
 
 def run(*words: object, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -162,7 +172,9 @@ def test_the_products_graph_runs_from_photos_to_an_evaluation_with_two_processes
     assert result.returncode == 0, result.stderr
     out = tmp_path / "out"
     metrics = json.loads((out / "evaluate" / "outputs" / "evaluation_results" / "metrics.json").read_text())["metrics"]
-    assert result.stdout.splitlines()[-1] == f"top-1 {100 * metrics['Overall accuracy']:.1f} %"
+    said = [line for line in result.stdout.splitlines() if not line.startswith("report: ")]
+    assert said[-1] == f"top-1 {100 * metrics['Overall accuracy']:.1f} %"
+    assert [line for line in said if re.match(r"train: epoch \d/2 \| .* \| top-1 ", line)]
     model = read_model_directory(out / "train" / "outputs" / "trained_model")
     assert model.training["processes"] == 2
     assert model.operations == [["Resize", 32], ["CenterCrop", 32]]
@@ -170,6 +182,8 @@ def test_the_products_graph_runs_from_photos_to_an_evaluation_with_two_processes
     assert len(scored.ids) == metrics["Images"] == 4
     logs = sorted(path.name for path in (out / "train" / "user_logs").iterdir())
     assert logs == ["std_log_process_0.txt", "std_log_process_1.txt"]
+    for step, last_line in LAST_LINES.items():
+        assert re.fullmatch(last_line, next((out / step / "user_logs").iterdir()).read_text().splitlines()[-1]), step
     client = mlflow.MlflowClient(f"sqlite:///{out / 'mlflow.db'}")
     (experiment,) = [found for found in client.search_experiments() if found.name != "Default"]
     runs = {found.info.run_name: found for found in client.search_runs([experiment.experiment_id])}

@@ -54,7 +54,7 @@ def shown(console: Console, steps: Sequence[Step]) -> Iterator[Callable[[States]
     """What shows the states as long as the block lasts; to be called with them whenever one changes."""
     if console.is_interactive:
         graph = live_table(steps, {step.name: State() for step in steps}, console.width)
-        with Live(graph, console=console, refresh_per_second=4, transient=True) as live:
+        with Live(graph, console=console, refresh_per_second=2, transient=True) as live:
             yield lambda states: live.update(live_table(steps, states, console.width))
     else:
         console.print(f"steps: {printable(', '.join(step.name for step in steps))}", soft_wrap=True)

@@ -24,7 +24,7 @@ FIELD = re.compile(
     r"(?P<left>(?:[0-9]{1,5} days?, )?[0-9]{1,2}:[0-9]{2}:[0-9]{2}) left"
 )
 SPEED = re.compile(rf"(?<![0-9.])({NUMBER}) images/s\b")
-KEPT = re.compile(rf"kept epoch {COUNT} with top-1 ({NUMBER}) in ")
+KEPT = re.compile(rf"kept epoch {COUNT}/{COUNT} \| valid loss {NUMBER} \| top-1 ({NUMBER}) \| ")
 
 
 @dataclass(frozen=True)
