@@ -217,7 +217,7 @@ if before:
     print("rank 0: epoch 1/2 iteration 10/10 | 183.3 images/s | loss 0.9123 | error 0.1 | learning rate 0.05 | 0:00:31 left", flush=True)
     print("rank 0: {EPOCH}", flush=True)
     time.sleep(1)
-    print("rank 0: kept epoch 1 with top-1 0.9778 in out", flush=True)
+    print("rank 0: kept epoch 1/2 | valid loss 0.1234 | top-1 0.9778 | top-5 1.0000 | 0:00:09 | out", flush=True)
 pathlib.Path(out, "report.html").write_text("<p>")
 """
 
