@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 
 
 def printable(text: str) -> str:
@@ -16,6 +17,11 @@ def printable(text: str) -> str:
 def say(text: str) -> None:
     """Print one line to the log."""
     print(printable(rank_prefix() + text), flush=True)
+
+
+def clock(seconds: float) -> str:
+    """A time as people read it, `1:02:03`."""
+    return str(timedelta(seconds=round(seconds)))
 
 
 def rank_prefix() -> str:

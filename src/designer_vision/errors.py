@@ -160,6 +160,14 @@ _OUT_OF_MEMORY = re.compile("MemoryError|allocate memory")
 """What torch says for want of memory, of a GPU or of the machine."""
 
 
+def chain_of(error: BaseException) -> list[BaseException]:
+    """An exception, and those that it came of or struck while they were handled."""
+    chain = [error]
+    while (before := chain[-1].__cause__ or chain[-1].__context__) is not None and before not in chain:
+        chain.append(before)
+    return chain
+
+
 def is_out_of_memory(error: Exception) -> bool:
     """Whether an error of Python's or torch's tells that memory is short."""
     return isinstance(error, (MemoryError, RuntimeError)) and bool(_OUT_OF_MEMORY.search(f"{type(error).__name__} {error}"))

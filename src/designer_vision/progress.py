@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import timedelta
 
-from designer_vision.console import say
+from designer_vision.console import clock, say
 
 SECONDS_BETWEEN_LINES = 2.0
 
@@ -35,5 +34,5 @@ class Progress:
         return self._done / (self._clock() - self._start)
 
     def _tell(self, speed: float) -> None:
-        left = timedelta(seconds=round((self._images - self._done) / speed))
-        say(f"{self._done}/{self._images} images | {speed:.1f} images/s | {left} left")
+        left = (self._images - self._done) / speed
+        say(f"{self._done}/{self._images} images | {speed:.1f} images/s | {clock(left)} left")

@@ -49,7 +49,7 @@ def be_tiny_and_faulty() -> None:
     step, seconds = Trainer.step, float(os.environ.get("FAULT_STEP_SECONDS", "0"))
     rank, at, what = (os.environ.get("FAULT_AT") or "- - -").split()
 
-    def faulty_step(trainer: Trainer, batch: object) -> object:
+    def faulty_step(trainer: Trainer, batch: object, waited: float) -> object:
         time.sleep(seconds)
         if str(next(steps)) == at and str(trainer.ranks.rank) == rank:
             if what == "exit":
@@ -58,7 +58,7 @@ def be_tiny_and_faulty() -> None:
                 torch.empty(2**45, dtype=torch.uint8)
             if what == "inf":
                 trainer.network.fc.bias.data.fill_(float("inf"))
-        return step(trainer, batch)
+        return step(trainer, batch, waited)
 
     Trainer.step = faulty_step
     if fsync := os.environ.get("FAULT_FSYNC"):

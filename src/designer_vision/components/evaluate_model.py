@@ -45,11 +45,11 @@ def main(scored_dataset: Path, scored_dataset_to_compare: Path | None, dataset: 
         with best_effort("report.html"):
             for path in write_evaluation_report(evaluation_results, first, second, comparison, photos):
                 tracker.log_artifact(path)
-    for name, value in first.evaluation.summary.items():
-        other = f" (to compare: {second.evaluation.summary[name]:.4g})" if second else ""
-        say(f"{name} {value:.4g}{other}")
     if comparison:
         say(comparison.sentence())
+    for name, scored in (("to compare: ", second), ("", first)):
+        if scored:
+            say(name + " | ".join(f"{metric} {value:.4g}" for metric, value in scored.evaluation.summary.items()))
 
 
 def read_scored(folder: Path) -> Scored:

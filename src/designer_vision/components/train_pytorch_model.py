@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -41,6 +42,7 @@ from designer_vision.errors import (
     JobStoppedError,
     ModuleOutOfMemoryError,
     TrainingDivergedError,
+    chain_of,
     is_out_of_memory,
 )
 from designer_vision.loader import ImageDataset, batches
@@ -102,6 +104,8 @@ def main(
         height, width = preparation.size
         hardware = choose_hardware(ranks, device, settings, parameters.batch_size * 3 * height * width)
         made_by = versions() | {"processes": ranks.world_size, "precision": str(hardware.precision).removeprefix("torch.")}
+        if not ranks.is_main:
+            say(f"hardware: {device} of node {ranks.node}, {made_by['precision']}, {hardware.workers} data workers")
         template = Manifest(Position(), "", "", configuration, asdict(model.architecture) | input_of(model), made_by)
         checkpoints = Checkpoints(trained_model / CHECKPOINT)
         if ranks.is_main:
@@ -254,6 +258,7 @@ def train(trainer: Trainer, keep_best: Callable[[], Path]) -> Result:
         raise
     except Exception as error:
         if lost := worker_lost(error):
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # that handler would raise again when the other workers end
             raise trainer.training_loader.lost(lost) from error
         if not is_out_of_memory(error):
             raise
@@ -262,10 +267,7 @@ def train(trainer: Trainer, keep_best: Callable[[], Path]) -> Result:
 
 def worker_lost(error: BaseException) -> str:
     """What DataLoader says of a worker that ended: its signal handler raises wherever the training is, also in torch's code."""
-    chain: list[BaseException] = [error]
-    while (before := chain[-1].__cause__ or chain[-1].__context__) is not None and before not in chain:
-        chain.append(before)
-    return next((str(link) for link in chain if "DataLoader worker" in str(link)), "")
+    return next((str(link) for link in chain_of(error) if "DataLoader worker" in str(link)), "")
 
 
 def export(folder: Path, model: Model, history: Sequence[Epoch], dataset: Path) -> None:

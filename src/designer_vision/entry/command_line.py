@@ -24,6 +24,7 @@ from designer_vision.errors import (
     ModuleOutOfMemoryError,
     ParameterParsingError,
     UnexpectedError,
+    chain_of,
     is_out_of_memory,
 )
 from designer_vision.machine import end_with
@@ -187,6 +188,9 @@ def run(command: click.Command) -> Never:
     except OSError as error:
         _end(FileSystemError(f"{error}; see to that file or disk and start the same command again"), error)
     except Exception as error:  # noqa: BLE001 (nobody is left to handle it)
+        for before in chain_of(error):  # DataLoader's signal handler raises wherever the process is, also while an error is told
+            if isinstance(before, DesignerError):
+                _end(before, error)
         if is_out_of_memory(error):
             _end(ModuleOutOfMemoryError(f"{str(error)[:200] or 'no memory is left'}; use a machine with more"), error)
         _end(UnexpectedError.of(error), error)

@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -15,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
 
-from designer_vision.console import printable
+from designer_vision.console import clock, printable
 from designer_vision.pipeline.graph import OutputOf, Step
 from designer_vision.pipeline.runner import State, States
 
@@ -171,4 +170,4 @@ def _line(begin: str, state: State) -> str:
 
 
 def _time(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < LONG_SECONDS else str(timedelta(seconds=round(seconds)))
+    return f"{seconds:.1f} s" if seconds < LONG_SECONDS else clock(seconds)

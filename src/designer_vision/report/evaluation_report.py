@@ -83,7 +83,7 @@ def write_evaluation_report(
     pictures = {"confusion_matrix.png": draw_confusion(evaluation)}
     if second:
         pictures["confusion_matrix_to_compare.png"] = draw_confusion(second.evaluation)
-    sections = [_figures(evaluation, second)]
+    sections = [_figures(evaluation, second)] if second else []
     tables = [_write_per_class(folder / PER_CLASS, evaluation)]
     if second:
         changed = _changed(first, second, comparison, _names(predictions, photos)) if comparison else []
@@ -101,6 +101,8 @@ def write_evaluation_report(
     else:
         sections.append(_mistakes_without_photos(predictions))
     sections.append(classes_section(evaluation, {"images": supports(evaluation)}, PER_CLASS))
+    if not second:
+        sections.append(_figures(evaluation, second))
     summary = evaluation.summary
     page = Page(
         "Evaluation",

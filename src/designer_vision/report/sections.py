@@ -21,8 +21,15 @@ def confusion_section(evaluation: Evaluation, picture: bytes) -> Section:
     """Which classes are taken for which."""
     pairs = confused_pairs(evaluation, MOST_PAIRS)
     rows = [(true, predicted, f"{number:,}") for true, predicted, number in pairs]
-    text = "The classes confused most often:" if pairs else "No image is predicted wrong."
-    return Section("Confused classes", text, picture, header=("true", "predicted", "images") if pairs else (), rows=rows, texts=2)
+    text = "" if pairs else "No image is predicted wrong."
+    return Section(
+        "Confused classes",
+        text,
+        picture,
+        header=("true", "predicted", "confused most often, images") if pairs else (),
+        rows=rows,
+        texts=2,
+    )
 
 
 def mistakes_section(mistakes: Sequence[Mistake], wrong: int) -> Section:

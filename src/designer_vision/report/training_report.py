@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from designer_vision.console import clock
 from designer_vision.directories.image_index import ImageIndex
 from designer_vision.evaluation import Evaluation, Predictions, evaluate
 from designer_vision.report.files import write_csv, write_report
@@ -26,6 +26,7 @@ MUCH_WAITING = 0.1
 OVERFITTED = 1.1
 """The validation loss of the last epoch is so many times the lowest one."""
 MOST_EPOCHS = 100
+OF_THE_MAIN_PROCESS = "Of the main process. What is saved is copied meanwhile, and written to the disk beside the training."
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ def write_training_report(folder: Path, run: TrainingRun) -> list[Path]:
             confusion_section(evaluation, pictures["confusion_matrix.png"]),
             mistakes_section(mistakes, wrong),
             classes_section(evaluation, counts, f"{FOLDER}/per_class.csv"),
+            Section("Where the time went", header=SECONDS_HEADER, rows=_seconds(run.result.history), note=OF_THE_MAIN_PROCESS),
             Section("Configuration", rows=[(name, str(value)) for name, value in run.facts.items()]),
             *_how_to(folder),
         ],
@@ -123,19 +125,8 @@ def remarks(history: Sequence[Epoch], best: Epoch, epochs: int, patience: int) -
     return said
 
 
-EPOCH_HEADER = (
-    "epoch",
-    "training loss",
-    "validation loss",
-    "top-1",
-    "top-5",
-    "learning rate",
-    "images/s",
-    "waiting, s",
-    "computing, s",
-    "validation, s",
-    "saving, s",
-)
+EPOCH_HEADER = ("epoch", "training loss", "validation loss", "top-1", "top-5", "learning rate", "images/s")
+SECONDS_HEADER = ("epoch", "waiting for images", "computing", "validation", "saving")
 
 
 def _epochs(history: Sequence[Epoch]) -> list[tuple[str, ...]]:
@@ -148,9 +139,14 @@ def _epochs(history: Sequence[Epoch]) -> list[tuple[str, ...]]:
             percent(epoch.validation.top5),
             f"{epoch.learning_rate:.3g}",
             f"{epoch.images_per_second:.1f}",
-            *(f"{seconds:.1f}" for seconds in epoch.seconds().values()),
         )
         for epoch in history[-MOST_EPOCHS:]
+    ]
+
+
+def _seconds(history: Sequence[Epoch]) -> list[tuple[str, ...]]:
+    return [
+        (str(epoch.number), *(f"{seconds:.1f} s" for seconds in epoch.seconds().values())) for epoch in history[-MOST_EPOCHS:]
     ]
 
 
@@ -163,10 +159,10 @@ def _tiles(run: TrainingRun) -> list[tuple[str, str]]:
         ("top-5 validation accuracy", percent(best.validation.top5)),
         ("kept epoch", f"{best.number} of {len(history)}"),
         ("training images/s", f"{speed:.1f}"),
-        ("time in epochs", str(timedelta(seconds=round(seconds)))),
+        ("time in epochs", clock(seconds)),
     ]
     if run.processes > 1:
-        tiles.insert(4, (f"of them each of {run.processes} processes", f"{speed / run.processes:.1f}"))
+        tiles.insert(4, (f"images/s of each of {run.processes} processes", f"{speed / run.processes:.1f}"))
     return tiles
 
 

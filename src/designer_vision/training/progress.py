@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import Progress as Bars
 
-from designer_vision.console import say
+from designer_vision.console import clock, say
 from designer_vision.training.parameters import Parameters
 from designer_vision.training.ranks import Ranks
 from designer_vision.training.records import Epoch, Iteration, Result
@@ -41,7 +40,7 @@ class Progress:
         say(
             f"epoch {at.epoch}/{self._epochs} iteration {at.iteration}/{at.iterations} | "
             f"{at.images_per_second:.1f} images/s | loss {at.loss:.4f} | error {at.error:.4f} | "
-            f"learning rate {at.learning_rate:.3g} | {_clock(at.seconds_left)} left"
+            f"learning rate {at.learning_rate:.3g} | {clock(at.seconds_left)} left"
         )
 
     def epoch(self, epoch: Epoch) -> None:
@@ -66,9 +65,5 @@ class Progress:
         best, seconds = result.best, sum(epoch.spent.total for epoch in result.history)
         say(
             f"kept epoch {best.number}/{len(result.history)} | valid loss {best.validation.loss:.4f} | "
-            f"top-1 {best.validation.top1:.4f} | top-5 {best.validation.top5:.4f} | {_clock(seconds)} | {folder}"
+            f"top-1 {best.validation.top1:.4f} | top-5 {best.validation.top5:.4f} | {clock(seconds)} | {folder}"
         )
-
-
-def _clock(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))
