@@ -13,8 +13,8 @@ BENCH ?= runs/bench
 ROUNDS ?= 5
 RELEASE ?= runs/release
 PYTHON312 ?= python3.12
-CORE := tests/directories tests/training tests/entry tests/fuzz $(filter-out tests/test_bad_jobs.py,$(wildcard tests/test_bad_*.py)) tests/test_adversary.py tests/test_archives.py \
-  tests/test_description.py tests/test_files.py tests/test_images.py tests/test_loader.py tests/test_networks.py tests/test_scoring.py \
+CORE := tests/directories tests/training tests/entry tests/fuzz tests/report $(filter-out tests/test_bad_jobs.py,$(wildcard tests/test_bad_*.py)) tests/test_adversary.py tests/test_archives.py \
+  tests/test_description.py tests/test_evaluation.py tests/test_files.py tests/test_images.py tests/test_loader.py tests/test_networks.py tests/test_scoring.py \
   tests/test_tracking_on_azure.py tests/test_transforms.py
 TODAY := $(shell date +%F)
 BIN := $(abspath $(VENV))/bin

@@ -171,9 +171,9 @@ def main(
             raise
         if ranks.is_main:
             saver.wait()
-            facts = facts_of(model, parameters, configuration, made_by, hardware)
+            shown = facts_of(model, parameters, configuration, made_by, hardware)
             run = TrainingRun(
-                result, training, validation, facts, warnings, ranks.world_size, parameters.epochs, parameters.patience
+                result, training, validation, shown, warnings, ranks.world_size, parameters.epochs, parameters.patience
             )
             report(trained_model, run, tracker)
             export(trained_model, as_model(result), result.history, training_dataset)
