@@ -36,10 +36,13 @@ def mistakes_section(mistakes: Sequence[Mistake], wrong: int) -> Section:
     """Where the network is wrong and sure of it."""
     if not mistakes:
         return Section("Most confident mistakes", "There is none.")
-    shown = f"the {MOST_SHOWN} surest of {wrong:,}" if wrong > MOST_SHOWN else "all of them" if wrong > 1 else "the only one"
+    if wrong > MOST_SHOWN:
+        lead = f"The {MOST_SHOWN} surest of {wrong:,} wrong predictions"
+    else:
+        lead = f"All {wrong} wrong predictions, the surest first" if wrong > 1 else "The only wrong prediction"
     text = (
-        f"Wrong predictions, {shown}: the predicted label with its probability, the true one, and the file. A label that is "
-        "wrong in the data shows here first."
+        f"{lead}: the predicted label with its probability, the true one, and the file. A label that is wrong in the data shows "
+        "here first."
     )
     return Section("Most confident mistakes", text, mistakes=mistakes)
 

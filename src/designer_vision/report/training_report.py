@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,20 +184,21 @@ def _per_class(
 
 
 def _how_to(folder: Path) -> list[Section]:
-    model = folder.absolute()
+    model = shlex.quote(str(folder.absolute()))
+    as_input = shlex.quote(f"trained_model={folder.absolute()}")
     return [
         Section(
             "Score photos",
             "Connect this model to Score Image Model, on Azure ML or on your own machine; photos can have any size:",
-            codes=[f"designer-vision run pipelines/score_only.yaml --input 'trained_model={model}' --input images=FOLDER"],
+            codes=[f"designer-vision run pipelines/score_only.yaml --input {as_input} --input images=FOLDER"],
         ),
         Section(
             "Deploy",
             "The folder is an MLflow model. Served on this machine, or registered for an online or batch endpoint of Azure ML ("
             "the YAML is in pipelines/deploy):",
             codes=[
-                f"mlflow models serve --env-manager local --port 5001 --model-uri '{model}'",
-                f"az ml model create --name my_model --type mlflow_model --path '{model}'",
+                f"mlflow models serve --env-manager local --port 5001 --model-uri {model}",
+                f"az ml model create --name my_model --type mlflow_model --path {model}",
                 "az ml online-endpoint create -f pipelines/deploy/online_endpoint.yaml\n"
                 "az ml online-deployment create -f pipelines/deploy/online_deployment.yaml --all-traffic",
             ],
