@@ -125,15 +125,13 @@ def _share(part: Numbers, whole: Numbers) -> Figures:
 
 def confused_pairs(evaluation: Evaluation, most: int) -> list[tuple[str, str, int]]:
     """True label, predicted label and number of images of the mistakes made most often, most often first."""
-    mistakes = evaluation.matrix.copy()
-    np.fill_diagonal(mistakes, 0)
-    order = np.argsort(-mistakes, axis=None, kind="stable")[:most]
-    pairs = zip(*np.unravel_index(order, mistakes.shape), strict=True)
+    pairs = np.argwhere(evaluation.matrix)
+    pairs = pairs[pairs[:, 0] != pairs[:, 1]]
+    numbers = evaluation.matrix[pairs[:, 0], pairs[:, 1]]
+    order = np.argsort(-numbers, kind="stable")[:most]
     labels = evaluation.labels
     return [
-        (labels[true], labels[predicted], int(mistakes[true, predicted]))
-        for true, predicted in pairs
-        if mistakes[true, predicted]
+        (labels[true], labels[other], int(number)) for (true, other), number in zip(pairs[order], numbers[order], strict=True)
     ]
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from designer_vision.directories.image_directory import read_image_directory
 from designer_vision.errors import InvalidDatasetError
 from designer_vision.evaluation import Predictions, compare, evaluate
 from designer_vision.report.evaluation_report import Photos, Scored, write_evaluation_report
+from designer_vision.report.files import write_csv
 
 LABELS = ("blue", "green", "red")
 TRUE = np.repeat(np.arange(3), 4)
@@ -61,6 +63,11 @@ def test_what_a_second_network_calls_differently_is_listed(tmp_path: Path) -> No
     page = (tmp_path / "report.html").read_text()
     assert "Of 12 images, 3 are called differently: 2 are right in the second set only, 1 in the first only" in page
     assert (tmp_path / "confusion_matrix_to_compare.png").is_file()
+
+
+def test_a_table_can_be_written_whatever_bytes_a_file_is_called(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.png")
+    assert write_csv(tmp_path / "x.csv", ("image",), [(name,)]).read_text() == "image\ncaf\\udce9.png\n"
 
 
 def test_sets_of_different_images_stand_side_by_side_only(tmp_path: Path) -> None:

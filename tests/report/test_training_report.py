@@ -10,6 +10,8 @@ import torch
 from conftest import make_image_directory
 
 from designer_vision.directories.image_directory import read_image_directory
+from designer_vision.errors import InvalidDatasetError
+from designer_vision.evaluation import MOST_CLASSES
 from designer_vision.report.training_report import TrainingRun, remarks, write_training_report
 from designer_vision.training.metrics import Averages
 from designer_vision.training.records import Epoch, Result, Spent
@@ -62,7 +64,7 @@ def test_without_a_mistake_there_is_no_contact_sheet(tmp_path: Path) -> None:
         (history([3, 2]), 2, "lowest in the last epoch: more epochs may give a better network"),
         (history([3, 2, 2.5, 2.4]), 9, "stopped after epoch 4 of 9: 3 epochs in a row had no new lowest validation loss"),
         (history([3, 2, 2.5], training=[3, 1, 0.5]), 3, "lowest in epoch 2 and rose while the training loss fell"),
-        (history([3], spent=Spent(3, 7, 5, 5)), 1, "30.0 % of the training's time went by waiting for images: more CPU cores"),
+        (history([3], spent=Spent(30, 70, 5, 5)), 1, "30.0 % of the training's time went by waiting for images: more CPU cores"),
         (history([3], spent=Spent(1, 9, 5, 5)), 1, "The processors were busy: 10.0 %"),
         (history([3], spent=Spent()), 1, "busy: 0.0 %"),
     ],
@@ -74,6 +76,17 @@ def test_what_the_curves_mean_is_said(epochs: list[Epoch], planned: int, said: s
 def test_nothing_is_said_of_what_did_not_happen() -> None:
     (only,) = remarks(history([3, 2, 2.05, 2.01], training=[3, 2, 1, 1]), history([3])[0], 4, 3)
     assert only.startswith("The processors were busy")
+
+
+def test_what_a_short_training_waits_for_at_its_start_is_not_held_against_it() -> None:
+    assert remarks(history([3], spent=Spent(2, 2, 1, 0)), history([3])[0], 1, 3) == []
+
+
+def test_of_more_classes_than_can_be_evaluated_no_matrix_is_made(tmp_path: Path) -> None:
+    run = run_of(tmp_path, [0, 0, 1, 1, 2, 2])
+    many = tuple(f"class {number:05}" for number in range(MOST_CLASSES + 1))
+    with pytest.raises(InvalidDatasetError, match="5,001 classes, expected at most 5,000"):
+        write_training_report(tmp_path, replace(run, validation=replace(run.validation, classes=many)))
 
 
 def test_classes_of_the_network_that_no_validation_image_has_are_in_the_table(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def best_effort(what: str) -> Iterator[None]:
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> Path:
     """Write a table; figures stand in it as they are."""
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:  # a file's name can be any bytes
         writer = csv.writer(file)
         writer.writerow(header)
         writer.writerows(rows)

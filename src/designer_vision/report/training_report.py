@@ -12,7 +12,8 @@ import numpy as np
 
 from designer_vision.console import clock
 from designer_vision.directories.image_index import ImageIndex
-from designer_vision.evaluation import Evaluation, Predictions, evaluate
+from designer_vision.errors import InvalidDatasetError
+from designer_vision.evaluation import MOST_CLASSES, Evaluation, Predictions, evaluate
 from designer_vision.report.files import write_csv, write_report
 from designer_vision.report.mistakes import find_mistakes
 from designer_vision.report.page import Page, Section
@@ -24,6 +25,8 @@ FOLDER = "report"
 """Of the pictures and tables, in the model's folder."""
 MUCH_WAITING = 0.1
 """Of the training's time, for images: more processors could read faster."""
+START_SECONDS = 5
+"""Data workers take as long to start: what a training of a minute waits for says nothing of a longer one."""
 OVERFITTED = 1.1
 """The validation loss of the last epoch is so many times the lowest one."""
 MOST_EPOCHS = 100
@@ -92,7 +95,13 @@ def write_training_report(folder: Path, run: TrainingRun) -> list[Path]:
 
 
 def predictions_of(result: Result, validation: ImageIndex) -> Predictions:
-    """The best epoch's predictions of the validation images."""
+    """The best epoch's predictions of the validation images.
+
+    Raises:
+        InvalidDatasetError: there are so many classes that their matrix would take gigabytes.
+    """
+    if len(validation.classes) > MOST_CLASSES:
+        raise InvalidDatasetError(f"{len(validation.classes):,} classes, expected at most {MOST_CLASSES:,} to evaluate")
     probability, predicted = np.asarray(result.predictions, np.float64).T
     true = validation.labels.astype(np.int64)
     return Predictions(validation.classes, true, predicted.astype(np.int64), probability, np.arange(len(validation)))
@@ -114,14 +123,15 @@ def remarks(history: Sequence[Epoch], best: Epoch, epochs: int, patience: int) -
             f"The validation loss was lowest in epoch {lowest.number} and rose while the training loss fell: the network learns "
             "its images by heart. More images, random operations or fewer epochs may help."
         )
-    trained = sum(epoch.spent.waiting + epoch.spent.computing for epoch in history)
-    share = sum(epoch.spent.waiting for epoch in history) / trained if trained else 0.0
-    if share > MUCH_WAITING:
+    waiting = sum(epoch.spent.waiting for epoch in history)
+    trained = waiting + sum(epoch.spent.computing for epoch in history)
+    share = waiting / trained if trained else 0.0
+    if share > MUCH_WAITING and waiting > START_SECONDS:
         said.append(
             f"{percent(share)} of the training's time went by waiting for images: more CPU cores would help, or smaller images "
             "(Apply Image Transformation makes them once)."
         )
-    else:
+    elif share <= MUCH_WAITING:
         said.append(f"The processors were busy: {percent(share)} of the training's time went by waiting for images.")
     return said
 

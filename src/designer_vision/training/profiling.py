@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch.autograd import DeviceType  # type: ignore[attr-defined]
 from torch.profiler import ProfilerActivity, profile
 
 from designer_vision.console import say
@@ -78,7 +79,9 @@ class Profile:
 
     def _write(self) -> None:
         if self._traced.gpu is not None:
-            self._traced.gpu = sum(event.self_device_time_total for event in self._profiler.key_averages()) / 1e6
+            events = self._profiler.key_averages()  # an operator's own event has its kernels' time once more
+            kernels = [event for event in events if event.device_type == DeviceType.CUDA and not event.is_user_annotation]
+            self._traced.gpu = sum(event.self_device_time_total for event in kernels) / 1e6
         self._folder.mkdir(parents=True, exist_ok=True)
         self._profiler.export_chrome_trace(str(self._folder / TRACE))
         said = verdict(self._traced, self._probe())
