@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 
@@ -29,3 +31,12 @@ def rank_prefix() -> str:
     size = os.environ.get("WORLD_SIZE") or os.environ.get("OMPI_COMM_WORLD_SIZE") or "1"
     rank = os.environ.get("RANK") or os.environ.get("OMPI_COMM_WORLD_RANK")
     return "" if size == "1" else f"rank {rank}: "
+
+
+@contextmanager
+def best_effort(what: str) -> Iterator[None]:
+    """A picture that cannot be drawn is said and ends nothing: the work that it would show is done, and counts."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 (matplotlib, Pillow and disks fail in their own ways)
+        say(f"warning: {what} could not be made: {type(error).__name__}: {' '.join(str(error).split())[:200]}")

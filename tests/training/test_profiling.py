@@ -43,3 +43,11 @@ def test_steps_in_the_middle_of_an_epoch_are_traced(tmp_path: Path, steps: int, 
         .startswith(f"{traced_steps} steps of 8 images took {traced_steps * 0.03:.2f} s")
     )
     assert (tmp_path / "profile" / TRACE).stat().st_size > 0
+
+
+def test_a_profile_that_cannot_be_written_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "profile").write_text("in the way")
+    profile = Profile(tmp_path / "profile", torch.device("cpu"), 3, lambda: FAST)
+    for _ in range(3):
+        profile.step(8, 0.01, 0.02)
+    assert "warning: the profile could not be made: FileExistsError" in capsys.readouterr().out

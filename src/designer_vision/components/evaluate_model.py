@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from designer_vision.console import say
+from designer_vision.console import best_effort, say
 from designer_vision.directories.data_frame_directory import read_data_frame_directory
 from designer_vision.directories.image_directory import read_image_directory
 from designer_vision.directories.manifest import publishing, write_json
 from designer_vision.evaluation import Predictions, compare, evaluate
 from designer_vision.report.evaluation_report import Photos, Scored, write_evaluation_report
-from designer_vision.report.files import best_effort
 from designer_vision.tracking import Tracker
 
 METRICS = "metrics.json"

@@ -29,7 +29,7 @@ from designer_vision.components.training_output import (
     read_start,
     versions,
 )
-from designer_vision.console import say
+from designer_vision.console import best_effort, say
 from designer_vision.directories.image_directory import read_image_directory
 from designer_vision.directories.image_index import ImageIndex
 from designer_vision.directories.manifest import publishing
@@ -46,7 +46,6 @@ from designer_vision.errors import (
     is_out_of_memory,
 )
 from designer_vision.loader import ImageDataset, batches
-from designer_vision.report.files import best_effort
 from designer_vision.report.training_report import TrainingRun, write_training_report
 from designer_vision.settings import Settings
 from designer_vision.tracking import Tracker

@@ -35,6 +35,8 @@ MARK = "pipeline.json"
 RECORD = "step.json"
 REPORT = "report.html"
 OPERATOR_VARIABLES = "DESIGNER_VISION_"
+WITHOUT_EFFECT = ("PROFILE", "DEBUG", "CHECKPOINT_SECONDS", "START_TIMEOUT", "PROCESS_GROUP_TIMEOUT")
+"""On what a step writes: setting one of these throws away nothing that an earlier run left."""
 RECORDED = ("images_per_second", "loss", "top1")
 """Figures of a finished step, to be shown again when it is reused."""
 
@@ -167,7 +169,8 @@ class Runner:
                 inputs[name] = [str(value), *_listing(value)]
             else:
                 inputs[name] = [value]
-        own = {name: value for name, value in os.environ.items() if name.startswith(OPERATOR_VARIABLES)}
+        left_out = {OPERATOR_VARIABLES + name for name in WITHOUT_EFFECT}
+        own = {name: os.environ[name] for name in os.environ if name.startswith(OPERATOR_VARIABLES) and name not in left_out}
         content = asdict(replace(step, inputs={}, code=Path())) | {"inputs": inputs, "code": _code_hash(step.code), "own": own}
         return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from designer_vision.console import say
 from designer_vision.report.page import Page, render, to_markdown
 
 PAGE, SUMMARY = "report.html", "summary.md"
@@ -24,15 +22,6 @@ def write_report(folder: Path, page: Page, pictures: Mapping[str, bytes], beside
     for path, content in contents.items():
         path.write_bytes(content)
     return list(contents)
-
-
-@contextmanager
-def best_effort(what: str) -> Iterator[None]:
-    """A picture that cannot be drawn is said and ends nothing: the work that it would show is done, and counts."""
-    try:
-        yield
-    except Exception as error:  # noqa: BLE001 (matplotlib, Pillow and disks fail in their own ways)
-        say(f"warning: {what} could not be made: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> Path:

@@ -163,7 +163,8 @@ def _seconds(history: Sequence[Epoch]) -> list[tuple[str, ...]]:
 
 def _tiles(run: TrainingRun) -> list[tuple[str, str]]:
     best, history = run.result.best, run.result.history
-    speed = sum(epoch.images_per_second for epoch in history) / len(history)
+    seen = [epoch.training.seen for epoch in history]
+    speed = sum(seen) / sum(count / epoch.images_per_second for count, epoch in zip(seen, history, strict=True))
     seconds = sum(epoch.spent.total for epoch in history)
     tiles = [
         ("top-1 validation accuracy", percent(best.validation.top1)),

@@ -10,7 +10,7 @@ import torch
 from torch.autograd import DeviceType  # type: ignore[attr-defined]
 from torch.profiler import ProfilerActivity, profile
 
-from designer_vision.console import say
+from designer_vision.console import best_effort, say
 
 STEPS, FIRST = 20, 10
 """How many steps are traced, and before which one nothing is: memory and kernels are not settled then."""
@@ -74,8 +74,9 @@ class Profile:
         if self._done == self._begin:
             self._profiler.start()
         elif self._done == self._end:
-            self._profiler.stop()
-            self._write()
+            with best_effort("the profile"):
+                self._profiler.stop()
+                self._write()
 
     def _write(self) -> None:
         if self._traced.gpu is not None:
