@@ -37,10 +37,9 @@ def test_a_folder_with_nothing_but_a_link_out_of_it_is_refused(tmp_path: Path, k
     (tmp_path / "in" / ("x" if kind == "folder" else "x.zip")).symlink_to(
         photos if kind == "folder" else tmp_path / "outside/z.zip"
     )
-    (tmp_path / "scratch").mkdir()
-    with pytest.raises(InvalidDatasetError, match="is a link that leads out of"):
-        find_images(tmp_path / "in", tmp_path / "scratch")
-    assert not list((tmp_path / "scratch").iterdir())
+    with pytest.raises(InvalidDatasetError, match=r"is a link that leads out of|links are not followed: `cp -rL`"):
+        convert(tmp_path / "in", tmp_path / "out")
+    assert not list((tmp_path / "out").glob("image/*"))
 
 
 def test_a_pipe_as_a_dataset_is_refused(tmp_path: Path) -> None:
@@ -97,7 +96,7 @@ def test_a_coco_file_that_cannot_be_read_does_not_lose_its_labels_silently(tmp_p
     changed = change(json.dumps(COCO))
     (tmp_path / "coco.json").write_bytes(changed if isinstance(changed, bytes) else changed.encode())
     (tmp_path / "a.png").write_bytes(b"")
-    with pytest.raises(InvalidDatasetError, match=r"coco\.json.*expected COCO"):
+    with pytest.raises(InvalidDatasetError, match=r"coco\.json.*expected (COCO|UTF-8)"):
         read_image_directory(tmp_path)
 
 

@@ -102,7 +102,7 @@ def test_exif_orientation_is_applied_and_known_from_the_header(orientation: int)
         b"",
         b"<html>not found</html>",
         file_of(Image.new("RGB", (64, 64), "red"), "JPEG")[:-300],
-        file_of(Image.new("RGB", (9, 9)), "GIF"),
+        file_of(Image.new("RGB", (9, 9)), "ICO"),
     ],
     ids=["empty", "a page named .jpg", "cut short", "a format not in the list"],
 )

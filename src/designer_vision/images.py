@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +16,30 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from designer_vision.errors import InvalidDatasetError
 
-FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")
+with suppress(ImportError):  # an endpoint whose environment lacks it takes all other formats
+    from pillow_heif import register_heif_opener
+
+    register_heif_opener()
+
+CLASSIC_FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")
+"""What the classic modules read too."""
+FORMATS = (*CLASSIC_FORMATS, "GIF", "AVIF", "HEIF")
+SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "PPM": ".ppm", "BMP": ".bmp", "TIFF": ".tif", "WEBP": ".webp"}
+"""Of files in the formats that the classic modules read."""
+BEGINNINGS = (
+    ("JPEG", re.compile(rb"\xff\xd8\xff")),
+    ("PNG", re.compile(rb"\x89PNG\r\n\x1a\n")),
+    ("PPM", re.compile(rb"P[1-6]\s+(?:\d|#)")),
+    ("BMP", re.compile(rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", re.DOTALL)),
+    ("TIFF", re.compile(rb"II\*\0|MM\0\*")),
+    ("WEBP", re.compile(rb"RIFF....WEBP", re.DOTALL)),
+    ("GIF", re.compile(rb"GIF8[79]a")),
+    ("AVIF", re.compile(rb"....ftyp(?:avif|avis)", re.DOTALL)),
+    ("HEIF", re.compile(rb"....ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)", re.DOTALL)),
+)
+BEGINNING = 32
+"""Bytes of a file that tell its format."""
+JPEG_QUALITY = 95
 JPEGS = ("JPEG", "MPO")
 """Pillow calls one with several frames, as some cameras make them, MPO."""
 MOST_BYTES = 512 * 2**20
@@ -81,6 +105,28 @@ def size(content: bytes, name: str | Path) -> tuple[int, int]:
     with _opened(content, name) as image:
         width, height = image.size
         return (width, height) if _orientation(image) in (5, 6, 7, 8) else (height, width)
+
+
+def format_of(beginning: bytes) -> str | None:
+    """The format of an image file by its first BEGINNING bytes; None where it is none of FORMATS."""
+    return next((name for name, pattern in BEGINNINGS if pattern.match(beginning)), None)
+
+
+def readable_by_all(content: bytes, pixels: Pixels) -> tuple[bytes, str]:
+    """An image file as the classic modules can read it, and its suffix; most are as they were.
+
+    A GIF becomes a PNG. AVIF and HEIF, which hold photos, become JPEG without subsampling, since PNG would be ten times as large.
+
+    Args:
+        content: a file in one of FORMATS.
+        pixels: what `decode` made of it.
+    """
+    found = format_of(content[:BEGINNING])
+    if found == "GIF":
+        return encode_png(pixels), ".png"
+    if found in ("AVIF", "HEIF"):
+        return simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), quality=JPEG_QUALITY, colorsubsampling="444"), ".jpg"
+    return content, SUFFIXES.get(found or "", "")
 
 
 def _orientation(image: Image.Image) -> int:

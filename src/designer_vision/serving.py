@@ -29,7 +29,7 @@ from designer_vision.settings import Settings
 from designer_vision.transforms import check_size
 
 IMAGE = "image"
-REQUIREMENTS = ("msgspec", "numpy", "pandas", "pillow", "pyarrow", "pyyaml", "simplejpeg", "torch", "torchvision")
+REQUIREMENTS = ("msgspec", "numpy", "pandas", "pillow", "pillow-heif", "pyarrow", "pyyaml", "simplejpeg", "torch", "torchvision")
 
 
 def write_mlflow_files(folder: Path, labels: tuple[str, ...]) -> None:

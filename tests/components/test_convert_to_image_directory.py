@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -72,8 +73,8 @@ def test_case_126_folders_below_classes_and_empty_classes_have_defined_results(
         (tmp_path / "deep" / label).mkdir(parents=True)
         shutil.copytree(photos / label, tmp_path / "deep" / label / "more")
     main(tmp_path / "deep", tmp_path / "out2")
-    assert not read_image_directory(tmp_path / "out2").is_labeled
-    assert "12 images of 0 classes" in capsys.readouterr().out
+    assert read_image_directory(tmp_path / "out2").classes == tuple(sorted(COLORS))
+    assert "12 images of 3 classes" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("label", ["a b", "it's", "ümlaut", "狗", "-rf", "$(id)", "x" * 200, "a\nb", "no", "1e3", "010", "null"])
@@ -148,3 +149,80 @@ def test_coco_is_understood(tmp_path: Path, wrapping: str) -> None:
 def test_a_path_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidDatasetError, match="nowhere does not exist"):
         main(tmp_path / "nowhere", tmp_path / "out")
+
+
+def test_what_is_not_used_is_counted_in_the_log_the_list_and_the_record(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = make_photos(tmp_path / "photos")
+    for name in ("red/a.svg", "red/b.svg", "blue/sound.ogg"):
+        (photos / name).write_text("x")
+    (photos / "red" / "photo 1.png").write_text("no image")
+    (photos / "red" / "link.png").symlink_to(photos / "blue" / "photo 1.png")
+    main(photos, tmp_path / "out")
+    printed = capsys.readouterr().out
+    assert (
+        "warning: 11 images of 3 classes; left out: 2 .svg, 1 .ogg, 1 links, 1 unreadable (links are not followed: `cp -rL`"
+        in printed
+    )
+    assert (tmp_path / "out" / "unreadable.txt").read_text().splitlines()[1:] == ["red: 2 .svg", "blue: 1 .ogg", "red: 1 links"]
+    assert read_image_directory(tmp_path / "out").left_out == {
+        ".svg": {"red": 2},
+        ".ogg": {"blue": 1},
+        "links": {"red": 1},
+        "unreadable": {"red": 1},
+    }
+
+
+def test_what_macos_packs_beside_the_photos_is_counted_too(tmp_path: Path) -> None:
+    photos = make_photos(tmp_path / "photos")
+    packed = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", photos))
+    with zipfile.ZipFile(packed, "a") as archive:
+        archive.writestr("__MACOSX/red/._photo 0.png", "x")
+        archive.writestr("red/notes.txt", "x")
+    main(packed, tmp_path / "out")
+    assert read_image_directory(tmp_path / "out").left_out == {".txt": {"red": 1}, "hidden files": {".": 1}}
+
+
+def test_an_unpacked_folder_is_told_by_the_archives_name(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
+        archive.writestr("a.txt", "x")
+    with pytest.raises(InvalidDatasetError, match=rf"{tmp_path / 'z.zip'} has no images; it holds 1 \.txt"):
+        main(tmp_path / "z.zip", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("kind", "suffix", "written"),
+    [("GIF", ".png", "PNG"), ("AVIF", ".jpg", "JPEG"), ("HEIF", ".jpg", "JPEG"), ("JPEG", ".jpg", "JPEG")],
+)
+def test_what_classic_modules_cannot_read_is_written_so_that_they_can(
+    tmp_path: Path, kind: str, suffix: str, written: str
+) -> None:
+    photos = make_photos(tmp_path / "photos")
+    Image.open(photos / "red" / "photo 0.png").save(photos / "red" / "extra", kind)
+    main(photos, tmp_path / "out")
+    index = read_image_directory(tmp_path / "out", original_names=True)
+    (number,) = (row for row in range(len(index)) if index.original_names[row] == "red/extra")
+    assert index.names[number].endswith(suffix)
+    with Image.open(index.path(number)) as image:
+        assert image.format == written
+    assert index.hashes[number].tobytes().hex() == hash_of_file(index.path(number))
+
+
+def test_the_first_frame_of_a_gif_counts(tmp_path: Path) -> None:
+    photos = make_photos(tmp_path / "photos")
+    frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
+    frames[0].save(photos / "red" / "a.gif", save_all=True, append_images=frames[1:])
+    main(photos, tmp_path / "out")
+    index = read_image_directory(tmp_path / "out", original_names=True)
+    (number,) = (row for row in range(len(index)) if index.original_names[row] == "red/a.gif")
+    assert Image.open(index.path(number)).convert("RGB").getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_odd_labels_and_the_same_picture_under_two_labels_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = make_photos(tmp_path / "photos")
+    shutil.copytree(photos / "red", photos / "Red")
+    main(photos, tmp_path / "out")
+    printed = capsys.readouterr().out
+    assert "warning: the labels 'Red', 'red' differ only by case" in printed
+    assert "warning: the same image under two labels, byte by byte: 4 (the first one under 'Red' and 'red')" in printed

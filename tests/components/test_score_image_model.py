@@ -21,8 +21,9 @@ def test_labelled_images_are_scored_with_their_labels(trained_model: Path, datas
 
 
 def test_unlabelled_photos_in_a_plain_folder_are_scored_too(trained_model: Path, tmp_path: Path) -> None:
-    make_photos(tmp_path / "deep" / "photos", per_class=1, size=(70, 50))
-    main(trained_model, tmp_path / "deep", tmp_path / "out")
+    for number, photo in enumerate(sorted(make_photos(tmp_path / "photos", per_class=1, size=(70, 50)).glob("*/*.png"))):
+        photo.rename(tmp_path / "photos" / f"{number}.png")
+    main(trained_model, tmp_path / "photos", tmp_path / "out")
     scored = read_data_frame_directory(tmp_path / "out")
     assert (len(scored.ids), scored.categories) == (3, None)
 

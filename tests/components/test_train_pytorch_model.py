@@ -191,7 +191,9 @@ def test_a_diverged_training_leaves_an_output_that_is_refused(
 
 
 def test_unlabeled_images_are_refused(untrained_model: Path, tmp_path: Path) -> None:
-    photos = make_photos(tmp_path / "deep" / "photos").parent
+    photos = make_photos(tmp_path / "photos")
+    for number, photo in enumerate(sorted(photos.glob("*/*.png"))):
+        photo.rename(photos / f"{number}.png")
     with pytest.raises(NotLabeledDatasetError, match="has no labels"):
         main(untrained_model, photos, photos, SEVEN, tmp_path / "out")
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from designer_vision import images, transforms
 from designer_vision.console import say
-from designer_vision.directories.image_directory import ImageDirectoryWriter, read_image_directory
+from designer_vision.directories.image_directory import ImageDirectoryWriter, read_image_directory, tell_reading
 from designer_vision.directories.image_index import ImageIndex
 from designer_vision.directories.manifest import Operations
 from designer_vision.directories.transformation_directory import read_transformation_directory
@@ -34,6 +34,7 @@ def main(mode: str, input_image_transformation: Path, input_image_directory: Pat
     """
     chosen = transforms.check(read_transformation_directory(input_image_transformation), input_image_transformation)
     index = read_image_directory(input_image_directory, original_names=True)
+    tell_reading(index)
     now, later = plan(chosen, mode, index.random_operations)
     progress = Progress(len(index))
     writer = ImageDirectoryWriter(

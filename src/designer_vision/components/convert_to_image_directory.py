@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
 
 from designer_vision import archives, images
+from designer_vision.components.odd_data import look_alike_labels, repeated_pictures
 from designer_vision.console import printable, say
-from designer_vision.directories.image_directory import ImageDirectoryWriter, read_image_directory
+from designer_vision.directories import left_out as leaving
+from designer_vision.directories.image_directory import ImageDirectoryWriter, read_image_directory, told
 from designer_vision.directories.image_index import ImageIndex, ImageInfo, Row
+from designer_vision.directories.left_out import LeftOut, by_folder, count
 from designer_vision.directories.manifest import MANIFEST
-from designer_vision.directories.plain_folder import is_image, readable
+from designer_vision.directories.plain_folder import LITTER, SUFFIXES, is_image, readable
 from designer_vision.errors import InvalidDatasetError
 from designer_vision.files import hash_of_bytes
+from designer_vision.images import ADVICE
 from designer_vision.machine import in_order
 from designer_vision.progress import Progress
 
@@ -31,39 +39,77 @@ def main(input_dataset: Path, output_image_directory: Path) -> None:
     """
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="designer_vision_") as scratch:
-        index = read_image_directory(find_images(input_dataset, Path(scratch)), original_names=True)
+        index, left_out = read(input_dataset, Path(scratch))
         unreadable: list[str] = []
+        labels, hashes = array("i"), bytearray()
         progress = Progress(len(index))
         writer = ImageDirectoryWriter(
             output_image_directory,
             index.classes,
             transformation=index.transformation,
             random_operations=index.random_operations,
+            left_out=left_out,
         )
         with writer:
             for number, seen in enumerate(looked_at(index)):
+                name = index.names[number]
                 if isinstance(seen, InvalidDatasetError):
-                    unreadable.append(f"{index.names[number]}: {seen.message}")
+                    unreadable.append(seen.message.removesuffix(f"; {ADVICE}"))
+                    count(left_out, leaving.UNREADABLE, readable(name))
                 else:
-                    content, info = seen
-                    writer.add(content, Path(index.names[number]).suffix, Row(info, index.row(number).category))
+                    writer.add(seen.content, seen.suffix, Row(seen.info, index.row(number).category))
+                    labels.append(int(index.labels[number]))
+                    hashes += bytes.fromhex(str(seen.info.content_hash))
                 progress.step()
-            lines = "".join(f"{printable(line)}\n" for line in unreadable)
-            (output_image_directory / UNREADABLE).write_text(lines, encoding="utf-8")
+            write_list(output_image_directory / UNREADABLE, unreadable, left_out)
             if len(unreadable) == len(index):
                 raise InvalidDatasetError(
                     f"none of the {len(index)} images in {input_dataset} can be read; the first: {unreadable[0]}"
                 )
+    for warning in [
+        *(f"{input_dataset}: {note}" for note in index.notes),
+        *look_alike_labels(index.classes),
+        *repeated_pictures(np.asarray(labels), np.frombuffer(hashes, "S16"), index.classes),
+    ]:
+        say(f"warning: {warning}")
     if unreadable:
         say(f"warning: {len(unreadable)} of {len(index)} images cannot be read and are left out, see {UNREADABLE}:")
         for line in unreadable[:5]:
             say(f"  {line}")
-    say(f"{len(index) - len(unreadable)} images of {len(index.classes)} classes are in {output_image_directory}")
-    say(f"{len(index)} images looked at, {len(index) / (time.perf_counter() - start):.1f} images/s")
+    found = f"{len(labels):,} images of {len(index.classes):,} classes"
+    if left_out:
+        say(f"warning: {found}; left out: {told(left_out)}")
+    say(f"{found} are in {output_image_directory}")
+    say(f"{len(index)} images read, {len(index) / (time.perf_counter() - start):.1f} images/s")
 
 
-def find_images(dataset: Path, scratch: Path) -> Path:
-    """The folder that holds the images: folders around it are entered, archives in it unpacked into `scratch`."""
+def read(dataset: Path, scratch: Path) -> tuple[ImageIndex, LeftOut]:
+    """The images of a folder or an archive, and what is not used in it, to be added to.
+
+    Raises:
+        InvalidDatasetError: naming the dataset, also where the folder is one that an archive was unpacked to.
+    """
+    folder, left_out = find_images(dataset, scratch)
+    try:
+        index = read_image_directory(folder, original_names=True)
+    except InvalidDatasetError as error:
+        raise InvalidDatasetError(error.message.replace(str(folder), str(dataset))) from error
+    for kind, folders in index.left_out.items():
+        left_out.setdefault(kind, {}).update(folders)
+    return index, left_out
+
+
+def write_list(path: Path, unreadable: Sequence[str], left_out: LeftOut) -> None:
+    """A line for each image that cannot be read, then one for each folder and kind of what else is not used."""
+    others = {kind: folders for kind, folders in left_out.items() if kind != leaving.UNREADABLE}
+    with path.open("w", encoding="utf-8") as file:
+        for line in (*unreadable, *by_folder(others)):
+            file.write(f"{printable(line)}\n")
+
+
+def find_images(dataset: Path, scratch: Path) -> tuple[Path, LeftOut]:
+    """The folder that holds the images, archives in it unpacked into `scratch`, and what was not unpacked."""
+    left_out: LeftOut = {}
     if not dataset.exists():
         raise InvalidDatasetError(f"{dataset} does not exist; expected a folder of images or an archive of one")
     if not (dataset.is_dir() or dataset.is_file()):
@@ -76,30 +122,29 @@ def find_images(dataset: Path, scratch: Path) -> Path:
             if not found.resolve().is_relative_to(root.resolve()):
                 raise InvalidDatasetError(f"{found} is a link that leads out of {root}; give the folder that it leads to")
         if not packed:
-            return dataset
+            return dataset, left_out
         budget = budget or archives.Budget(packed)
         dataset = scratch / str(depth)
         for archive in packed:
             say(f"unpacking {archive}")
-            archives.unpack(archive, dataset, budget)
+            if hidden := archives.unpack(archive, dataset, budget):
+                count(left_out, leaving.HIDDEN, archive.name, hidden)
     raise InvalidDatasetError(f"{dataset} has archives in archives in archives; unpack it and give the folder of images")
 
 
 def _visible(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry.name != "__MACOSX")
+    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry.name not in LITTER)
 
 
 def _unwrap(folder: Path) -> Path:
-    """Enter folders that hold nothing but one folder, unless that one holds images only, and so is a class."""
-    while not (folder / MANIFEST).exists():
-        entries = _visible(folder)
+    """Enter folders around a finished ImageDirectory, a COCO file or archives; around images their reader does."""
+    inner = folder
+    while not (inner / MANIFEST).exists():
+        entries = _visible(inner)
         if len(entries) != 1 or not entries[0].is_dir():
-            return folder
-        inner = _visible(entries[0])
-        if any(is_image(entry.name) for entry in inner) and not any(entry.suffix == ".json" for entry in inner):
-            return folder
-        folder = entries[0]
-    return folder
+            return inner if any(entry.suffix == ".json" for entry in entries) or _only_archives(inner) else folder
+        inner = entries[0]
+    return inner
 
 
 def _only_archives(folder: Path) -> list[Path]:
@@ -109,17 +154,31 @@ def _only_archives(folder: Path) -> list[Path]:
     return [] if any(entry.is_dir() or is_image(entry.name) for entry in entries) else packed
 
 
-def looked_at(index: ImageIndex) -> Iterator[tuple[bytes, ImageInfo] | InvalidDatasetError]:
-    """Bytes and description of every image, or what is wrong with it, in order; decoded on all CPUs."""
+@dataclass(frozen=True)
+class Seen:
+    """An image that was decoded, as it is written."""
+
+    content: bytes
+    suffix: str
+    info: ImageInfo
+
+
+def looked_at(index: ImageIndex) -> Iterator[Seen | InvalidDatasetError]:
+    """Every image, or what is wrong with it, in order; decoded on all CPUs."""
     yield from in_order(lambda number: _look_at(index, number), len(index))
 
 
-def _look_at(index: ImageIndex, number: int) -> tuple[bytes, ImageInfo] | InvalidDatasetError:
+def _look_at(index: ImageIndex, number: int) -> Seen | InvalidDatasetError:
     name = index.names[number]
     try:
         content = index.read(number)
-        height, width, _ = images.decode(content, name).shape
+        pixels = images.decode(content, name)
     except InvalidDatasetError as error:
         return error
+    height, width, _ = pixels.shape
+    written, suffix = images.readable_by_all(content, pixels)
+    if written is content and (own := PurePosixPath(name).suffix.lower()) in SUFFIXES:
+        suffix = own
     original = readable(index.original_names[number] or name)
-    return content, ImageInfo(width=width, height=height, content_hash=hash_of_bytes(content), original_file_name=original)
+    info = ImageInfo(width=width, height=height, content_hash=hash_of_bytes(written), original_file_name=original)
+    return Seen(written, suffix, info)

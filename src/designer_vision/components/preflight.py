@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from designer_vision import networks
 from designer_vision.architectures import Architecture
+from designer_vision.components.odd_data import look_alike_labels, repeated_pictures, some
 from designer_vision.directories.image_index import ImageIndex
 from designer_vision.errors import InvalidDatasetError
 from designer_vision.loader import batches
@@ -43,17 +44,22 @@ def check_batches(
 
 def warnings_of(training: ImageIndex, validation: ImageIndex, parameters: Parameters, world_size: int) -> list[str]:
     """What is allowed and may not be meant, a sentence each."""
-    found = []
+    found = look_alike_labels(training.classes) + repeated_pictures(*_hashed(training), training.classes)
+    if len(validation) > len(training):
+        found.append(
+            f"{len(training):,} images to train and {len(validation):,} to validate: are training_dataset and validation_dataset "
+            "connected the wrong way round?"
+        )
     for index in (training, validation):
         if index.unused_classes:
-            found.append(f"{index.folder} has no image of the classes {_some(index.unused_classes)}")
+            found.append(f"{index.folder} has no image of the classes {some(index.unused_classes)}")
     missing = sorted(set(training.classes) - {validation.classes[label] for label in np.unique(validation.labels)})
     if missing:
-        found.append(f"no validation image has the classes {_some(missing)}")
+        found.append(f"no validation image has the classes {some(missing)}")
     numbers = np.bincount(training.labels, minlength=len(training.classes))
     few = [f"{name} ({number})" for name, number in zip(training.classes, numbers, strict=True) if number < FEW_IMAGES]
     if few:
-        found.append(f"classes with less than {FEW_IMAGES} images to train on: {_some(few)}")
+        found.append(f"classes with less than {FEW_IMAGES} images to train on: {some(few)}")
     if numbers.max() >= IMBALANCED * numbers.min():
         most, least = int(numbers.argmax()), int(numbers.argmin())
         found.append(
@@ -64,7 +70,7 @@ def warnings_of(training: ImageIndex, validation: ImageIndex, parameters: Parame
     if same:
         found.append(
             f"{same} of {len(validation)} validation images are also in {training.folder}, byte by byte; "
-            "what they tell of the network is too good"
+            "validation accuracy is overstated"
         )
     if validation.random_operations:
         found.append(
@@ -84,13 +90,10 @@ def warnings_of(training: ImageIndex, validation: ImageIndex, parameters: Parame
 
 def number_of_same_images(one: ImageIndex, other: ImageIndex) -> int:
     """How many images of `other` have the content of one of `one`, by the recorded hashes."""
-
-    def hashes(index: ImageIndex) -> npt.NDArray[np.bytes_]:
-        recorded = index.hashes[index.hashes.any(axis=1)]
-        return np.ascontiguousarray(recorded).view("S16").ravel()
-
-    return int(np.isin(hashes(other), hashes(one)).sum())
+    return int(np.isin(_hashed(other)[1], _hashed(one)[1]).sum())
 
 
-def _some(names: tuple[str, ...] | list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+def _hashed(index: ImageIndex) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bytes_]]:
+    """Labels and content hashes of the images that have one recorded."""
+    recorded = index.hashes.any(axis=1)
+    return index.labels[recorded], np.ascontiguousarray(index.hashes[recorded]).view("S16").ravel()

@@ -30,7 +30,7 @@ from designer_vision.components.training_output import (
     versions,
 )
 from designer_vision.console import best_effort, say
-from designer_vision.directories.image_directory import read_image_directory
+from designer_vision.directories.image_directory import read_image_directory, tell_reading
 from designer_vision.directories.image_index import ImageIndex
 from designer_vision.directories.manifest import publishing
 from designer_vision.directories.model_directory import Model, write_model_directory, write_model_files
@@ -337,10 +337,16 @@ def describe(
     hardware: Hardware,
 ) -> None:
     """Say in a few lines what is about to happen."""
+    for index in (training, validation):
+        tell_reading(index)
     height, width = preparation.size
     precision = str(hardware.precision).removeprefix("torch.")
     origin = origin_of(model, parameters)
     say(f"network: {model.architecture.model_name}, weights from {origin}, {len(training.classes)} classes")
+    if model.is_trained or model.pretrained:
+        same = model.labels == training.classes
+        head = "kept: the classes are the same" if same else f"replaced by a new one for {len(training.classes)} classes"
+        say(f"of that network all layers are kept and trained further; its head is {head}")
     say(f"images: {len(training)} to train, {len(validation)} to validate, {height} x {width} pixels")
     steps = len(batches(np.arange(-(-len(training) // ranks.world_size)), parameters.batch_size))
     say(f"training: {parameters.epochs} epochs of {steps} steps at most")

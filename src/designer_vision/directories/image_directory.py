@@ -20,10 +20,11 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from designer_vision import transforms
+from designer_vision.console import say
 from designer_vision.description import MOST_JSON, from_json
 from designer_vision.directories.image_index import ImageIndex, Row
 from designer_vision.directories.image_list import read_image_list
+from designer_vision.directories.left_out import LINKS, LeftOut, in_words, shortened
 from designer_vision.directories.manifest import (
     MANIFEST,
     Manifest,
@@ -39,9 +40,11 @@ from designer_vision.directories.manifest import (
 )
 from designer_vision.directories.plain_folder import SUFFIXES, read_plain_folder
 from designer_vision.errors import InvalidDatasetError
+from designer_vision.images import FORMATS
 
 TYPE = "ImageDirectory"
 CATEGORY, ANNOTATION = "category", "COCO_classification"
+ABOUT_LINKS = "links are not followed: `cp -rL` makes a copy with the files that they lead to"
 IMAGE_LIST, SCHEMA, SAMPLES, IMAGE_FOLDER = "images.lst", "_schema.json", "_samples.json", "image"
 
 # Reading
@@ -50,8 +53,7 @@ IMAGE_LIST, SCHEMA, SAMPLES, IMAGE_FOLDER = "images.lst", "_schema.json", "_samp
 def read_image_directory(folder: Path, original_names: bool = False) -> ImageIndex:
     """Read an ImageDirectory, or a plain folder of images, without touching the images.
 
-    A folder without `_meta.yaml` is a COCO `*.json` beside the images, class sub-folders (depth exactly one), or
-    unlabelled images at any depth, in this order.
+    A folder without `_meta.yaml` is a COCO `*.json` beside the images, class folders, or unlabelled images, at any depth.
 
     Args:
         folder: that a port was connected to.
@@ -66,20 +68,51 @@ def read_image_directory(folder: Path, original_names: bool = False) -> ImageInd
     except OSError as cause:
         raise InvalidDatasetError(f"{folder} cannot be read: {cause}; see to it that this user may read all of it") from cause
     if not len(index):
-        raise InvalidDatasetError(f"{folder} has no images; expected files ending in {', '.join(sorted(SUFFIXES))}")
+        found = f"; it holds {in_words(index.left_out)}" if index.left_out else ""
+        raise InvalidDatasetError(f"{folder} has no images{found}; {_advice(index.left_out)}")
     return index
+
+
+def _advice(left_out: LeftOut) -> str:
+    if LINKS in left_out:
+        return ABOUT_LINKS
+    return f"expected files in the formats {', '.join(FORMATS)}"
+
+
+def tell_reading(index: ImageIndex) -> None:
+    """Say how a plain folder was read, and what in it is not used; nothing of a folder that a component wrote, which said so."""
+    if (index.folder / MANIFEST).exists():
+        return
+    for note in index.notes:
+        say(f"warning: {index.folder}: {note}")
+    if index.left_out:
+        say(f"warning: not used in {index.folder}: {told(index.left_out)}")
+
+
+def told(left_out: LeftOut) -> str:
+    """What was left out, in words, and what to do about links."""
+    return in_words(left_out) + (f" ({ABOUT_LINKS})" if LINKS in left_out else "")
 
 
 def _read_classic(folder: Path, original_names: bool) -> ImageIndex:
     manifest = read_manifest(folder, TYPE, InvalidDatasetError)
     lists = manifest.ours.transformation, manifest.ours.random_operations
-    done, left = (transforms.check(operations, folder / MANIFEST, InvalidDatasetError) for operations in lists)
+    done, left = (_checked(operations, folder) for operations in lists)
     recorded = msgspec.structs.replace(manifest.ours, transformation=done, random_operations=left)
     name = manifest.image_list or IMAGE_LIST
     verified(folder, name, manifest, InvalidDatasetError)
     classes = _classes_of_schema(folder, manifest)
     index = read_image_list(folder, name, classes is not None, recorded, original_names)
     return replace(index, unused_classes=tuple(sorted(set(classes or ()) - set(index.classes))))
+
+
+def _checked(operations: Operations, folder: Path) -> Operations:
+    """Operations that `transforms.check` knows; it takes seconds to load, so only where there are some."""
+    if not operations:
+        return []
+    from designer_vision import transforms
+
+    return transforms.check(operations, folder / MANIFEST, InvalidDatasetError)
 
 
 class _Category(msgspec.Struct):
@@ -139,7 +172,7 @@ class ImageDirectoryWriter:
     """Writes an ImageDirectory row by row; the manifest comes last, and only if no exception passes.
 
     Use as a context manager. `classes` are all label names (empty: unlabelled); `transformation` and
-    `random_operations` are recorded for the trainer.
+    `random_operations` are recorded for the trainer, `left_out` for people; it may grow until the end.
     """
 
     def __init__(
@@ -149,10 +182,12 @@ class ImageDirectoryWriter:
         *,
         transformation: Operations | None = None,
         random_operations: Operations | None = None,
+        left_out: LeftOut | None = None,
     ) -> None:
         self.folder = folder
         self.classes = tuple(sorted(classes))
         self._ours = Ours(transformation=transformation or [], random_operations=random_operations or [])
+        self._left_out = {} if left_out is None else left_out
         self._numbers = {name: number for number, name in enumerate(self.classes)}
         self._count = 0
         self._samples: list[dict[str, Any]] = []
@@ -183,7 +218,8 @@ class ImageDirectoryWriter:
         if error is None:
             write_json(self.folder / SCHEMA, schema(self.classes))
             write_json(self.folder / SAMPLES, self._samples)
-            manifest = Manifest(TYPE, self._ours, image_list=IMAGE_LIST, samples=SAMPLES, schema=SCHEMA)
+            ours = msgspec.structs.replace(self._ours, left_out=shortened(self._left_out))
+            manifest = Manifest(TYPE, ours, image_list=IMAGE_LIST, samples=SAMPLES, schema=SCHEMA)
             write_manifest(self.folder, manifest, hashed=[IMAGE_LIST, SAMPLES, SCHEMA])
         self._publishing.__exit__(kind, error, trace)
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from designer_vision import files, images
+from designer_vision.directories.left_out import LeftOut
 from designer_vision.directories.manifest import Operations, Ours
 from designer_vision.errors import InvalidDatasetError, NotLabeledDatasetError
 
@@ -85,6 +86,8 @@ class ImageIndex:
         random_operations: what Apply Image Transformation left to be drawn anew in every epoch.
         transformation: the deterministic operations that the images have been through.
         unused_classes: names that the folder's schema has and no image.
+        left_out: what lies in the folder, or lay where it was converted from, and is not used.
+        notes: how a plain folder was read, where that is not plain to see.
     """
 
     folder: Path
@@ -98,6 +101,8 @@ class ImageIndex:
     random_operations: Operations = field(default_factory=list)
     transformation: Operations = field(default_factory=list)
     unused_classes: tuple[str, ...] = ()
+    left_out: LeftOut = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -253,6 +258,7 @@ def assemble(
         ids,
         list(recorded.random_operations),
         list(recorded.transformation),
+        left_out=recorded.left_out,
     )
 
 

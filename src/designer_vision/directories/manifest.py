@@ -20,6 +20,7 @@ import msgspec
 
 from designer_vision import files
 from designer_vision.description import MOST_YAML, from_yaml, to_json, to_yaml
+from designer_vision.directories.left_out import LeftOut
 from designer_vision.errors import DesignerError, FailedToWriteOutputsError
 
 MANIFEST = "_meta.yaml"
@@ -46,6 +47,7 @@ class Ours(msgspec.Struct, omit_defaults=True, frozen=True):
         size: height and width of a network's input.
         training: parameters and results of a training, for people.
         configuration: what the training was started with.
+        left_out: what lay in the folder that images were converted from and was not used, by kind and folder.
     """
 
     version: int = FORMAT_VERSION
@@ -55,6 +57,7 @@ class Ours(msgspec.Struct, omit_defaults=True, frozen=True):
     size: tuple[Side, Side] | None = None
     training: dict[str, Any] = {}
     configuration: dict[str, Any] = {}
+    left_out: LeftOut = {}
 
 
 class Manifest(msgspec.Struct, omit_defaults=True, frozen=True):

@@ -1,44 +1,138 @@
-"""Folders of images that nobody converted yet: COCO, class sub-folders, or images alone."""
+"""Folders of images that nobody converted yet: COCO, class folders, or images alone; what is not used is counted."""
 
 from __future__ import annotations
 
 import codecs
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import msgspec
 
 from designer_vision import files
+from designer_vision.description import MOST_JSON, from_json
+from designer_vision.directories import left_out as leaving
+from designer_vision.directories.class_folders import TwoReadingsError, read_classes
 from designer_vision.directories.image_index import ImageIndex, ImageInfo, Row, index_rows
+from designer_vision.directories.left_out import LeftOut
 from designer_vision.errors import InvalidDatasetError
+from designer_vision.images import BEGINNING, format_of
 
 DEEPEST = 100
 MOST_COCO = 2 * 2**30
 """Bytes of a COCO file; that of COCO itself has half a billion."""
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"})
+"""Of images for a classic reader."""
+MORE_SUFFIXES = frozenset({".jfif", ".jpe", ".pbm", ".pnm", ".gif", ".avif", ".heic", ".heif"})
+TIFF_SUFFIXES = frozenset({".tif", ".tiff", ""})
+"""Raw files of cameras begin like TIFF, and their small preview would be taken for the photo."""
+LITTER = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
+OPENED_AT_ONCE = 32
 
 
 def read_plain_folder(folder: Path) -> ImageIndex:
-    """Read a COCO `*.json` beside its images, class sub-folders (depth exactly one), or unlabelled images at any depth.
+    """Read a COCO `*.json` beside its images, class folders, or unlabelled images, at any depth.
 
-    Sub-folders are classes where at least two of them hold images, or where all images are in one; images beside
-    them do not count then, as in torchvision's ImageFolder. Names that begin with a dot are passed over.
+    What is an image, its content decides where the suffix does not. Which folders are classes, `read_classes` says. Links, hidden
+    files and all that is no image are not used, and counted in the index's `left_out`.
 
     Raises:
-        InvalidDatasetError: the COCO file is broken or gives an image two labels.
+        InvalidDatasetError: the folder can be read in two ways, or the COCO file is broken or contradicts itself.
     """
+    left_out: LeftOut = {}
     annotations = [path for path in sorted(folder.glob("*.json")) if _is_coco(path)]
+    names = sorted(_image_names(folder, left_out))
     if annotations:
-        return index_rows(folder, _coco_rows(annotations), True)
-    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    by_class = {entry.name: sorted(_image_names(entry, deep=False)) for entry in entries if entry.is_dir()}
-    classes = [name for name, names in by_class.items() if names]
-    if len(classes) > 1 or (classes and not any(is_image(entry.name) for entry in entries)):
-        rows = (_plain_row(f"{label}/{name}", label) for label in classes for name in by_class[label])
-        return index_rows(folder, rows, True)
-    names = sorted(_image_names(folder, deep=True))
-    return index_rows(folder, (_plain_row(name, None) for name in names), False)
+        rows, notes = _coco_rows(annotations)
+        listed = {row.image_info.name for row in rows}
+        for name in names:
+            if name not in listed:
+                leaving.count(left_out, leaving.UNLISTED, name)
+        return replace(index_rows(folder, rows, True), left_out=left_out, notes=notes)
+    try:
+        reading = read_classes(names)
+    except TwoReadingsError as error:
+        raise InvalidDatasetError(f"{folder} can be read in two ways: {error}") from error
+    for name, used in zip(names, reading.used, strict=True):
+        if not used:
+            leaving.count(left_out, leaving.OUTSIDE, name)
+    rows_used = (
+        Row(ImageInfo(file_name=name.removeprefix(reading.entered)), readable(label) or None)
+        for name, label, used in zip(names, reading.labels, reading.used, strict=True)
+        if used
+    )
+    index = index_rows(folder / reading.entered, rows_used, reading.has_classes)
+    return replace(index, left_out=left_out, notes=tuple(map(readable, reading.notes)))
+
+
+def is_image(name: str) -> bool:
+    """Whether a file's suffix, in any case, is an image's."""
+    return PurePosixPath(name).suffix.lower() in SUFFIXES | MORE_SUFFIXES
+
+
+def readable(name: str) -> str:
+    """A file's name as text: one that is not UTF-8 is of an older system, and taken for Latin-1."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(name).decode("latin-1")
+    return name
+
+
+def _image_names(folder: Path, left_out: LeftOut) -> Iterator[str]:
+    """The images below a folder, in any order; all else is counted."""
+    with ThreadPoolExecutor(OPENED_AT_ONCE) as pool:
+        unknown: list[str] = []
+        for name in _files(folder, left_out):
+            if is_image(name):
+                yield name
+            else:
+                unknown.append(name)
+        for name, found in zip(unknown, pool.map(lambda name: _is_image_inside(folder, name), unknown), strict=True):
+            if found:
+                yield name
+            else:
+                leaving.count(left_out, leaving.kind_of(name), readable(name))
+
+
+def _files(folder: Path, left_out: LeftOut) -> Iterator[str]:
+    """The plain files below a folder by their relative names; what is no such file is counted."""
+    prefixes = [""]
+    while prefixes:
+        prefix = prefixes.pop()
+        if prefix.count("/") > DEEPEST:
+            raise InvalidDatasetError(f"{folder / prefix[:200]}… is more than {DEEPEST} folders deep; move the images up")
+        with os.scandir(folder / prefix) as entries:
+            for entry in entries:
+                name = prefix + entry.name
+                if entry.name.startswith(".") or entry.name in LITTER:
+                    leaving.count(left_out, leaving.HIDDEN, readable(name))
+                elif entry.is_symlink():
+                    leaving.count(left_out, leaving.LINKS, readable(name))
+                elif entry.is_dir(follow_symlinks=False):
+                    prefixes.append(f"{name}/")
+                elif entry.is_file(follow_symlinks=False):
+                    yield name
+                else:
+                    leaving.count(left_out, leaving.NO_FILES, readable(name))
+
+
+def _is_image_inside(folder: Path, name: str) -> bool:
+    """Whether a file's content is an image, whatever its name."""
+    try:
+        descriptor = os.open(folder / name, files.OPENING)
+    except OSError:
+        return False  # counted by its suffix, as what it is cannot be told
+    try:
+        found = format_of(os.read(descriptor, BEGINNING))
+    finally:
+        os.close(descriptor)
+    return found is not None and (found != "TIFF" or PurePosixPath(name).suffix.lower() in TIFF_SUFFIXES)
+
+
+# COCO
 
 
 def _is_coco(path: Path) -> bool:
@@ -51,36 +145,6 @@ def _is_coco(path: Path) -> bool:
 
 def _read(path: Path) -> bytes:
     return files.read(path.parent, path.name, InvalidDatasetError, MOST_COCO)
-
-
-def is_image(name: str) -> bool:
-    """Whether a file's suffix, in any case, is one of the formats' list."""
-    return PurePosixPath(name).suffix.lower() in SUFFIXES and not name.startswith("._")
-
-
-def _plain_row(name: str, label: str | None) -> Row:
-    return Row(ImageInfo(file_name=name), None if label is None else readable(label))
-
-
-def readable(name: str) -> str:
-    """A file's name as text: one that is not UTF-8 is of an older system, and taken for Latin-1."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return os.fsencode(name).decode("latin-1")
-    return name
-
-
-def _image_names(folder: Path, deep: bool, prefix: str = "") -> Iterator[str]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                if deep and entry.name != "__MACOSX" and not entry.name.startswith("."):
-                    if prefix.count("/") > DEEPEST:
-                        raise InvalidDatasetError(f"{entry.path[:200]}… is more than {DEEPEST} folders deep; move the images up")
-                    yield from _image_names(Path(entry.path), deep, f"{prefix}{entry.name}/")
-            elif is_image(entry.name):
-                yield prefix + entry.name
 
 
 class _CocoImage(msgspec.Struct):
@@ -104,22 +168,61 @@ class _Coco(msgspec.Struct):
     categories: list[_CocoCategory] = []
 
 
-def _coco_rows(paths: Sequence[Path]) -> Iterator[Row]:
+def _coco_rows(paths: Sequence[Path]) -> tuple[list[Row], tuple[str, ...]]:
+    """A row for each file that the COCO files list, and what is worth saying of them."""
+    rows: dict[str, Row] = {}
+    notes = []
     for path in paths:
-        try:
-            coco = msgspec.json.decode(_read(path).removeprefix(codecs.BOM_UTF8), type=_Coco)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
-            raise InvalidDatasetError(f"{path}: {cause}; expected COCO's images, annotations and categories") from cause
-        names = {category.id: category.name for category in coco.categories}
-        labels: dict[int, str] = {}
-        for annotation in coco.annotations:
-            label = names.get(annotation.category_id)
-            if label is None:
-                raise InvalidDatasetError(f"{path}: annotation with category_id {annotation.category_id}, not in categories")
-            if labels.setdefault(annotation.image_id, label) != label:
+        coco, checked = _parsed(path)
+        if not checked:
+            notes.append(f"{path.name} is too long to be searched for keys that are there twice")
+        labels = _coco_labels(path, coco)
+        file_names: dict[int, str] = {}
+        for image in coco.images:
+            if file_names.setdefault(image.id, image.file_name) != image.file_name:
                 raise InvalidDatasetError(
-                    f"{path}: image {annotation.image_id} has the labels {labels[annotation.image_id]!r} and {label!r}; "
+                    f"{path}: the id {image.id} is that of {file_names[image.id]!r} and {image.file_name!r}; give each its own"
+                )
+            label = labels.get(image.id)
+            before = rows.setdefault(image.file_name, Row(ImageInfo(file_name=image.file_name), label))
+            if label is not None and before.category not in (None, label):
+                raise InvalidDatasetError(
+                    f"{path}: {image.file_name!r} has the labels {before.category!r} and {label!r}; "
                     "only a single label an image can be used"
                 )
-        for image in coco.images:
-            yield Row(ImageInfo(file_name=image.file_name), labels.get(image.id))
+            before.category = before.category or label
+        if again := len(coco.images) - len({image.file_name for image in coco.images}):
+            notes.append(f"{path.name} lists {again:,} files more than once; each is used once")
+    return list(rows.values()), tuple(notes)
+
+
+def _parsed(path: Path) -> tuple[_Coco, bool]:
+    """A COCO file, and whether keys that are there twice, of which the last one would count, would have been refused."""
+    content, expected = _read(path), "COCO's images, annotations and categories"
+    if len(content) <= MOST_JSON:
+        return from_json(content, _Coco, path, InvalidDatasetError, expected), True
+    try:
+        return msgspec.json.decode(content.removeprefix(codecs.BOM_UTF8), type=_Coco), False
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
+        raise InvalidDatasetError(f"{path}: {cause}; expected {expected}") from cause
+
+
+def _coco_labels(path: Path, coco: _Coco) -> dict[int, str]:
+    """The label of each image that has one, by its id."""
+    names: dict[int, str] = {}
+    for category in coco.categories:
+        if names.setdefault(category.id, category.name) != category.name:
+            raise InvalidDatasetError(
+                f"{path}: the category {category.id} is {names[category.id]!r} and {category.name!r}; give each its own id"
+            )
+    labels: dict[int, str] = {}
+    for annotation in coco.annotations:
+        label = names.get(annotation.category_id)
+        if label is None:
+            raise InvalidDatasetError(f"{path}: annotation with category_id {annotation.category_id}, not in categories")
+        if labels.setdefault(annotation.image_id, label) != label:
+            raise InvalidDatasetError(
+                f"{path}: image {annotation.image_id} has the labels {labels[annotation.image_id]!r} and {label!r}; "
+                "only a single label an image can be used"
+            )
+    return labels
