@@ -4,7 +4,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import make_image_directory, make_photos
+from conftest import COLORS, make_image_directory, make_photos
+from PIL import Image
 
 from designer_vision.components.split_image_directory import main, split
 from designer_vision.directories.image_directory import read_image_directory
@@ -36,9 +37,48 @@ def test_a_fraction_outside_its_range_is_refused(tmp_path: Path, fraction: float
 
 
 def test_no_part_is_ever_empty(tmp_path: Path) -> None:
+    index = read_image_directory(make_image_directory(tmp_path, per_class=2))
+    assert [len(part) for part in split(index, 0.999, 1)] == [5, 1]
+    assert [len(part) for part in split(index, 0.001, 1)] == [1, 5]
+
+
+def test_one_image_of_each_class_cannot_be_split(tmp_path: Path) -> None:
     index = read_image_directory(make_image_directory(tmp_path, per_class=1))
-    assert [len(part) for part in split(index, 0.999, 1)] == [2, 1]
-    assert [len(part) for part in split(index, 0.001, 1)] == [1, 2]
+    with pytest.raises(InvalidDatasetError, match="one image of each class; at least one class needs two"):
+        split(index, 0.9, 1)
+
+
+@pytest.mark.parametrize("fraction", [0.05, 0.2, 0.5, 0.8, 0.95])
+@pytest.mark.parametrize("counts", [(1, 1, 20), (2, 3, 4), (1, 2, 1), (30, 1, 7)])
+def test_the_larger_part_has_every_class_and_the_shares_are_as_asked(
+    tmp_path: Path, fraction: float, counts: tuple[int, ...]
+) -> None:
+    photos = make_photos(tmp_path, per_class=max(counts), size=(4, 4))
+    for label, count in zip(sorted(COLORS), counts, strict=True):
+        for photo in sorted((photos / label).iterdir())[count:]:
+            photo.unlink()
+    index = read_image_directory(photos)
+    for seed in range(5):
+        parts = split(index, fraction, seed)
+        assert sorted([*parts[0].tolist(), *parts[1].tolist()]) == list(range(len(index)))
+        larger, smaller = sorted(parts, key=len, reverse=True) if len(parts[0]) != len(parts[1]) else parts
+        assert set(index.labels[larger].tolist()) == {0, 1, 2}
+        wanted = round(len(index) * min(fraction, 1 - fraction))
+        assert len(smaller) == max(1, min(wanted, sum(counts) - 3))
+
+
+def test_images_without_labels_are_split_by_number(tmp_path: Path) -> None:
+    for number in range(10):
+        Image.new("RGB", (2, 2), (number, 0, 0)).save(tmp_path / f"{number}.png")
+    assert [len(part) for part in split(read_image_directory(tmp_path), 0.7, 1)] == [7, 3]
+
+
+def test_a_class_that_is_too_small_for_both_parts_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = make_photos(tmp_path / "in", per_class=10)
+    for path in sorted((photos / "green").iterdir())[1:]:
+        path.unlink()
+    main(photos, 0.8, 1, tmp_path / "one", tmp_path / "two")
+    assert "warning: too few images of green to have one in the second part" in capsys.readouterr().out
 
 
 def test_a_class_with_a_single_image_is_in_the_first_part_and_the_others_in_both(tmp_path: Path) -> None:

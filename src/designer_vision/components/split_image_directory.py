@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.model_selection import train_test_split
 
+from designer_vision.components.odd_data import some
 from designer_vision.console import say
-from designer_vision.directories.image_directory import ImageDirectoryWriter, read_image_directory
+from designer_vision.directories.image_directory import ImageDirectoryWriter, read_image_directory, tell_reading
 from designer_vision.directories.image_index import NO_LABEL, ImageIndex
 from designer_vision.errors import InvalidDatasetError, NotInRangeValueError
 from designer_vision.progress import Progress
@@ -34,6 +34,7 @@ def main(
     if not 0 < fraction < 1:
         raise NotInRangeValueError(f"fraction is {fraction}, it must be between 0 and 1")
     index = read_image_directory(input_image_directory, original_names=True)
+    tell_reading(index)
     progress = Progress(len(index))
     parts = split(index, fraction, random_seed)
     outputs = (output_image_directory1, output_image_directory2)
@@ -49,27 +50,46 @@ def main(
 def split(index: ImageIndex, fraction: float, random_seed: int) -> tuple[Indices, Indices]:
     """Row numbers of the two parts, each in the order of the rows.
 
-    Every class has its share in both parts. A class with a single image is in the first, which is the one to train on;
-    where the smaller part has fewer images than there are classes, classes play no role.
+    Every class has its share in both parts, and at least one image in the larger part (of equal ones the first), so that it can
+    be trained on with the smaller one for validation.
+
+    Raises:
+        InvalidDatasetError: there is one image, or one of each class.
     """
     if len(index) < 2:
         raise InvalidDatasetError(f"{index.folder} has 1 image; at least 2 are needed to make two parts")
     first = min(max(round(len(index) * fraction), 1), len(index) - 1)
-    everything = np.arange(len(index))
-    counts = np.bincount(index.labels - NO_LABEL)
-    alone = counts[index.labels - NO_LABEL] == 1
-    others = everything[~alone]
-    part1 = first - int(alone.sum())
-    classes = len(np.unique(index.labels[others]))
-    possible = min(part1, len(others) - part1) >= classes > 1
-    if not possible:
-        others, part1, alone = everything, first, np.zeros(len(index), dtype=bool)
-        if classes > 1:
-            say("warning: too few images for a share of every class in both parts; classes play no role")
-    taken, rest = train_test_split(
-        others, train_size=part1, random_state=random_seed % 2**32, stratify=index.labels[others] if possible else None
-    )
-    return np.sort(np.concatenate([everything[alone], taken])), np.sort(rest)
+    first_is_larger = 2 * first >= len(index)
+    counts = np.bincount(index.labels - NO_LABEL, minlength=len(index.classes) + 1)
+    most = np.where(np.arange(len(counts)) == 0, counts, counts - 1).clip(0)  # the rows without a label come first
+    if not most.any():
+        raise InvalidDatasetError(f"{index.folder} has one image of each class; at least one class needs two to make two parts")
+    taken = shares(counts, min(len(index) - first, first, int(most.sum())), most)
+    if small := [name for name, count, share in zip(index.classes, counts[1:], taken[1:], strict=True) if count and not share]:
+        part = "second" if first_is_larger else "first"
+        say(f"warning: too few images of {some(small)} to have one in the {part} part; all are in the larger one")
+    generator = np.random.default_rng(random_seed % 2**64)
+    rows = [np.flatnonzero(index.labels == number + NO_LABEL) for number in range(len(counts))]
+    smaller = np.sort(np.concatenate([generator.permutation(of)[:share] for of, share in zip(rows, taken, strict=True)]))
+    larger = np.setdiff1d(np.arange(len(index)), smaller)
+    return (larger, smaller) if first_is_larger else (smaller, larger)
+
+
+def shares(counts: Indices, whole: int, most: Indices) -> Indices:
+    """How many images of each class make up a part, in proportion, by the method of the largest remainder.
+
+    Args:
+        counts: images of each class.
+        whole: images of the part, at most the sum of `most`.
+        most: of each class.
+    """
+    exact = whole * counts / counts.sum()
+    taken: Indices = np.minimum(np.floor(exact).astype(np.int64), most)
+    while missing := whole - int(taken.sum()):
+        waiting = np.where(taken < most, exact - taken, -np.inf)
+        chosen = np.argsort(-waiting, kind="stable")[: min(missing, int((taken < most).sum()))]
+        taken[chosen] += 1
+    return taken
 
 
 def _writer(index: ImageIndex, output: Path) -> ImageDirectoryWriter:
