@@ -209,3 +209,37 @@ def test_a_full_disk_is_not_told_as_the_archives_fault(tmp_path: Path, monkeypat
     monkeypatch.setattr(Path, "mkdir", full)
     with pytest.raises(FileSystemError, match="No space left on device; TMPDIR"):
         archives.unpack(tmp_path / "a.zip", tmp_path / "out", archives.Budget([tmp_path / "a.zip"]))
+
+
+def test_case_122_a_million_empty_entries_are_refused_by_the_archives_name(tmp_path: Path) -> None:
+    """Its directory alone would take more than a gigabyte of memory to read."""
+    entry = zipfile.ZipInfo("0.jpg")
+    central = struct.pack("<4s6H3L5H2L", b"PK\1\2", 20, 20, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0) + entry.filename.encode()
+    count = 1_000_000
+    end64 = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, count, count, count * len(central), 0)
+    locator = struct.pack("<4sLQL", b"PK\6\7", 0, count * len(central), 1)
+    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+    archive = tmp_path / "empty.zip"
+    archive.write_bytes(central * count + end64 + locator + end)
+    with pytest.raises(InvalidZipFileError, match=r"empty\.zip: it has 1,000,000 files and folders in 51,000,098 bytes"):
+        archives.unpack(archive, tmp_path / "out", archives.Budget([archive]))
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_case_122_very_many_empty_files_are_refused_before_they_are_written(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("designer_vision.archives.MAX_EMPTY", 50)
+    archive = tmp_path / f"empty.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(archive, "w") as packed:
+            packed.writestr("full.jpg", "x" * 10_000)
+            for number in range(51):
+                packed.writestr(f"{number}.jpg", "")
+    else:
+        with tarfile.open(archive, "w") as packed:
+            for number in range(51):
+                packed.addfile(tarfile.TarInfo(f"{number}.jpg"), io.BytesIO())
+    with pytest.raises(InvalidZipFileError, match=rf"empty\.{kind}: it has more than 50 empty files and folders"):
+        archives.unpack(archive, tmp_path / "out", archives.Budget([archive]))
+    assert len(list((tmp_path / "out").iterdir())) <= 50

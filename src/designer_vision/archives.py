@@ -21,6 +21,10 @@ MAX_RATIO = 200
 """Unpacked bytes for each packed one; photos hardly compress, so more is a bomb."""
 MIN_ALLOWED = 256 * 2**20
 MAX_FILES = 5_000_000
+MAX_EMPTY = 50_000
+"""Files and folders without content; a zip's are known before it is read."""
+LEAST_ENTRY = 128
+"""Bytes that an entry of a zip takes with a short name and the smallest picture; without content it takes about 100."""
 CHUNK = 2**20
 DEEPEST = 100
 MOST_HEADERS = 100
@@ -45,21 +49,31 @@ class Budget:
 
     def __init__(self, archives: Sequence[Path]) -> None:
         self._allowed = max(MIN_ALLOWED, MAX_RATIO * sum(archive.stat().st_size for archive in archives))
-        self._left, self._files = self._allowed, 0
+        self._left, self._files, self._empty = self._allowed, 0, 0
 
     def spend(self, size: int) -> None:
         self._left -= size
         if self._left < 0:
-            raise InvalidZipFileError(f"it unpacks to more than {self._allowed // 2**20} MB, so it is not an archive of photos")
+            raise InvalidZipFileError(f"it unpacks to more than {self._allowed // 2**20} MB, so it holds no photos")
 
     def count_file(self) -> None:
         self._files += 1
         if self._files > MAX_FILES:
             raise InvalidZipFileError(f"it has more than {MAX_FILES:,} files")
 
+    def count_empty(self) -> None:
+        self._empty += 1
+        if self._empty > MAX_EMPTY:
+            raise InvalidZipFileError(
+                f"it has more than {MAX_EMPTY:,} empty files and folders, so it is not an archive of photos"
+            )
 
-def unpack(archive: Path, folder: Path, budget: Budget) -> None:
+
+def unpack(archive: Path, folder: Path, budget: Budget) -> int:
     """Unpack an archive, recognised by its content, into a folder; directories, links and devices are not made.
+
+    Returns:
+        How many files were passed over that macOS adds by itself.
 
     Raises:
         InvalidZipFileError: it is no such archive, is cut short, names a file twice or outside the folder, or grows
@@ -72,24 +86,30 @@ def unpack(archive: Path, folder: Path, budget: Budget) -> None:
         file.seek(0)
         if start.startswith(b"\x1f\x8b"):
             with gzip.open(file) as inner:
-                _unpack_tar(_Counted(inner, budget), folder, budget)
+                hidden = _unpack_tar(_Counted(inner, budget), folder, budget)
         elif start.startswith(b"BZh"):
             with bz2.open(file) as inner:
-                _unpack_tar(_Counted(inner, budget), folder, budget)
+                hidden = _unpack_tar(_Counted(inner, budget), folder, budget)
         elif start[257:262] == b"ustar" or not zipfile.is_zipfile(file):
             file.seek(0)
             kind = next((kind for begin, kind in OTHER_KINDS.items() if start.startswith(begin)), None)
             if kind:
                 raise InvalidZipFileError(f"it is {kind} archive, expected .zip, .tar, .tar.gz or .tar.bz2")
-            _unpack_tar(_Counted(file, budget), folder, budget)
+            hidden = _unpack_tar(_Counted(file, budget), folder, budget)
         else:
-            _unpack_zip(file, folder, budget)
+            hidden = _unpack_zip(file, folder, budget)
         if not any(folder.iterdir()):
             raise InvalidZipFileError("it holds no files")
+        return hidden
 
 
-def _unpack_zip(file: io.BufferedIOBase, folder: Path, budget: Budget) -> None:
+def _unpack_zip(file: io.BufferedIOBase, folder: Path, budget: Budget) -> int:
+    _check_entries(file)
+    hidden = 0
     with zipfile.ZipFile(file) as packed:
+        for entry in packed.infolist():
+            if not entry.file_size:
+                budget.count_empty()
         for entry in packed.infolist():
             if entry.is_dir():
                 budget.count_file()
@@ -102,15 +122,30 @@ def _unpack_zip(file: io.BufferedIOBase, folder: Path, budget: Budget) -> None:
             if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG):
                 raise InvalidZipFileError(f"{entry.filename!r} is a link or a device; only plain files are unpacked")
             with packed.open(entry) as source:
-                _write(_Counted(cast(io.BufferedIOBase, source), budget), entry.filename, folder, budget)
+                hidden += not _write(_Counted(cast(io.BufferedIOBase, source), budget), entry.filename, folder, budget)
+    return hidden
 
 
-def _unpack_tar(file: _Counted, folder: Path, budget: Budget) -> None:
+def _check_entries(file: io.BufferedIOBase) -> None:
+    """Refuse a zip of very many empty entries before its directory is read, which would take gigabytes.
+
+    The number of entries stands at the end of the file (APPNOTE.TXT, 4.3.14 to 4.3.16); zipfile reads it there too.
+    """
+    ending: list[int] | None = zipfile._EndRecData(file)  # type: ignore[attr-defined]
+    size, entries = file.seek(0, io.SEEK_END), ending[zipfile._ECD_ENTRIES_TOTAL] if ending else 0  # type: ignore[attr-defined]
+    if entries > MAX_FILES or (entries > MAX_EMPTY and size < entries * LEAST_ENTRY):
+        raise InvalidZipFileError(f"it has {entries:,} files and folders in {size:,} bytes, so it holds no photos")
+
+
+def _unpack_tar(file: _Counted, folder: Path, budget: Budget) -> int:
+    hidden = 0
     with tarfile.open(fileobj=file, mode="r:") as packed:  # type: ignore[call-overload]
         while (member := packed.next()) is not None:
             packed.members.clear()  # a million of them would be a gigabyte
             if len(packed.pax_headers) > MOST_HEADERS:
                 raise InvalidZipFileError(f"it has {len(packed.pax_headers):,} global headers")
+            if not member.size:
+                budget.count_empty()
             if member.isdir():
                 budget.count_file()
                 continue
@@ -119,10 +154,12 @@ def _unpack_tar(file: _Counted, folder: Path, budget: Budget) -> None:
             source = packed.extractfile(member)
             assert source is not None
             with source:
-                _write(source, member.name, folder, budget)
+                hidden += not _write(source, member.name, folder, budget)
+    return hidden
 
 
-def _write(source: io.BufferedIOBase | _Counted, name: str, folder: Path, budget: Budget) -> None:
+def _write(source: io.BufferedIOBase | _Counted, name: str, folder: Path, budget: Budget) -> bool:
+    """Write a file; False where it is one that macOS adds by itself, and nothing is written."""
     relative = PurePosixPath(name)
     if relative.is_absolute() or ".." in relative.parts or "\\" in name or "\0" in name or ":" in name[:2] or not relative.parts:
         raise InvalidZipFileError(f"the name {name[:200]!r} leads out of the folder")
@@ -130,7 +167,7 @@ def _write(source: io.BufferedIOBase | _Counted, name: str, folder: Path, budget
         raise InvalidZipFileError(f"{name[:100]!r}… is more than {DEEPEST} folders deep")
     budget.count_file()
     if relative.parts[0] == "__MACOSX" or relative.name.startswith("._"):
-        return
+        return False
     path = folder / relative
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -139,6 +176,7 @@ def _write(source: io.BufferedIOBase | _Counted, name: str, folder: Path, budget
                 target.write(chunk)
     except FileExistsError:
         raise InvalidZipFileError(f"{name!r} is there twice") from None
+    return True
 
 
 class _Counted:
