@@ -27,6 +27,54 @@ def prepared(mode: str, transformation: Any, images: Any) -> Any:
     )
 
 
+@dsl.pipeline(name="photos", display_name="Photos", default_compute="serverless")
+def photos(
+    images,
+    model_name: str = "resnet18",
+    pretrained: bool = True,
+    resize: int = 256,
+    image_size: int = 224,
+    epochs: int = 10,
+    batch_size: int = 16,
+    learning_rate: float = 0.004,
+    random_seed: int = 1,
+    processes: int = 1,
+) -> dict[str, Any]:
+    """Fine-tune a network on your own photos, score held-out ones, and evaluate.
+
+    To train a model of yours further: `job.jobs["network"].inputs.trained_model = Input(type="uri_folder", path=...)`.
+    """
+    network = component("resnet")(model_name=model_name, pretrained=pretrained)
+    convert = component("convert_to_image_directory")(input_dataset=images)
+    hold_out = component("split_image_directory")(input_image_directory=convert.outputs.output_image_directory, fraction=0.9)
+    split = component("split_image_directory")(input_image_directory=hold_out.outputs.output_image_directory1, fraction=0.9)
+    augmentation = component("init_image_transformation")(
+        size=resize, random_resized_crop=True, random_resized_crop_size=image_size, random_horizontal_flip=True
+    )
+    centre = component("init_image_transformation")(size=resize, center_crop=True, crop_size=image_size)
+    training_images = prepared("For training", augmentation, split.outputs.output_image_directory1)
+    validation_images = prepared("For inference", centre, split.outputs.output_image_directory2)
+    train = component("train_pytorch_model")(
+        untrained_model=network.outputs.untrained_model,
+        training_dataset=training_images.outputs.output_image_directory,
+        validation_dataset=validation_images.outputs.output_image_directory,
+        epochs=epochs,
+        batch_size=batch_size,
+        warmup_step_number=1,
+        learning_rate=learning_rate,
+        random_seed=random_seed,
+        patience=epochs,
+    )
+    train.distribution = PyTorchDistribution(process_count_per_instance=processes)
+    score = component("score_image_model")(
+        trained_model=train.outputs.trained_model, dataset=hold_out.outputs.output_image_directory2
+    )
+    evaluate = component("evaluate_model")(
+        scored_dataset=score.outputs.scored_dataset, dataset=hold_out.outputs.output_image_directory2
+    )
+    return {"trained_model": train.outputs.trained_model, "evaluation_results": evaluate.outputs.evaluation_results}
+
+
 @dsl.pipeline(name="imagenet_resnet50", display_name="ImageNet ResNet-50", default_compute="cpu-cluster")
 def imagenet_resnet50(
     training_images,

@@ -22,8 +22,8 @@ COMPONENTS = sorted((ROOT / "component").glob("*.yaml"))
 PIPELINES = sorted((ROOT / "pipelines").glob("*.yaml"))
 NAMES = [path.stem for path in COMPONENTS]
 PARTS = {
-    "resnet": ("model_name pretrained zero_init_residual", "untrained_model"),
-    "densenet": ("model_name pretrained memory_efficient", "untrained_model"),
+    "resnet": ("model_name pretrained zero_init_residual trained_model", "untrained_model"),
+    "densenet": ("model_name pretrained memory_efficient trained_model", "untrained_model"),
     "convert_to_image_directory": ("input_dataset", "output_image_directory"),
     "split_image_directory": ("input_image_directory fraction random_seed", "output_image_directory1 output_image_directory2"),
     "init_image_transformation": (
@@ -134,6 +134,7 @@ def test_azures_client_loads_and_validates_the_pipeline(path: Path, tmp_path: Pa
 
 
 GRAPHS = {
+    "photos": ("images",),
     "train_and_score": ("images",),
     "imagenet_resnet50": ("training_images", "validation_images"),
     "fine_tune": ("images",),
@@ -212,3 +213,15 @@ def test_case_147_a_value_stays_one_word_in_the_shell_that_azure_runs_the_comman
     )
     assert seen.stdout.split("\0")[2:-1] == [word for name in names for word in (f"--{name}", text)]
     assert not (tmp_path / "harmed").exists()
+
+
+def test_a_model_of_ones_own_can_be_given_to_the_photos_pipeline(graphs: dict[str, Any], tmp_path: Path) -> None:
+    """As its YAML and its function in the SDK say: a pipeline job has no optional inputs, a component has."""
+    port = "jobs.network.inputs.trained_model"
+    changes = [{f"{port}.type": "uri_folder"}, {f"{port}.path": "azureml:my_model@latest"}]
+    written = load_job(ROOT / "pipelines" / "photos.yaml", params_override=changes)
+    composed = graphs["photos"](images=Input(type="uri_folder", path=str(tmp_path)))
+    composed.jobs["network"].inputs.trained_model = Input(type="uri_folder", path="azureml:my_model@latest")
+    for job in (written, composed):
+        assert job._validate().passed
+        assert job.jobs["network"].inputs["trained_model"]._data.path.endswith("my_model@latest")

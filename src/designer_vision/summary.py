@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from designer_vision import files
+from designer_vision.console import say
 from designer_vision.directories.manifest import MANIFEST, Operations, is_unfinished, read_manifest, read_type, verified
 from designer_vision.errors import (
     CheckpointError,
@@ -66,6 +67,7 @@ class Images(msgspec.Struct, frozen=True, kw_only=True):
         with_content_hash: images whose content hash is recorded.
         repeated: how many of these have the content of another one before them.
         fingerprint: of names, labels, sizes and content hashes.
+        left_out: files beside the images that are not used, in a plain folder or where they were converted from, by kind and folder.
     """
 
     images: int
@@ -78,6 +80,7 @@ class Images(msgspec.Struct, frozen=True, kw_only=True):
     with_content_hash: int
     repeated: int
     fingerprint: str
+    left_out: dict[str, dict[str, int]]
 
 
 class Network(msgspec.Struct, frozen=True, kw_only=True):
@@ -224,6 +227,8 @@ def _images(folder: Path) -> Images:
     from designer_vision.directories.image_index import NO_LABEL
 
     index = read_image_directory(folder)
+    for note in index.notes:
+        say(note)
     with_label = index.labels[index.labels != NO_LABEL]
     counts = np.bincount(with_label, minlength=len(index.classes)).tolist()
     hashes = index.hashes[index.hashes.any(axis=1)]
@@ -238,6 +243,7 @@ def _images(folder: Path) -> Images:
         with_content_hash=len(hashes),
         repeated=len(hashes) - len(np.unique(np.ascontiguousarray(hashes).view("S16"))),
         fingerprint=index.fingerprint,
+        left_out=index.left_out,
     )
 
 

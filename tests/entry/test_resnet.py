@@ -13,7 +13,7 @@ from designer_vision.entry import resnet
 
 def test_an_untrained_network_is_written_and_always_the_same(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        resnet.write_untrained(Architecture("resnet18", zero_init_residual=True), False, tmp_path / name)
+        resnet.write_untrained(Architecture("resnet18", zero_init_residual=True), False, None, tmp_path / name)
     first, second = (read_model_directory(tmp_path / name) for name in ("a", "b"))
     assert first.architecture == Architecture("resnet18", zero_init_residual=True)
     assert (first.pretrained, first.is_trained, first.mean) == (False, False, networks.PLAIN_MEAN)
@@ -23,7 +23,15 @@ def test_an_untrained_network_is_written_and_always_the_same(tmp_path: Path) -> 
 def test_pretrained_weights_travel_in_the_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     state = networks.build(Architecture("resnet18"), 1000, seed=9).state_dict()
     monkeypatch.setattr(networks, "fetch_pretrained", lambda name: state)
-    resnet.write_untrained(Architecture("resnet18"), True, tmp_path / "out")
+    resnet.write_untrained(Architecture("resnet18"), True, None, tmp_path / "out")
     model = read_model_directory(tmp_path / "out")
     assert (model.pretrained, model.mean, model.std) == (True, networks.IMAGENET_MEAN, networks.IMAGENET_STD)
     assert torch.equal(model.weights["fc.weight"], state["fc.weight"])
+
+
+def test_a_trained_model_is_passed_on_as_it_is(trained_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    resnet.write_untrained(Architecture("resnet50"), True, trained_model, tmp_path / "out")
+    before, after = read_model_directory(trained_model), read_model_directory(tmp_path / "out")
+    assert (after.architecture, after.labels, after.operations) == (before.architecture, before.labels, before.operations)
+    assert all(torch.equal(after.weights[name], tensor) for name, tensor in before.weights.items())
+    assert "resnet18 of" in capsys.readouterr().out

@@ -17,6 +17,7 @@ from conftest import ROOT, make_image_directory, make_photos
 
 from designer_vision import networks
 from designer_vision.architectures import Architecture
+from designer_vision.components.convert_to_image_directory import main as convert
 from designer_vision.directories.data_frame_directory import ScoredSet, write_data_frame_directory
 from designer_vision.directories.image_directory import ImageDirectoryWriter
 from designer_vision.directories.image_index import ImageInfo, Row
@@ -137,6 +138,16 @@ def test_photos_alone_are_shown(tmp_path: Path) -> None:
     told = lines(make_photos(tmp_path / "photos"))
     assert told["plain folder"] == "images that nobody converted"
     assert (told["images"], told["sizes"], told["content hashes"]) == ("12, labelled", "not recorded", "not recorded")
+
+
+def test_what_is_not_used_and_how_the_folders_were_read_is_shown(tmp_path: Path) -> None:
+    photos = make_photos(tmp_path / "in" / "photos")
+    (photos / "red" / "a.svg").write_text("x")
+    told = lines(tmp_path / "in")
+    assert told["left out"] == "1 .svg"
+    assert told["note"] == "the classes are looked for in photos/, the one folder around everything"
+    convert(tmp_path / "in", tmp_path / "out")
+    assert lines(tmp_path / "out")["left out"] == "1 .svg"
 
 
 def test_a_trained_model_is_shown_and_the_readme_shows_the_same_lines(trained: Path) -> None:

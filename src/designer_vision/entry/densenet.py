@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from designer_vision.architectures import DENSENETS, Architecture
-from designer_vision.entry.command_line import BOOLEAN, Choice, Entry, output, parameter, run
+from designer_vision.entry.command_line import BOOLEAN, Choice, Entry, output, parameter, port, run
 from designer_vision.entry.resnet import write_untrained
 
 
@@ -15,9 +15,10 @@ from designer_vision.entry.resnet import write_untrained
 @parameter("model_name", Choice(DENSENETS))
 @parameter("pretrained", BOOLEAN)
 @parameter("memory_efficient", BOOLEAN)
+@port("trained_model", required=False)
 @output("untrained_model")
-def parse(model_name: str, pretrained: bool, memory_efficient: bool, untrained_model: Path) -> None:
-    write_untrained(Architecture(model_name, memory_efficient=memory_efficient), pretrained, untrained_model)
+def parse(model_name: str, pretrained: bool, memory_efficient: bool, trained_model: Path | None, untrained_model: Path) -> None:
+    write_untrained(Architecture(model_name, memory_efficient=memory_efficient), pretrained, trained_model, untrained_model)
 
 
 if __name__ == "__main__":

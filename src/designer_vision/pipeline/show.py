@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from designer_vision.console import printable
+from designer_vision.directories.left_out import in_words
 from designer_vision.directories.manifest import MANIFEST, UNFINISHED
 from designer_vision.errors import DesignerError, FileSystemError, InvalidDatasetError, PipelineError
 from designer_vision.pipeline.runner import MARK, RECORD
@@ -130,6 +131,8 @@ def _images(images: Images) -> Lines:
     if images.random_operations:
         lines.append(("in training", f"{_operations(images.random_operations)}, drawn anew in every epoch"))
     lines.append(("content hashes", _content_hashes(images)))
+    if images.left_out:
+        lines.append(("left out", in_words(images.left_out)))
     return [*lines, ("fingerprint", images.fingerprint)]
 
 
