@@ -67,7 +67,7 @@ class Images(msgspec.Struct, frozen=True, kw_only=True):
         with_content_hash: images whose content hash is recorded.
         repeated: how many of these have the content of another one before them.
         fingerprint: of names, labels, sizes and content hashes.
-        left_out: files beside the images that are not used, in a plain folder or where they were converted from, by kind and folder.
+        left_out: files beside the images, here or where they were converted from, that are not used: by kind and folder.
     """
 
     images: int

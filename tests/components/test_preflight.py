@@ -106,3 +106,19 @@ def test_classes_with_few_images_and_sizes_far_apart_are_said(tmp_path: Path) ->
         "blue has 40 images to train on and red 4: the network will prefer the larger classes; more images of the small ones help",
     ]
     assert said(training.subset(np.concatenate([of_class[0], of_class[1][:5], of_class[2][:5]])), validation) == []
+
+
+def test_more_images_to_validate_than_to_train_are_said(tmp_path: Path) -> None:
+    (line,) = said(images(tmp_path / "a", per_class=5), images(tmp_path / "b", per_class=6, first=50))
+    assert line.startswith("15 images to train and 18 to validate: are training_dataset and validation_dataset connected")
+
+
+def test_odd_labels_and_the_same_image_under_two_labels_are_said(tmp_path: Path) -> None:
+    training, validation = images(tmp_path / "a", per_class=5), images(tmp_path / "b", first=50)
+    renamed = [index.relabeled(("blue", "Red", "red"), index.labels) for index in (training, validation)]
+    (line,) = said(*renamed)
+    assert line.startswith("the labels 'Red', 'red' differ only by case")
+    hashes = training.hashes.copy()
+    hashes[0] = hashes[14]
+    (line,) = said(dataclasses.replace(training, hashes=hashes), validation)
+    assert line.startswith("the same image under two labels, byte by byte: 1 (the first one under 'blue' and 'red')")

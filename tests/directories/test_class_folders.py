@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from designer_vision.directories.class_folders import TwoReadingsError, read_classes
 
@@ -51,3 +53,20 @@ CONFLICTS = {
 def test_two_readings_are_an_error_that_has_both(images: list[str], message: str) -> None:
     with pytest.raises(TwoReadingsError, match=message):
         read_classes(images)
+
+
+PARTS = st.sampled_from(["train", "val", "test", "cat", "dog", "a", "b"])
+
+
+@given(st.lists(st.lists(PARTS, min_size=1, max_size=4).map("/".join), unique=True, max_size=12))
+def test_any_tree_is_read_in_one_way_or_refused(folders: list[str]) -> None:
+    images = [f"{folder}/{number}.png" for number, folder in enumerate(folders)]
+    try:
+        reading = read_classes(images)
+    except TwoReadingsError:
+        return
+    assert len(reading.labels) == len(reading.used) == len(images)
+    for name, label, used in zip(images, reading.labels, reading.used, strict=True):
+        assert name.startswith(reading.entered)
+        assert label in ("", *name.split("/")[:-1])
+        assert used == (label != "" or not reading.has_classes)

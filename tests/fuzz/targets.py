@@ -211,6 +211,8 @@ def _photos() -> tuple[bytes, ...]:
         _file(Image.new("I;16", (5, 4), 999), "PNG"), _file(noise, "WEBP"), _file(noise.convert("RGBA"), "WEBP", lossless=True),
         _file(noise, "BMP"), _file(noise, "PPM"), _file(noise, "TIFF", compression="tiff_lzw"), _file(noise, "TIFF"),
         _file(noise.convert("F"), "TIFF"), _file(noise.convert("1"), "TIFF", compression="group4"),
+        _file(noise, "GIF"), _file(noise.convert("P"), "GIF", save_all=True, append_images=[noise.convert("P")]),
+        _file(noise, "AVIF"), _file(noise.convert("RGBA"), "AVIF"), _file(noise, "HEIF"), _file(noise.convert("RGBA"), "HEIF", exif=exif),
     )  # fmt: skip
 
 
