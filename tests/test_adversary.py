@@ -174,7 +174,7 @@ def scored(folder: Path, **columns: object) -> Path:
 
 
 def test_a_scored_set_with_endless_labels_or_classes_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidDatasetError, match="labels of more than 1000 letters"):
+    with pytest.raises(InvalidDatasetError, match="a category of more than 1000 letters"):
         read_data_frame_directory(scored(tmp_path, category=["x" * 100_000] * 50))
     many = ScoredSet(
         ("a",), np.ones((MOST_CLASSES + 1, 1)), np.arange(MOST_CLASSES + 1), [str(n) for n in range(MOST_CLASSES + 1)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -14,6 +15,15 @@ def printable(text: str) -> str:
     A file's or a class's name could otherwise forge lines of the log, or hide some.
     """
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
+def cell(text: str) -> str:
+    """A text for a CSV file that people open: printable, and in quotes of a spreadsheet where that would compute it.
+
+    A file called `=HYPERLINK(...)` could otherwise send the table to a stranger.
+    """
+    text = printable(text)
+    return f"'{text}" if re.match(r"[=+\-@]", text) and not re.fullmatch(r"[+-]?\d+(\.\d+)?", text) else text
 
 
 def say(text: str) -> None:

@@ -27,6 +27,7 @@ class Predictions:
         true, predicted: int64 [n], each image's label as a number in `labels`.
         probability: float64 [n], of the predicted label.
         ids: int64 [n], the images' own.
+        names: what the person called each image; empty where nobody says.
     """
 
     labels: tuple[str, ...]
@@ -34,6 +35,7 @@ class Predictions:
     predicted: Numbers
     probability: Figures
     ids: Numbers
+    names: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, scored: ScoredSet, source: object) -> Predictions:
@@ -57,7 +59,12 @@ class Predictions:
         numbers = {label: number for number, label in enumerate(labels)}
         predicted = scored.probabilities[rows].argmax(axis=1)
         probability = scored.probabilities[rows, predicted]
-        return cls(labels, np.array([numbers[label] for label in true]), predicted, probability, scored.ids[rows])
+        names = () if scored.names is None else tuple(scored.names[row] for row in rows)
+        return cls(labels, np.array([numbers[label] for label in true]), predicted, probability, scored.ids[rows], names)
+
+    def name(self, row: int) -> str:
+        """What to call an image: its file, or its id where nobody knows more."""
+        return self.names[row] if self.names else f"id {self.ids[row]}"
 
     @property
     def right(self) -> npt.NDArray[np.bool_]:

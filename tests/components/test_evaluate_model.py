@@ -53,6 +53,18 @@ def test_a_second_scored_set_is_compared_with_the_first(tmp_path: Path, capsys: 
     assert first.startswith("Images 4 | Overall accuracy 0.75 | ")
 
 
+def test_mistakes_have_the_names_of_their_files_without_the_images_too(tmp_path: Path) -> None:
+    names = ["a/1.jpg", "a/2.jpg", "b/=1+1.jpg", "=b.jpg"]
+    for folder, predicted in (("one", [0, 0, 1, 0]), ("two", [0, 0, 1, 1])):
+        scored = ScoredSet(("a", "b"), np.eye(2)[predicted], np.arange(4), ["a", "a", "b", "b"], names)
+        write_data_frame_directory(tmp_path / folder, scored)
+    main(tmp_path / "one", tmp_path / "two", None, tmp_path / "out")
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert ">=b.jpg<" in page
+    assert "id 3" not in page
+    assert (tmp_path / "out" / "changed_images.csv").read_text().splitlines()[1].startswith("'=b.jpg,b,a,")
+
+
 def test_the_scored_images_can_be_connected(tmp_path: Path) -> None:
     images = make_image_directory(tmp_path / "images", per_class=2)
     labels, true = ("blue", "green", "red"), ["blue", "blue", "green", "green", "red", "red"]

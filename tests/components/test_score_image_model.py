@@ -11,13 +11,17 @@ from designer_vision.directories.data_frame_directory import read_data_frame_dir
 from designer_vision.errors import InvalidModelDirectoryError
 
 
-def test_labelled_images_are_scored_with_their_labels(trained_model: Path, datasets: tuple[Path, Path], tmp_path: Path) -> None:
+def test_labelled_images_are_scored_with_their_labels_and_names(
+    trained_model: Path, datasets: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     main(trained_model, datasets[1], tmp_path / "out")
     scored = read_data_frame_directory(tmp_path / "out")
     assert scored.labels == ("blue", "green", "red")
     assert scored.categories == ["blue", "blue", "green", "green", "red", "red"]
     assert scored.ids.tolist() == list(range(6))
     assert np.allclose(scored.probabilities.sum(axis=1), 1)
+    assert scored.names == [f"{label}/{number}.png" for label in ("blue", "green", "red") for number in (100, 101)]
+    assert f"\ntable of images and labels: {tmp_path / 'out' / 'scores.csv'}\n6 images scored" in "\n" + capsys.readouterr().out
 
 
 def test_unlabelled_photos_in_a_plain_folder_are_scored_too(trained_model: Path, tmp_path: Path) -> None:
@@ -26,6 +30,7 @@ def test_unlabelled_photos_in_a_plain_folder_are_scored_too(trained_model: Path,
     main(trained_model, tmp_path / "photos", tmp_path / "out")
     scored = read_data_frame_directory(tmp_path / "out")
     assert (len(scored.ids), scored.categories) == (3, None)
+    assert scored.names == [f"photos/{label}/photo 0.png" for label in ("blue", "green", "red")]
 
 
 def test_an_untrained_model_is_refused(untrained_model: Path, datasets: tuple[Path, Path], tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from torch import nn
 
 from designer_vision import archives, images, transforms
 from designer_vision.architectures import Architecture
-from designer_vision.directories.data_frame_directory import read_data_frame_directory
+from designer_vision.directories.data_frame_directory import LONGEST, read_data_frame_directory
 from designer_vision.directories.image_directory import read_image_directory, schema
 from designer_vision.directories.manifest import Manifest, Ours, write_manifest
 from designer_vision.directories.model_directory import LABELS, SPEC, _read_labels, _spec_text, read_spec, untrained
@@ -128,7 +128,9 @@ def _archive(folder: Path, content: bytes) -> object:
 def _scored(folder: Path, content: bytes) -> object:
     (folder / "_meta.yaml").write_text("type: DataFrameDirectory\nformat: Parquet\ndata: _data.parquet\n")
     (folder / "_data.parquet").write_bytes(content)
-    return read_data_frame_directory(folder).scored_labels
+    scored = read_data_frame_directory(folder)
+    assert scored.names is None or all(len(name) <= LONGEST["file_name"] for name in scored.names)
+    return scored.scored_labels
 
 
 def _checkpoint(folder: Path, content: bytes) -> object:
@@ -171,7 +173,7 @@ def _tar() -> bytes:
 
 def _parquet() -> bytes:
     buffer = io.BytesIO()
-    columns = {"category": ["a", "b"], "id": [0, 1], "Scored Probabilities_a": [0.5, 0.1], "Scored Probabilities_b": [0.5, 0.9],
+    columns = {"category": ["a", "b"], "id": [0, 1], "file_name": ["a/1.jpg", "b/2.jpg"], "Scored Probabilities_a": [0.5, 0.1], "Scored Probabilities_b": [0.5, 0.9],
                "Scored Labels": ["a", "b"]}  # fmt: skip
     pq.write_table(pa.table(columns), buffer)
     return buffer.getvalue()

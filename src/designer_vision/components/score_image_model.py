@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from designer_vision.console import say
-from designer_vision.directories.data_frame_directory import ScoredSet, write_data_frame_directory
+from designer_vision.directories.data_frame_directory import SCORES, ScoredSet, write_data_frame_directory
 from designer_vision.directories.image_directory import read_image_directory
 from designer_vision.directories.image_index import NO_LABEL, ImageIndex
 from designer_vision.directories.model_directory import read_model_directory
@@ -30,7 +30,7 @@ def main(trained_model: Path, dataset: Path, scored_dataset: Path) -> None:
     model = read_model_directory(trained_model)
     if not model.is_trained:
         raise InvalidModelDirectoryError(f"{trained_model} is an untrained model; connect the output of Train PyTorch Model")
-    index = read_image_directory(dataset)
+    index = read_image_directory(dataset, original_names=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cpu":
         keep_freed_memory()
@@ -40,7 +40,9 @@ def main(trained_model: Path, dataset: Path, scored_dataset: Path) -> None:
     progress = Progress(len(index))
     probabilities = score(model, index, device, precision, workers, progress.step)
     speed = progress.images_per_second()
-    write_data_frame_directory(scored_dataset, ScoredSet(model.labels, probabilities, index.ids, categories(index)))
+    names = [index.name(row) for row in range(len(index))]
+    write_data_frame_directory(scored_dataset, ScoredSet(model.labels, probabilities, index.ids, categories(index), names))
+    say(f"table of images and labels: {scored_dataset / SCORES}")
     say(f"{len(index)} images scored, {speed:.1f} images/s")
 
 

@@ -86,7 +86,7 @@ def write_evaluation_report(
     sections = [_figures(evaluation, second)] if second else []
     tables = [_write_per_class(folder / PER_CLASS, evaluation)]
     if second:
-        changed = _changed(first, second, comparison, _names(predictions, photos)) if comparison else []
+        changed = _changed(first, second, comparison, photos) if comparison else []
         tables.append(write_csv(folder / CHANGED, CHANGED_HEADER, changed))
         sections.append(_comparison(comparison, changed))
     sections.append(confusion_section(evaluation, pictures["confusion_matrix.png"]))
@@ -122,11 +122,6 @@ TILES = {
 }
 
 
-def _names(predictions: Predictions, photos: Photos | None) -> list[str]:
-    """What each image is called: its file, or its id where nobody knows more."""
-    return [photos.index.name(row) for row in photos.rows] if photos else [f"id {number}" for number in predictions.ids]
-
-
 def _figures(evaluation: Evaluation, second: Scored | None) -> Section:
     def shown(summary: dict[str, float], name: str) -> str:
         return f"{summary[name]:,.0f}" if name == "Images" else percent(summary[name])
@@ -150,22 +145,25 @@ def _comparison(comparison: Comparison | None, changed: Sequence[Changed]) -> Se
     )
 
 
-def _changed(first: Scored, second: Scored, comparison: Comparison, names: Sequence[str]) -> list[Changed]:
+def _changed(first: Scored, second: Scored, comparison: Comparison, photos: Photos | None) -> list[Changed]:
     """The images that the two call differently."""
+
+    def name(row: int) -> str:
+        return photos.index.name(photos.rows[row]) if photos else one.name(row)
 
     def told(predictions: Predictions, row: int) -> tuple[str, float]:
         return predictions.labels[predictions.predicted[row]], float(predictions.probability[row])
 
     one, other = first.predictions, second.predictions
     return [
-        (names[row], one.labels[one.true[row]], *told(one, row), *told(other, other_row)) for row, other_row in comparison.changed
+        (name(row), one.labels[one.true[row]], *told(one, row), *told(other, other_row)) for row, other_row in comparison.changed
     ]
 
 
 def _mistakes_without_photos(predictions: Predictions) -> Section:
     rows = [
         (
-            f"id {predictions.ids[row]}",
+            predictions.name(row),
             predictions.labels[predictions.true[row]],
             predictions.labels[predictions.predicted[row]],
             f"{predictions.probability[row]:.0%}",

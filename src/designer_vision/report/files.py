@@ -6,6 +6,7 @@ import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from designer_vision.console import cell
 from designer_vision.report.page import Page, render, to_markdown
 
 PAGE, SUMMARY = "report.html", "summary.md"
@@ -26,8 +27,8 @@ def write_report(folder: Path, page: Page, pictures: Mapping[str, bytes], beside
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> Path:
     """Write a table; figures stand in it as they are."""
-    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:  # a file's name can be any bytes
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)
+        for row in (header, *rows):
+            writer.writerow([cell(value) if isinstance(value, str) else value for value in row])
     return path
