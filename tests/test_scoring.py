@@ -1,17 +1,22 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import make_image_directory, make_photos
+from PIL import Image
 
+from designer_vision import networks
+from designer_vision.architectures import Architecture
 from designer_vision.directories.image_directory import read_image_directory
-from designer_vision.directories.model_directory import Model, read_model_directory
-from designer_vision.errors import InvalidDatasetError
-from designer_vision.scoring import Scorer, fit_for, score
+from designer_vision.directories.model_directory import Model, read_model_directory, write_model_directory
+from designer_vision.errors import InvalidDatasetError, InvalidModelDirectoryError
+from designer_vision.scoring import Scorer, fit_for, read_trained_model, score
+from designer_vision.serving import _load_pyfunc
 
 CPU = torch.device("cpu")
 
@@ -26,9 +31,9 @@ def test_every_image_gets_its_own_probabilities_whatever_the_batches(
     model: Model, precision: torch.dtype, tmp_path: Path, monkeypatch
 ) -> None:
     index = read_image_directory(make_image_directory(tmp_path / "images"))
-    together = score(model, index, CPU, precision, workers=0)
+    together = score(model, index, CPU, precision, workers=0).probabilities
     monkeypatch.setattr("designer_vision.scoring.BATCH_SIZE", 5)
-    apart = score(model, index, CPU, precision, workers=1)
+    apart = score(model, index, CPU, precision, workers=1).probabilities
     assert together.shape == (12, 3)
     assert np.allclose(together.sum(axis=1), 1)
     assert np.allclose(together, apart, atol=1e-6)
@@ -36,8 +41,8 @@ def test_every_image_gets_its_own_probabilities_whatever_the_batches(
 
 def test_in_bfloat16_the_probabilities_are_nearly_those_of_float32(model: Model, tmp_path: Path) -> None:
     index = read_image_directory(make_image_directory(tmp_path / "images"))
-    exact = score(model, index, CPU, torch.float32, workers=0)
-    rounded = score(model, index, CPU, torch.bfloat16, workers=0)
+    exact = score(model, index, CPU, torch.float32, workers=0).probabilities
+    rounded = score(model, index, CPU, torch.bfloat16, workers=0).probabilities
     assert 0 < np.abs(exact - rounded).max() < 0.02  # 8 bits of mantissa
 
 
@@ -45,7 +50,7 @@ def test_raw_photos_go_through_the_transformation_that_the_model_recorded(model:
     photos = read_image_directory(make_photos(tmp_path / "photos", size=(90, 60)))
     fit = fit_for(model, photos.known_sizes())
     assert fit.operations == [["Resize", 32], ["CenterCrop", 32]]
-    assert score(model, photos, CPU, torch.float32, workers=0).shape == (12, 3)
+    assert score(model, photos, CPU, torch.float32, workers=0).probabilities.shape == (12, 3)
 
 
 def test_a_classic_model_takes_images_of_one_size_as_they_are_and_others_by_the_default(model: Model) -> None:
@@ -60,8 +65,68 @@ def test_scoring_uses_the_statistics_of_the_training(model: Model) -> None:
     assert np.allclose(scorer(images)[:1], scorer(images[:1]), atol=1e-6)
 
 
-def test_an_unreadable_image_stops_by_name(model: Model, tmp_path: Path) -> None:
-    folder = make_image_directory(tmp_path / "images")
-    (folder / "image" / "0_1.png").write_bytes(b"")
-    with pytest.raises(InvalidDatasetError, match=r"0_1\.png"):
-        score(model, read_image_directory(folder), CPU, torch.float32, workers=1)
+@pytest.mark.parametrize("workers", [0, 1])
+def test_images_that_cannot_be_read_are_left_out_and_told(
+    model: Model, tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = read_image_directory(make_image_directory(tmp_path / "images"))
+    whole = score(model, index, CPU, torch.float32, workers)
+    jpeg = io.BytesIO()
+    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(jpeg, "JPEG")
+    contents = [b"", b"<html><body>404</body></html>", jpeg.getvalue()[:300], b""]
+    for row, content in zip((0, 1, 2, 7), contents, strict=True):
+        index.path(row).write_bytes(content)
+    index.path(3).unlink()
+    monkeypatch.setattr("designer_vision.scoring.BATCH_SIZE", 4)  # of the first batch nothing is left
+    counted: list[int] = []
+    scores = score(model, index, CPU, torch.float32, workers, counted.append)
+    assert (len(whole.unreadable), counted) == (0, [4, 4, 4])
+    assert scores.index.ids.tolist() == [4, 5, 6, 8, 9, 10, 11]
+    assert np.allclose(scores.probabilities, whole.probabilities[scores.index.ids], atol=1e-6)
+    assert [line.partition(":")[0] for line in scores.unreadable] == [f"image/0_{row}.png" for row in range(4)] + [
+        "image/1_7.png"
+    ]
+    assert scores.unreadable[1].endswith("0_1.png is not an image in one of the formats JPEG, PNG, PPM, BMP, TIFF, WEBP")
+    assert "0_3.png is missing" in scores.unreadable[3]
+
+
+def test_where_no_image_can_be_read_that_is_an_error_with_the_first(model: Model, tmp_path: Path) -> None:
+    folder = make_image_directory(tmp_path / "images", per_class=1)
+    for path in (folder / "image").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(
+        InvalidDatasetError, match=r"none of the 3 images in .* can be scored; the first: image/0_0\.png: .* is not an"
+    ):
+        score(model, read_image_directory(folder), CPU, torch.float32, workers=0)
+
+
+def test_a_classic_model_probes_only_the_sizes_of_what_can_be_read(model: Model, tmp_path: Path) -> None:
+    classic = dataclasses.replace(model, operations=None, size=None)
+    photos = make_photos(tmp_path / "photos", size=(64, 64))
+    (photos / "blue" / "photo 0.png").write_bytes(b"")
+    scores = score(classic, read_image_directory(photos), CPU, torch.float32, workers=0)
+    assert (len(scores.index), len(scores.unreadable)) == (11, 1)
+
+
+def claiming(folder: Path, model: Model, height: int, width: int) -> Path:
+    """A model whose record says that its input has this size."""
+    write_model_directory(
+        folder, dataclasses.replace(model, operations=[["Resize", {"size": [height, width]}]], size=(height, width))
+    )
+    return folder
+
+
+def test_a_record_that_claims_an_input_which_the_network_cannot_take_is_refused(model: Model, tmp_path: Path) -> None:
+    network = networks.build(Architecture("densenet121"), 3, seed=0)
+    dense = dataclasses.replace(model, architecture=Architecture("densenet121"), weights=network.state_dict())
+    message = r"bad/_meta\.yaml says that the input has 8 x 8 pixels, which densenet121 cannot take: .*; copy the folder again"
+    folder = claiming(tmp_path / "bad", dense, 8, 8)
+    for read in (read_trained_model, lambda path: _load_pyfunc(str(path))):
+        with pytest.raises(InvalidModelDirectoryError, match=message):
+            read(folder)
+    assert read_trained_model(claiming(tmp_path / "good", dense, 32, 32)).size == (32, 32)
+
+
+def test_an_untrained_model_is_refused_where_it_is_served(untrained_model: Path) -> None:
+    with pytest.raises(InvalidModelDirectoryError, match="is an untrained model"):
+        _load_pyfunc(str(untrained_model))

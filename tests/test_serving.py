@@ -42,7 +42,9 @@ def test_the_folder_alone_is_a_model_that_scores_like_score_image_model(trained_
     answer = json.loads(result.stdout.splitlines()[-1])
     model = read_model_directory(trained_model)
     assert answer["columns"] == [*(f"Scored Probabilities_{label}" for label in model.labels), "Scored Labels"]
-    expected = score(model, read_image_directory(photos), torch.device("cpu"), choose_precision(torch.device("cpu")), workers=0)
+    expected = score(
+        model, read_image_directory(photos), torch.device("cpu"), choose_precision(torch.device("cpu")), workers=0
+    ).probabilities
     assert np.allclose(np.array([row[:3] for row in answer["data"]], dtype=float), expected, atol=1e-6)
     assert [row[3] for row in answer["data"]] == [model.labels[index] for index in expected.argmax(axis=1)]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
@@ -95,14 +95,16 @@ class Batch:
     Attributes:
         images: uint8 [n, 3, height, width], channels last in memory.
         labels: int64 [n].
+        unreadable: index to what is wrong, of the images that are left out.
     """
 
     images: Tensor
     labels: Tensor
+    unreadable: Mapping[int, DesignerError] = field(default_factory=dict)
 
     def pin_memory(self) -> Batch:
         """For DataLoader: copies to the GPU can then run beside its work."""
-        return Batch(self.images.pin_memory(), self.labels.pin_memory())
+        return replace(self, images=self.images.pin_memory(), labels=self.labels.pin_memory())
 
 
 class ImageDataset(Dataset[Tensor]):
@@ -118,6 +120,7 @@ class ImageDataset(Dataset[Tensor]):
         random_operations: drawn anew for each epoch.
         seed: of the random operations.
         cache: keeps images from one epoch to the next, as they are before the random operations.
+        strict: whether an image that cannot be read ends the epoch; otherwise it is left out of its batch.
     """
 
     def __init__(
@@ -128,8 +131,10 @@ class ImageDataset(Dataset[Tensor]):
         random_operations: Sequence[Operation] = (),
         seed: int = 0,
         cache: PixelCache | None = None,
+        strict: bool = True,
     ) -> None:
         self.cache = cache
+        self._strict = strict
         self.reading: Any = None
         self._source = source
         self._prepare = prepare
@@ -170,11 +175,18 @@ class ImageDataset(Dataset[Tensor]):
 
     def __getitems__(self, items: list[tuple[int, int]]) -> Batch | DesignerError:
         """One batch. A user's error is returned, not raised: raising across processes would lose its type."""
-        try:
-            pixels = [self._noted(item).permute(1, 2, 0) for item in items]
-        except DesignerError as error:
-            return error
-        return Batch(torch.stack(pixels).permute(0, 3, 1, 2), self._labels[[index for _, index in items]])
+        pixels, read, unreadable = [], [], {}
+        for item in items:
+            try:
+                pixels.append(self._noted(item).permute(1, 2, 0))
+            except DesignerError as error:
+                if self._strict:
+                    return error
+                unreadable[item[1]] = error
+            else:
+                read.append(item[1])
+        stacked = torch.stack(pixels) if pixels else torch.empty(0, *self._size, 3, dtype=torch.uint8)
+        return Batch(stacked.permute(0, 3, 1, 2), self._labels[read], unreadable)
 
     def _noted(self, item: tuple[int, int]) -> Tensor:
         """One image; while it is read, its number is where the training process can see it, should this worker end."""
@@ -182,9 +194,10 @@ class ImageDataset(Dataset[Tensor]):
         if self.reading is None or worker is None:
             return self[item]
         self.reading[worker.id] = item[1]
-        image = self[item]
-        self.reading[worker.id] = NOTHING
-        return image
+        try:
+            return self[item]
+        finally:
+            self.reading[worker.id] = NOTHING
 
     def path(self, index: int) -> Path:
         return self._source.path(index)

@@ -3,23 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from designer_vision import networks
+from designer_vision import images, networks
 from designer_vision.directories.image_index import ImageIndex
-from designer_vision.directories.model_directory import Model
-from designer_vision.errors import InvalidDatasetError, InvalidModelDirectoryError
+from designer_vision.directories.manifest import MANIFEST
+from designer_vision.directories.model_directory import Model, read_model_directory
+from designer_vision.errors import DesignerError, InvalidDatasetError, InvalidModelDirectoryError
 from designer_vision.loader import ImageDataset, Loader, batches
 from designer_vision.precision import autocast
-from designer_vision.transforms import DEFAULT_OPERATIONS, FitToNetwork, Normalize, size_after
+from designer_vision.transforms import DEFAULT_OPERATIONS, FitToNetwork, Normalize, Size, size_after
 
 BATCH_SIZE = 32
 
 Probabilities = npt.NDArray[np.float64]
+
+
+def read_trained_model(folder: Path) -> Model:
+    """Read a model that images can be given to.
+
+    Raises:
+        InvalidModelDirectoryError: it is untrained or damaged, or its record claims an input that its network cannot take.
+    """
+    model = read_model_directory(folder)
+    if not model.is_trained:
+        raise InvalidModelDirectoryError(f"{folder} is an untrained model; connect the output of Train PyTorch Model")
+    if model.size is not None and (reason := _refusal_of(model, model.size)):
+        raise InvalidModelDirectoryError(
+            f"{folder / MANIFEST} says that the input has {model.size[0]} x {model.size[1]} pixels, which "
+            f"{model.architecture.model_name} cannot take: {reason}; copy the folder again, or train the model again"
+        )
+    return model
+
+
+def _refusal_of(model: Model, size: Size) -> str:
+    """Why the model's network cannot take images of this size; empty if it can."""
+    return networks.refusal_of(model.architecture, len(model.labels), 1, size, training=False)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a network says of the images that could be read.
+
+    Attributes:
+        index: these images.
+        probabilities: float64 [images, classes], in the order of its rows.
+        unreadable: a line about each image that could not be read, or does not fit.
+    """
+
+    index: ImageIndex
+    probabilities: Probabilities
+    unreadable: list[str]
 
 
 class Scorer:
@@ -63,37 +103,42 @@ def score(
     precision: torch.dtype,
     workers: int,
     on_step: Callable[[int], None] = lambda images: None,
-) -> Probabilities:
-    """Score all images of a directory, labelled or not, in the order of its rows.
+) -> Scores:
+    """Score the images of a directory, labelled or not; those that cannot be read are left out.
 
     Args:
-        model: a trained one.
+        model: as `read_trained_model` gives it.
         index: the images; photos of any size.
         device: where the network computes.
         precision: the number format it computes in.
         workers: data workers.
         on_step: told how many images each batch had.
 
-    Returns:
-        float64 [images, classes].
-
     Raises:
-        InvalidDatasetError: the first image that cannot be read.
+        InvalidDatasetError: no image can be read, or the network cannot take images of their size.
     """
-    fit = fit_for(model, index.known_sizes())
-    if reason := networks.refusal_of(model.architecture, len(model.labels), 1, fit.size, training=False):
+    fit = fit_for(model, None if model.size else index.known_sizes(strict=False))
+    if model.size is None and (reason := _refusal_of(model, fit.size)):
         raise InvalidDatasetError(
             f"{model.architecture.model_name} cannot take images of {fit.size[0]} x {fit.size[1]} pixels, as {index.folder} has "
             f"them: {reason}; use larger images"
         )
-    loader = Loader(ImageDataset(index, fit, fit.size), workers, device)
+    loader = Loader(ImageDataset(index, fit, fit.size, strict=False), workers, device)
     scorer = Scorer(model, device, precision)
-    parts = []
+    parts: list[Probabilities] = []
+    unreadable: dict[int, DesignerError] = {}
     for batch in loader.epoch(0, batches(np.arange(len(index)), BATCH_SIZE)):
-        parts.append(scorer(batch.images))
-        on_step(len(batch.labels))
+        if len(batch.labels):
+            parts.append(scorer(batch.images))
+        unreadable |= batch.unreadable
+        on_step(len(batch.labels) + len(batch.unreadable))
+    lines = [f"{index.name(row)}: {error.message.removesuffix(f'; {images.ADVICE}')}" for row, error in unreadable.items()]
+    if not parts:
+        raise InvalidDatasetError(f"none of the {len(index)} images in {index.folder} can be scored; the first: {lines[0]}")
+    if unreadable:
+        index = index.subset(np.delete(np.arange(len(index)), list(unreadable)))
     probabilities = np.concatenate(parts)
     if not np.isfinite(probabilities).all():
         first = int(np.flatnonzero(~np.isfinite(probabilities).all(axis=1))[0])
         raise InvalidModelDirectoryError(f"the network gives no numbers for {index.path(first)}; train the model again")
-    return probabilities
+    return Scores(index, probabilities, lines)

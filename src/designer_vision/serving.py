@@ -21,10 +21,10 @@ import yaml
 import designer_vision
 from designer_vision import images
 from designer_vision.directories.data_frame_directory import PROBABILITIES, SCORED_LABELS, score_columns
-from designer_vision.directories.model_directory import Model, read_model_directory
+from designer_vision.directories.model_directory import Model
 from designer_vision.errors import DesignerError
 from designer_vision.precision import choose_precision
-from designer_vision.scoring import BATCH_SIZE, Scorer, fit_for
+from designer_vision.scoring import BATCH_SIZE, Scorer, fit_for, read_trained_model
 from designer_vision.settings import Settings
 from designer_vision.transforms import check_size
 
@@ -101,4 +101,4 @@ class ServedModel:
 
 def _load_pyfunc(path: str) -> ServedModel:
     """MLflow's entry: `path` is the model folder."""
-    return ServedModel(read_model_directory(Path(path)))
+    return ServedModel(read_trained_model(Path(path)))

@@ -7,29 +7,28 @@ from pathlib import Path
 import torch
 
 from designer_vision.console import say
-from designer_vision.directories.data_frame_directory import SCORES, ScoredSet, write_data_frame_directory
+from designer_vision.directories.data_frame_directory import SCORES, UNREADABLE, ScoredSet, write_data_frame_directory
 from designer_vision.directories.image_directory import read_image_directory
 from designer_vision.directories.image_index import NO_LABEL, ImageIndex
-from designer_vision.directories.model_directory import read_model_directory
-from designer_vision.errors import InvalidModelDirectoryError
 from designer_vision.loader import worker_count
 from designer_vision.machine import available_cpus, keep_freed_memory
 from designer_vision.precision import choose_precision
 from designer_vision.progress import Progress
-from designer_vision.scoring import score
+from designer_vision.scoring import read_trained_model, score
 from designer_vision.settings import Settings
+
+MOST_NAMED = 5
+"""Of the images that were left out; all of them are in a file."""
 
 
 def main(trained_model: Path, dataset: Path, scored_dataset: Path) -> None:
-    """Score every image and write the DataFrameDirectory.
+    """Score every image that can be read and write the DataFrameDirectory.
 
     Raises:
-        InvalidModelDirectoryError: the model is not a trained one.
-        InvalidDatasetError: the first image that cannot be read.
+        InvalidModelDirectoryError: the model is not a trained one, or its network cannot take the input that it claims.
+        InvalidDatasetError: no image can be read.
     """
-    model = read_model_directory(trained_model)
-    if not model.is_trained:
-        raise InvalidModelDirectoryError(f"{trained_model} is an untrained model; connect the output of Train PyTorch Model")
+    model = read_trained_model(trained_model)
     index = read_image_directory(dataset, original_names=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cpu":
@@ -38,12 +37,26 @@ def main(trained_model: Path, dataset: Path, scored_dataset: Path) -> None:
     workers = worker_count(available_cpus(), 1, device, settings.data_workers)
     precision = choose_precision(device, settings.precision)
     progress = Progress(len(index))
-    probabilities = score(model, index, device, precision, workers, progress.step)
+    scores = score(model, index, device, precision, workers, progress.step)
     speed = progress.images_per_second()
-    names = [index.name(row) for row in range(len(index))]
-    write_data_frame_directory(scored_dataset, ScoredSet(model.labels, probabilities, index.ids, categories(index), names))
+    scored = scores.index
+    names = [scored.name(row) for row in range(len(scored))]
+    result = ScoredSet(model.labels, scores.probabilities, scored.ids, categories(scored), names)
+    write_data_frame_directory(scored_dataset, result, scores.unreadable)
+    warn_of_unreadable(scores.unreadable, len(index))
     say(f"table of images and labels: {scored_dataset / SCORES}")
-    say(f"{len(index)} images scored, {speed:.1f} images/s")
+    say(f"{len(scored)} images scored, {speed:.1f} images/s")
+
+
+def warn_of_unreadable(lines: list[str], images: int) -> None:
+    """Name the first of the images that were left out, and say how many there are."""
+    if not lines:
+        return
+    say(f"warning: {len(lines)} of {images} images cannot be scored and are left out, see {UNREADABLE}:")
+    for line in lines[:MOST_NAMED]:
+        say(f"  {line}")
+    if len(lines) > MOST_NAMED:
+        say(f"  and {len(lines) - MOST_NAMED} more")
 
 
 def categories(index: ImageIndex) -> list[str | None] | None:

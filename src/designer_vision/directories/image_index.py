@@ -149,12 +149,23 @@ class ImageIndex:
     def is_labeled(self) -> bool:
         return bool(self.classes)
 
-    def known_sizes(self) -> list[tuple[int, int]]:
-        """The different heights and widths of the images: as recorded, else of 64 evenly spaced ones' headers."""
+    def known_sizes(self, strict: bool = True) -> list[tuple[int, int]]:
+        """The different heights and widths of the images: as recorded, else of 64 evenly spaced ones' headers.
+
+        Raises:
+            InvalidDatasetError: one of these headers cannot be read; where not `strict`, it is passed over.
+        """
         if len(self) and self.sizes.all():
             return [(int(height), int(width)) for height, width in np.unique(self.sizes, axis=0)]
         probed = np.unique(np.linspace(0, len(self) - 1, num=min(PROBES, len(self)), dtype=np.int64))
-        return sorted({images.size(self.read(int(i)), self.path(int(i))) for i in probed})
+        sizes = set()
+        for row in map(int, probed):
+            try:
+                sizes.add(images.size(self.read(row), self.path(row)))
+            except InvalidDatasetError:
+                if strict:
+                    raise
+        return sorted(sizes)
 
     def all_sizes(self) -> npt.NDArray[np.int32]:
         """The height and width of each image, [n, 2]; where they were not recorded, the largest of `known_sizes` for all."""
