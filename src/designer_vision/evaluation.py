@@ -130,6 +130,22 @@ def _share(part: Numbers, whole: Numbers) -> Figures:
     return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
 
 
+def known_figures(evaluation: Evaluation) -> dict[str, dict[str, float | None]]:
+    """Precision, recall and F1 of each class; None where nothing tells.
+
+    That is recall and F1 of a class that no image has, and precision of one that was never predicted.
+    """
+    predicted = evaluation.matrix.sum(axis=0)
+    return {
+        label: {
+            "precision": figures["precision"] if count else None,
+            "recall": figures["recall"] if figures["support"] else None,
+            "f1": figures["f1"] if figures["support"] else None,
+        }
+        for (label, figures), count in zip(evaluation.per_class.items(), predicted, strict=True)
+    }
+
+
 def confused_pairs(evaluation: Evaluation, most: int) -> list[tuple[str, str, int]]:
     """True label, predicted label and number of images of the mistakes made most often, most often first."""
     pairs = np.argwhere(evaluation.matrix)

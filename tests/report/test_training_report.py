@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from conftest import make_image_directory
 from designer_vision.directories.image_directory import read_image_directory
 from designer_vision.errors import InvalidDatasetError
 from designer_vision.evaluation import MOST_CLASSES
-from designer_vision.report.training_report import TrainingRun, remarks, write_training_report
+from designer_vision.report.training_report import TrainingRun, quality, remarks, write_training_report
 from designer_vision.training.metrics import Averages
 from designer_vision.training.records import Epoch, Result, Spent
 
@@ -62,24 +63,24 @@ def test_without_a_mistake_there_is_no_contact_sheet(tmp_path: Path) -> None:
     ("epochs", "planned", "said"),
     [
         (history([3, 2]), 2, "lowest in the last epoch: more epochs may give a better network"),
-        (history([3, 2, 2.5, 2.4]), 9, "stopped after epoch 4 of 9: 3 epochs in a row had no new lowest validation loss"),
+        (history([3, 2, 2.5, 2.4]), 9, "stopped after epoch 4 of 9: for 3 epochs in a row the validation loss had no new low"),
         (history([3, 2, 2.5], training=[3, 1, 0.5]), 3, "lowest in epoch 2 and rose while the training loss fell"),
-        (history([3], spent=Spent(30, 70, 5, 5)), 1, "30.0 % of the training's time went by waiting for images: more CPU cores"),
-        (history([3], spent=Spent(1, 9, 5, 5)), 1, "The processors were busy: 10.0 %"),
-        (history([3], spent=Spent()), 1, "busy: 0.0 %"),
+        (history([3], spent=Spent(30, 70, 5, 5)), 1, "Loading images took 30.0 % of training time: more CPU cores"),
+        (history([3], spent=Spent(1, 9, 5, 5)), 1, "took 10.0 % of training time: the processors were busy"),
+        (history([3], spent=Spent()), 1, "took 0.0 % of training time: the processors"),
     ],
 )
 def test_what_the_curves_mean_is_said(epochs: list[Epoch], planned: int, said: str) -> None:
-    assert said in " ".join(remarks(epochs, epochs[0], planned, 3))
+    assert said in " ".join(remarks(epochs, planned, 3))
 
 
 def test_nothing_is_said_of_what_did_not_happen() -> None:
-    (only,) = remarks(history([3, 2, 2.05, 2.01], training=[3, 2, 1, 1]), history([3])[0], 4, 3)
-    assert only.startswith("The processors were busy")
+    (only,) = remarks(history([3, 2, 2.05, 2.01], training=[3, 2, 1, 1]), 4, 3)
+    assert only.endswith("the processors were busy.")
 
 
 def test_what_a_short_training_waits_for_at_its_start_is_not_held_against_it() -> None:
-    assert remarks(history([3], spent=Spent(2, 2, 1, 0)), history([3])[0], 1, 3) == []
+    assert remarks(history([3], spent=Spent(2, 2, 1, 0)), 1, 3) == []
 
 
 def test_of_more_classes_than_can_be_evaluated_no_matrix_is_made(tmp_path: Path) -> None:
@@ -94,4 +95,43 @@ def test_classes_of_the_network_that_no_validation_image_has_are_in_the_table(tm
     less = run.validation.subset(np.arange(4))
     result = replace(run.result, predictions=run.result.predictions[:4])
     write_training_report(tmp_path, replace(run, validation=less, result=result))
-    assert (tmp_path / "report" / "per_class.csv").read_text().splitlines()[3].startswith("red,4,0,")
+    assert (tmp_path / "report" / "per_class.csv").read_text().splitlines()[3] == "red,4,0,,,"
+    page = (tmp_path / "report.html").read_text()
+    table = page[page.index("<h2>Classes") :]
+    assert re.findall(r"<td[^>]*>([^<]*)</td>", table)[12:18] == ["red", "4", "0", "–", "–", "–"]  # last, not worst
+
+
+def with_top1(run: TrainingRun, top1: float, **facts: object) -> TrainingRun:
+    best = replace(run.result.best, validation=replace(run.result.best.validation, top1=top1))
+    return replace(run, result=replace(run.result, best=best), facts=run.facts | facts)
+
+
+def test_a_network_that_guesses_is_told_first_of_all_with_what_to_try(tmp_path: Path) -> None:
+    run = with_top1(run_of(tmp_path, [0, 0, 0, 0, 0, 0]), 1 / 3)
+    write_training_report(tmp_path, run)
+    page = (tmp_path / "report.html").read_text()
+    first = re.findall(r"<li>([^<]*)</li>", page)[0]
+    assert first == (
+        "The network is no better than guessing: 33.3 % of the 6 validation images are predicted correctly; guessing would get "
+        "33.3 %. Try more epochs, pretrained weights, or a higher learning_rate, and look at the labels of some images."
+    )
+    assert "pretrained weights" not in quality(with_top1(run, 1 / 3, **{"weights from": "ImageNet"}))
+    assert quality(with_top1(run, 0.5)).startswith("The network is hardly better than guessing: 50.0 % of the 6")
+
+
+def test_where_one_class_is_larger_the_guess_is_that_one(tmp_path: Path) -> None:
+    run = run_of(tmp_path, [0, 0, 1, 1, 2, 2])
+    uneven = replace(run, validation=run.validation.subset(np.array([0, 1, 2, 0, 1, 0, 1, 0, 1, 0])))
+    said = quality(with_top1(uneven, 0.9))
+    assert said.startswith("The network is no better than always predicting the largest class, blue: 90.0 % of the 10")
+    assert said.partition(";")[2].startswith(" always predicting the largest class, blue, would get 90.0 %.")
+    assert quality(with_top1(uneven, 1.0)).startswith("100.0 % of the 10 validation images are predicted correctly; always")
+
+
+@pytest.mark.parametrize(("classes", "times"), [(5, 0), (6, 2)])
+def test_top5_is_told_of_more_than_five_classes_only(tmp_path: Path, classes: int, times: int) -> None:
+    run = run_of(tmp_path, [0, 0, 1, 1, 2, 2])
+    names = ("blue", "green", "red", "x", "y", "z")[:classes]
+    widened = [replace(index, classes=names) for index in (run.training, run.validation)]
+    write_training_report(tmp_path, replace(run, training=widened[0], validation=widened[1]))
+    assert (tmp_path / "report.html").read_text().count("top-5") == times

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from designer_vision.directories.image_index import ImageIndex
 from designer_vision.errors import InvalidDatasetError
-from designer_vision.evaluation import Comparison, Evaluation, Predictions, most_confident_mistakes
+from designer_vision.evaluation import Comparison, Evaluation, Predictions, known_figures, most_confident_mistakes
 from designer_vision.report.files import write_csv, write_report
 from designer_vision.report.mistakes import MOST_SHOWN, find_mistakes
 from designer_vision.report.page import Page, Section
@@ -175,10 +175,11 @@ def _mistakes_without_photos(predictions: Predictions) -> Section:
     return (
         Section(title, header=("image", "true", "predicted", "probability"), rows=rows, texts=3, note=note)
         if rows
-        else Section(title, "There is none.")
+        else Section(title, "There are none.")
     )
 
 
 def _write_per_class(path: Path, evaluation: Evaluation) -> Path:
-    rows = [(label, *figures.values()) for label, figures in evaluation.per_class.items()]
+    images = supports(evaluation)
+    rows = [(label, *figures.values(), images[label]) for label, figures in known_figures(evaluation).items()]
     return write_csv(path, ("class", "precision", "recall", "f1", "images"), rows)

@@ -1,4 +1,4 @@
-"""The mistakes that a network is surest of, each with its photo."""
+"""The most confident mistakes of a network, each with its photo."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ BLUE, ORANGE, GREEN, GREY = "#2563eb", "#ea580c", "#16a34a", "#9ca3af"
 LONGEST_NAME = 24
 
 
-def draw_curves(history: Sequence[Epoch], best: Epoch) -> bytes:
+def draw_curves(history: Sequence[Epoch], best: Epoch, with_top5: bool = True) -> bytes:
     """Loss, accuracy, learning rate and images/s of every epoch, and which of them was kept."""
     numbers = [epoch.number for epoch in history]
     figure = _figure(10, 6.4)
@@ -36,7 +36,8 @@ def draw_curves(history: Sequence[Epoch], best: Epoch) -> bytes:
     line(loss, "validation", lambda epoch: epoch.validation.loss, ORANGE)
     line(accuracy, "training, top-1", lambda epoch: 100 * epoch.training.top1, BLUE)
     line(accuracy, "validation, top-1", lambda epoch: 100 * epoch.validation.top1, ORANGE)
-    line(accuracy, "validation, top-5", lambda epoch: 100 * epoch.validation.top5, ORANGE, ":")
+    if with_top5:
+        line(accuracy, "validation, top-5", lambda epoch: 100 * epoch.validation.top5, ORANGE, ":")
     line(rate, "learning rate", lambda epoch: epoch.learning_rate, BLUE)
     line(speed, "images/s", lambda epoch: epoch.images_per_second, BLUE)
     titles = {loss: "loss", accuracy: "accuracy, %", rate: "learning rate at the epoch's end", speed: "training images/s"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from designer_vision.evaluation import Evaluation, confused_pairs
+from designer_vision.evaluation import Evaluation, confused_pairs, known_figures
 from designer_vision.report.mistakes import MOST_SHOWN, Mistake
 from designer_vision.report.page import Section
 
@@ -26,7 +26,7 @@ def confusion_section(evaluation: Evaluation, picture: bytes) -> Section:
         "Confused classes",
         text,
         picture,
-        header=("true", "predicted", "confused most often, images") if pairs else (),
+        header=("true", "predicted", "count") if pairs else (),
         rows=rows,
         texts=2,
     )
@@ -35,33 +35,35 @@ def confusion_section(evaluation: Evaluation, picture: bytes) -> Section:
 def mistakes_section(mistakes: Sequence[Mistake], wrong: int) -> Section:
     """Where the network is wrong and sure of it."""
     if not mistakes:
-        return Section("Most confident mistakes", "There is none.")
+        return Section("Most confident mistakes", "There are none.")
     if wrong > MOST_SHOWN:
-        lead = f"The {MOST_SHOWN} surest of {wrong:,} wrong predictions"
+        lead = f"The {MOST_SHOWN} most confident of {wrong:,} mistakes"
     else:
-        lead = f"All {wrong} wrong predictions, the surest first" if wrong > 1 else "The only wrong prediction"
-    text = (
-        f"{lead}: the predicted label with its probability, the true one, and the file. A label that is wrong in the data shows "
-        "here first."
-    )
+        lead = f"All {wrong} mistakes, the most confident first" if wrong > 1 else "The only mistake"
+    text = f"{lead}: the predicted label with its probability, the true one, and the file. Wrong labels in the data show up here."
     return Section("Most confident mistakes", text, mistakes=mistakes)
 
 
 def classes_section(evaluation: Evaluation, counts: Mapping[str, Mapping[str, int]], all_in: str) -> Section:
-    """How well each class is predicted, the worst first.
+    """How well each class is predicted, the worst first, those without images last.
 
     Args:
         evaluation: its figures.
         counts: column name to the number of images of each class.
         all_in: the file that has all classes.
     """
-    order = sorted(evaluation.labels, key=lambda label: (evaluation.per_class[label]["f1"], label))[:MOST_ROWS]
-    figures = evaluation.per_class
+    figures = known_figures(evaluation)
+
+    def worst_first(label: str) -> tuple[bool, float, str]:
+        f1 = figures[label]["f1"]
+        return f1 is None, f1 or 0.0, label
+
+    order = sorted(evaluation.labels, key=worst_first)[:MOST_ROWS]
     rows = [
         (
             label,
             *(f"{column.get(label, 0):,}" for column in counts.values()),
-            *(percent(figures[label][name]) for name in ("precision", "recall", "f1")),
+            *("–" if figure is None else percent(figure) for figure in figures[label].values()),
         )
         for label in order
     ]

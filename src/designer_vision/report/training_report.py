@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 from designer_vision.console import clock
 from designer_vision.directories.image_index import ImageIndex
 from designer_vision.errors import InvalidDatasetError
-from designer_vision.evaluation import MOST_CLASSES, Evaluation, Predictions, evaluate
+from designer_vision.evaluation import MOST_CLASSES, Evaluation, Predictions, evaluate, known_figures
 from designer_vision.report.files import write_csv, write_report
 from designer_vision.report.mistakes import find_mistakes
 from designer_vision.report.page import Page, Section
@@ -29,8 +29,10 @@ START_SECONDS = 5
 """Data workers take as long to start: what a training of a minute waits for says nothing of a longer one."""
 OVERFITTED = 1.1
 """The validation loss of the last epoch is so many times the lowest one."""
+EVEN = 1.2
+"""Up to so many times its fair share of the images, the largest class is no better guess than any other."""
 MOST_EPOCHS = 100
-OF_THE_MAIN_PROCESS = "Of the main process. What is saved is copied meanwhile, and written to the disk beside the training."
+OF_THE_MAIN_PROCESS = "Main process only. Saving is copying a checkpoint; checkpoints are written in the background."
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,11 @@ class TrainingRun:
     epochs: int
     patience: int
 
+    @property
+    def tells_top5(self) -> bool:
+        """Of five classes or fewer every image's label is among the first five."""
+        return len(self.validation.classes) > 5
+
 
 def write_training_report(folder: Path, run: TrainingRun) -> list[Path]:
     """Write `report.html` into the model's folder, and its pictures and tables into `report/` there.
@@ -66,7 +73,7 @@ def write_training_report(folder: Path, run: TrainingRun) -> list[Path]:
     evaluation = evaluate(predictions)
     mistakes = find_mistakes(predictions, run.validation, range(len(run.validation)))
     pictures = {
-        "curves.png": draw_curves(run.result.history, run.result.best),
+        "curves.png": draw_curves(run.result.history, run.result.best, run.tells_top5),
         "confusion_matrix.png": draw_confusion(evaluation),
     }
     if mistakes:
@@ -75,14 +82,15 @@ def write_training_report(folder: Path, run: TrainingRun) -> list[Path]:
     (folder / FOLDER).mkdir(exist_ok=True)
     table = write_csv(folder / FOLDER / "per_class.csv", *_per_class(evaluation, counts))
     wrong = int((~predictions.right).sum())
+    epochs = _epochs(run)
     page = Page(
         f"Training of {run.facts['network']}",
         f"{len(run.training):,} images to train, {len(run.validation):,} to validate, {len(evaluation.labels):,} classes",
         _tiles(run),
-        remarks(run.result.history, run.result.best, run.epochs, run.patience),
+        [quality(run), *remarks(run.result.history, run.epochs, run.patience)],
         run.warnings,
         [
-            Section("Epochs", picture=pictures["curves.png"], header=EPOCH_HEADER, rows=_epochs(run.result.history)),
+            Section("Epochs", picture=pictures["curves.png"], header=epochs[0], rows=epochs[1:]),
             confusion_section(evaluation, pictures["confusion_matrix.png"]),
             mistakes_section(mistakes, wrong),
             classes_section(evaluation, counts, f"{FOLDER}/per_class.csv"),
@@ -107,52 +115,71 @@ def predictions_of(result: Result, validation: ImageIndex) -> Predictions:
     return Predictions(validation.classes, true, predicted.astype(np.int64), probability, np.arange(len(validation)))
 
 
-def remarks(history: Sequence[Epoch], best: Epoch, epochs: int, patience: int) -> list[str]:
-    """What a person who has seen many trainings would say of this one, in the order of its weight."""
+def quality(run: TrainingRun) -> str:
+    """How good the kept network is beside a guess; where it is hardly better, what to try."""
+    counts = np.bincount(run.validation.labels, minlength=len(run.validation.classes))
+    images, top1 = len(run.validation), run.result.best.validation.top1
+    share = float(counts.max() / images)
+    is_even = share < EVEN / len(counts)
+    guess = "guessing" if is_even else f"always predicting the largest class, {run.validation.classes[counts.argmax()]}"
+    would = f"{guess}{'' if is_even else ','} would get {percent(share)}"
+    if top1 > share + np.sqrt(share * (1 - share) / images):  # one standard error: a guess can be lucky on few images
+        return f"{percent(top1)} of the {images:,} validation images are predicted correctly; {would}."
+    pretrained = "pretrained weights, " if str(run.facts.get("weights from", "seed")).startswith("seed") else ""
+    return (
+        f"The network is {'hardly' if top1 > share else 'no'} better than {guess}: {percent(top1)} of the {images:,} validation "
+        f"images are predicted correctly; {would}. Try more epochs, {pretrained}or a higher learning_rate, and look at "
+        "the labels of some images."
+    )
+
+
+def remarks(history: Sequence[Epoch], epochs: int, patience: int) -> list[str]:
+    """What a person who has seen many trainings would say of this one's curves, in the order of its weight."""
     said = []
     losses = [epoch.validation.loss for epoch in history]
     last, lowest = history[-1], history[int(np.argmin(losses))]
     if len(history) < epochs:
         said.append(
-            f"It stopped after epoch {len(history)} of {epochs}: {patience} epochs in a row had no new lowest validation loss."
+            f"Training stopped after epoch {len(history)} of {epochs}: for {patience} epochs in a row the validation loss had no "
+            "new low."
         )
     elif len(history) > 1 and losses[-1] == min(losses):
         said.append("The validation loss was lowest in the last epoch: more epochs may give a better network.")
     if losses[-1] > OVERFITTED * min(losses) and last.training.loss < lowest.training.loss:
         said.append(
-            f"The validation loss was lowest in epoch {lowest.number} and rose while the training loss fell: the network learns "
-            "its images by heart. More images, random operations or fewer epochs may help."
+            f"The validation loss was lowest in epoch {lowest.number} and rose while the training loss fell: the network "
+            "overfits. More images, random operations or fewer epochs may help."
         )
     waiting = sum(epoch.spent.waiting for epoch in history)
     trained = waiting + sum(epoch.spent.computing for epoch in history)
     share = waiting / trained if trained else 0.0
     if share > MUCH_WAITING and waiting > START_SECONDS:
         said.append(
-            f"{percent(share)} of the training's time went by waiting for images: more CPU cores would help, or smaller images "
-            "(Apply Image Transformation makes them once)."
+            f"Loading images took {percent(share)} of training time: more CPU cores would help, or smaller images (Apply Image "
+            "Transformation makes them once)."
         )
     elif share <= MUCH_WAITING:
-        said.append(f"The processors were busy: {percent(share)} of the training's time went by waiting for images.")
+        said.append(f"Loading images took {percent(share)} of training time: the processors were busy.")
     return said
 
 
-EPOCH_HEADER = ("epoch", "training loss", "validation loss", "top-1", "top-5", "learning rate", "images/s")
 SECONDS_HEADER = ("epoch", "waiting for images", "computing", "validation", "saving")
 
 
-def _epochs(history: Sequence[Epoch]) -> list[tuple[str, ...]]:
-    return [
-        (
-            str(epoch.number),
-            f"{epoch.training.loss:.4f}",
-            f"{epoch.validation.loss:.4f}",
-            percent(epoch.validation.top1),
-            percent(epoch.validation.top5),
-            f"{epoch.learning_rate:.3g}",
-            f"{epoch.images_per_second:.1f}",
-        )
-        for epoch in history[-MOST_EPOCHS:]
-    ]
+def _epochs(run: TrainingRun) -> list[tuple[str, ...]]:
+    """The table of the epochs, its header first."""
+    columns: dict[str, Callable[[Epoch], str]] = {
+        "epoch": lambda epoch: str(epoch.number),
+        "training loss": lambda epoch: f"{epoch.training.loss:.4f}",
+        "validation loss": lambda epoch: f"{epoch.validation.loss:.4f}",
+        "top-1": lambda epoch: percent(epoch.validation.top1),
+        "top-5": lambda epoch: percent(epoch.validation.top5),
+        "learning rate": lambda epoch: f"{epoch.learning_rate:.3g}",
+        "images/s": lambda epoch: f"{epoch.images_per_second:.1f}",
+    }
+    if not run.tells_top5:
+        del columns["top-5"]
+    return [tuple(columns), *(tuple(text(epoch) for text in columns.values()) for epoch in run.result.history[-MOST_EPOCHS:])]
 
 
 def _seconds(history: Sequence[Epoch]) -> list[tuple[str, ...]]:
@@ -168,13 +195,13 @@ def _tiles(run: TrainingRun) -> list[tuple[str, str]]:
     seconds = sum(epoch.spent.total for epoch in history)
     tiles = [
         ("top-1 validation accuracy", percent(best.validation.top1)),
-        ("top-5 validation accuracy", percent(best.validation.top5)),
+        *([("top-5 validation accuracy", percent(best.validation.top5))] if run.tells_top5 else []),
         ("kept epoch", f"{best.number} of {len(history)}"),
         ("training images/s", f"{speed:.1f}"),
         ("time in epochs", clock(seconds)),
     ]
     if run.processes > 1:
-        tiles.insert(4, (f"images/s of each of {run.processes} processes", f"{speed / run.processes:.1f}"))
+        tiles.insert(-1, (f"images/s of each of {run.processes} processes", f"{speed / run.processes:.1f}"))
     return tiles
 
 
@@ -186,10 +213,9 @@ def _counts(index: ImageIndex) -> dict[str, int]:
 def _per_class(
     evaluation: Evaluation, counts: Mapping[str, Mapping[str, int]]
 ) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
-    figures = evaluation.per_class
-    rows = [
-        (label, *(column[label] for column in counts.values()), *(figures[label][name] for name in ("precision", "recall", "f1")))
-        for label in evaluation.labels
+    figures = known_figures(evaluation)
+    rows: list[tuple[object, ...]] = [
+        (label, *(column[label] for column in counts.values()), *figures[label].values()) for label in evaluation.labels
     ]
     return ("class", *(f"{name}_images" for name in counts), "precision", "recall", "f1"), rows
 
