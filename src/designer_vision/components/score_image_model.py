@@ -8,7 +8,7 @@ import torch
 
 from designer_vision.console import say
 from designer_vision.directories.data_frame_directory import SCORES, UNREADABLE, ScoredSet, write_data_frame_directory
-from designer_vision.directories.image_directory import read_image_directory
+from designer_vision.directories.image_directory import read_image_directory, tell_reading
 from designer_vision.directories.image_index import NO_LABEL, ImageIndex
 from designer_vision.loader import worker_count
 from designer_vision.machine import available_cpus, keep_freed_memory
@@ -30,6 +30,7 @@ def main(trained_model: Path, dataset: Path, scored_dataset: Path) -> None:
     """
     model = read_trained_model(trained_model)
     index = read_image_directory(dataset, original_names=True)
+    tell_reading(index)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cpu":
         keep_freed_memory()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator, Mapping
-from pathlib import PurePosixPath
 
 LeftOut = dict[str, dict[str, int]]
 """By kind (`.svg`, `links`, `unreadable`) and folder: how many files."""
@@ -18,13 +18,13 @@ OTHERS = "others"
 def count(left_out: LeftOut, kind: str, name: str, files: int = 1) -> None:
     """Count a file that is not used, under the folder of its name."""
     folders = left_out.setdefault(kind, {})
-    folder = str(PurePosixPath(name).parent)
+    folder = posixpath.dirname(name) or "."
     folders[folder] = folders.get(folder, 0) + files
 
 
 def kind_of(name: str) -> str:
     """What a file that holds no image is counted as: its suffix in small letters."""
-    return PurePosixPath(name).suffix.lower()[:20] or NO_SUFFIX
+    return posixpath.splitext(name)[1].lower()[:20] or NO_SUFFIX
 
 
 def totals(left_out: Mapping[str, Mapping[str, int]]) -> dict[str, int]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import codecs
 import os
+import posixpath
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import msgspec
 
@@ -25,11 +26,11 @@ MOST_COCO = 2 * 2**30
 """Bytes of a COCO file; that of COCO itself has half a billion."""
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"})
 """Of images for a classic reader."""
-MORE_SUFFIXES = frozenset({".jfif", ".jpe", ".pbm", ".pnm", ".gif", ".avif", ".heic", ".heif"})
+IMAGE_SUFFIXES = SUFFIXES | {".jfif", ".jpe", ".pbm", ".pnm", ".gif", ".avif", ".heic", ".heif"}
 TIFF_SUFFIXES = frozenset({".tif", ".tiff", ""})
 """Raw files of cameras begin like TIFF, and their small preview would be taken for the photo."""
 LITTER = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
-OPENED_AT_ONCE = 32
+OPENED_AT_ONCE, LOT = 32, 50
 
 
 def read_plain_folder(folder: Path) -> ImageIndex:
@@ -69,7 +70,7 @@ def read_plain_folder(folder: Path) -> ImageIndex:
 
 def is_image(name: str) -> bool:
     """Whether a file's suffix, in any case, is an image's."""
-    return PurePosixPath(name).suffix.lower() in SUFFIXES | MORE_SUFFIXES
+    return posixpath.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
 def readable(name: str) -> str:
@@ -83,18 +84,20 @@ def readable(name: str) -> str:
 
 def _image_names(folder: Path, left_out: LeftOut) -> Iterator[str]:
     """The images below a folder, in any order; all else is counted."""
-    with ThreadPoolExecutor(OPENED_AT_ONCE) as pool:
-        unknown: list[str] = []
-        for name in _files(folder, left_out):
-            if is_image(name):
-                yield name
-            else:
-                unknown.append(name)
-        for name, found in zip(unknown, pool.map(lambda name: _is_image_inside(folder, name), unknown), strict=True):
-            if found:
-                yield name
-            else:
-                leaving.count(left_out, leaving.kind_of(name), readable(name))
+    unknown: list[str] = []
+    for name in _files(folder, left_out):
+        if is_image(name):
+            yield name
+        else:
+            unknown.append(name)
+    lots = [unknown[start : start + LOT] for start in range(0, len(unknown), LOT)]
+    with ThreadPoolExecutor(OPENED_AT_ONCE) as pool:  # a mount takes long to open a file, a disk does not: many at once, in lots
+        for lot, found in zip(lots, pool.map(lambda lot: _are_images(folder, lot), lots), strict=True):
+            for name, is_one in zip(lot, found, strict=True):
+                if is_one:
+                    yield name
+                else:
+                    leaving.count(left_out, leaving.kind_of(name), readable(name))
 
 
 def _files(folder: Path, left_out: LeftOut) -> Iterator[str]:
@@ -119,17 +122,21 @@ def _files(folder: Path, left_out: LeftOut) -> Iterator[str]:
                     leaving.count(left_out, leaving.NO_FILES, readable(name))
 
 
-def _is_image_inside(folder: Path, name: str) -> bool:
+def _are_images(folder: Path, names: Sequence[str]) -> list[bool]:
+    return [_is_image_inside(f"{folder}/{name}") for name in names]
+
+
+def _is_image_inside(path: str) -> bool:
     """Whether a file's content is an image, whatever its name."""
     try:
-        descriptor = os.open(folder / name, files.OPENING)
+        descriptor = os.open(path, files.OPENING)
     except OSError:
         return False  # counted by its suffix, as what it is cannot be told
     try:
         found = format_of(os.read(descriptor, BEGINNING))
     finally:
         os.close(descriptor)
-    return found is not None and (found != "TIFF" or PurePosixPath(name).suffix.lower() in TIFF_SUFFIXES)
+    return found is not None and (found != "TIFF" or posixpath.splitext(path)[1].lower() in TIFF_SUFFIXES)
 
 
 # COCO
