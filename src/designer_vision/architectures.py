@@ -9,6 +9,8 @@ RESNETS = (
     "resnext50_32x4d", "resnext101_32x8d", "wide_resnet50_2", "wide_resnet101_2",
 )  # fmt: skip
 DENSENETS = ("densenet121", "densenet161", "densenet169", "densenet201")
+MAX_SIDE = 16_384
+"""Pixels of an image's side, at any place on its way to a network."""
 
 
 @dataclass(frozen=True)
@@ -28,3 +30,13 @@ class Architecture:
     @property
     def is_resnet(self) -> bool:
         return self.model_name in RESNETS
+
+
+def smallest_side(model_name: str, batch_size: int) -> int:
+    """Pixels of the smallest square images that a network can be trained on.
+
+    DenseNet's last pooling needs something to pool; batch norm needs more than one value a channel, so that a batch of one image
+    has to be larger. Found by trying all of them (`networks.refusal_of`), which a test does again.
+    """
+    alone = batch_size == 1
+    return (61 if alone else 29) if model_name in DENSENETS else (33 if alone else 1)

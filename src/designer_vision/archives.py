@@ -16,7 +16,6 @@ from typing import cast
 
 from designer_vision.errors import FileSystemError, InvalidZipFileError
 
-SUFFIXES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".tbz2")
 MAX_RATIO = 200
 """Unpacked bytes for each packed one; photos hardly compress, so more is a bomb."""
 MIN_ALLOWED = 256 * 2**20
@@ -33,11 +32,6 @@ LONGEST_HEADER = 2**20
 ZIP_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 OTHER_KINDS = {b"7z\xbc\xaf": "a .7z", b"Rar!": "a .rar", b"\xfd7zXZ": "an .xz", b"\x28\xb5\x2f\xfd": "a .zst"}
 DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.EMFILE}
-
-
-def is_archive(path: Path) -> bool:
-    """Whether the file's name ends like an archive's."""
-    return path.name.lower().endswith(SUFFIXES)
 
 
 class Budget:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
+from designer_vision.architectures import MAX_SIDE
 from designer_vision.errors import DesignerError, InvalidTransformationDirectoryError
 
 Operation = list[Any]
@@ -38,7 +39,6 @@ IMAGE_TO_IMAGE: dict[str, type[nn.Module]] = {
 }
 WITHOUT_EFFECT = frozenset({"ToTensor", "ToPILImage"})
 NOT_AN_IMAGE = frozenset({"Normalize", "RandomErasing", "FiveCrop", "TenCrop"})
-MAX_SIDE = 16_384
 LARGE_PHOTO: Size = (8192, 8192)
 MOST_OPERATIONS = 100
 THIN = 16

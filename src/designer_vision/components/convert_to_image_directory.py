@@ -18,8 +18,7 @@ from designer_vision.directories import left_out as leaving
 from designer_vision.directories.image_directory import ImageDirectoryWriter, read_image_directory, told
 from designer_vision.directories.image_index import ImageIndex, ImageInfo, Row
 from designer_vision.directories.left_out import LeftOut, by_folder, count
-from designer_vision.directories.manifest import MANIFEST
-from designer_vision.directories.plain_folder import LITTER, SUFFIXES, is_image, readable
+from designer_vision.directories.plain_folder import SUFFIXES, only_archives, readable, unwrap
 from designer_vision.errors import InvalidDatasetError
 from designer_vision.files import hash_of_bytes
 from designer_vision.images import ADVICE
@@ -117,7 +116,7 @@ def find_images(dataset: Path, scratch: Path) -> tuple[Path, LeftOut]:
     budget: archives.Budget | None = None
     for depth in range(MAX_ARCHIVES_DEEP):
         root = dataset
-        packed = [dataset] if dataset.is_file() else _only_archives(dataset := _unwrap(dataset))
+        packed = [dataset] if dataset.is_file() else only_archives(dataset := unwrap(dataset))
         for found in (dataset, *packed):
             if not found.resolve().is_relative_to(root.resolve()):
                 raise InvalidDatasetError(f"{found} is a link that leads out of {root}; give the folder that it leads to")
@@ -130,28 +129,6 @@ def find_images(dataset: Path, scratch: Path) -> tuple[Path, LeftOut]:
             if hidden := archives.unpack(archive, dataset, budget):
                 count(left_out, leaving.HIDDEN, archive.name, hidden)
     raise InvalidDatasetError(f"{dataset} has archives in archives in archives; unpack it and give the folder of images")
-
-
-def _visible(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry.name not in LITTER)
-
-
-def _unwrap(folder: Path) -> Path:
-    """Enter folders around a finished ImageDirectory, a COCO file or archives; around images their reader does."""
-    inner = folder
-    while not (inner / MANIFEST).exists():
-        entries = _visible(inner)
-        if len(entries) != 1 or not entries[0].is_dir():
-            return inner if any(entry.suffix == ".json" for entry in entries) or _only_archives(inner) else folder
-        inner = entries[0]
-    return inner
-
-
-def _only_archives(folder: Path) -> list[Path]:
-    """The archives of a folder that has neither folders nor images."""
-    entries = _visible(folder)
-    packed = [entry for entry in entries if entry.is_file() and archives.is_archive(entry)]
-    return [] if any(entry.is_dir() or is_image(entry.name) for entry in entries) else packed
 
 
 @dataclass(frozen=True)

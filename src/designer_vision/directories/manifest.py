@@ -19,6 +19,7 @@ from typing import Annotated, Any, BinaryIO
 import msgspec
 
 from designer_vision import files
+from designer_vision.architectures import MAX_SIDE
 from designer_vision.description import MOST_YAML, from_yaml, to_json, to_yaml
 from designer_vision.directories.left_out import LeftOut
 from designer_vision.errors import DesignerError, FailedToWriteOutputsError
@@ -33,7 +34,7 @@ DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, 
 
 Operations = list[Annotated[list[Any], msgspec.Meta(min_length=2, max_length=2)]]
 """Image operations as `[name, argument]`; which names and arguments make sense, `transforms.check` says."""
-Side = Annotated[int, msgspec.Meta(gt=0, le=16_384)]
+Side = Annotated[int, msgspec.Meta(gt=0, le=MAX_SIDE)]
 
 
 class Ours(msgspec.Struct, omit_defaults=True, frozen=True):

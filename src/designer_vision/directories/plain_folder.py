@@ -18,6 +18,7 @@ from designer_vision.directories import left_out as leaving
 from designer_vision.directories.class_folders import TwoReadingsError, read_classes
 from designer_vision.directories.image_index import ImageIndex, ImageInfo, Row, index_rows
 from designer_vision.directories.left_out import LeftOut
+from designer_vision.directories.manifest import MANIFEST
 from designer_vision.errors import InvalidDatasetError
 from designer_vision.images import BEGINNING, format_of
 
@@ -29,6 +30,7 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", "
 IMAGE_SUFFIXES = SUFFIXES | {".jfif", ".jpe", ".pbm", ".pnm", ".gif", ".avif", ".heic", ".heif"}
 TIFF_SUFFIXES = frozenset({".tif", ".tiff", ""})
 """Raw files of cameras begin like TIFF, and their small preview would be taken for the photo."""
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".tbz2")
 LITTER = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
 OPENED_AT_ONCE, LOT = 32, 50
 
@@ -71,6 +73,43 @@ def read_plain_folder(folder: Path) -> ImageIndex:
 def is_image(name: str) -> bool:
     """Whether a file's suffix, in any case, is an image's."""
     return posixpath.splitext(name)[1].lower() in IMAGE_SUFFIXES
+
+
+def is_archive(name: str) -> bool:
+    """Whether a file's name ends like an archive's."""
+    return name.lower().endswith(ARCHIVES)
+
+
+def looks_packed(path: Path) -> bool:
+    """Whether a file's name, or else its content, begins like an archive; unpacking it tells the rest."""
+    if is_archive(path.name):
+        return True
+    with path.open("rb") as file:
+        start = file.read(512)
+    return start.startswith((b"PK\3\4", b"\x1f\x8b", b"BZh")) or start[257:262] == b"ustar"
+
+
+def unwrap(folder: Path) -> Path:
+    """Enter folders around a finished ImageDirectory, a COCO file or archives; around images `read_plain_folder` does."""
+    inner = folder
+    while not (inner / MANIFEST).exists():
+        entries = visible(inner)
+        if len(entries) != 1 or not entries[0].is_dir():
+            return inner if any(entry.suffix == ".json" for entry in entries) or only_archives(inner) else folder
+        inner = entries[0]
+    return inner
+
+
+def only_archives(folder: Path) -> list[Path]:
+    """The archives of a folder that has neither folders nor images."""
+    entries = visible(folder)
+    packed = [entry for entry in entries if entry.is_file() and is_archive(entry.name)]
+    return [] if any(entry.is_dir() or is_image(entry.name) for entry in entries) else packed
+
+
+def visible(folder: Path) -> list[Path]:
+    """What lies in a folder, without what systems leave there."""
+    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry.name not in LITTER)
 
 
 def readable(name: str) -> str:

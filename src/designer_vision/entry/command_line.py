@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import math
 import multiprocessing
 import os
 import re
@@ -16,6 +15,7 @@ from typing import Any, Never
 
 import click
 
+from designer_vision import values
 from designer_vision.console import printable, rank_prefix
 from designer_vision.errors import (
     DesignerError,
@@ -35,30 +35,16 @@ DEBUG = "DESIGNER_VISION_DEBUG"
 
 
 class _Strict(click.ParamType[Any]):
-    """Text to a value by one pattern of plain ASCII; Azure's client checks nothing and everything travels as text."""
+    """Text to a value by one of the strict parsers."""
 
-    def __init__(self, name: str, pattern: str, make: Callable[[str], Any], expected: str) -> None:
-        self.name, self._pattern, self._make, self._expected = name, re.compile(pattern, re.ASCII), make, expected
+    def __init__(self, name: str) -> None:
+        self.name = name
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not isinstance(value, str):
-            return value
-        if not self._pattern.fullmatch(value.strip(" ")):
-            name = param.name if param else "value"
-            raise ParameterParsingError(f"{name} is {value[:100]!r}, expected {self._expected}")
-        return self._make(value.strip(" "))
+        return values.PARSERS[self.name](_name_of(param), value) if isinstance(value, str) else value
 
 
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ParameterParsingError(f"the number {text} is too large")
-    return value
-
-
-INTEGER = _Strict("integer", r"[+-]?[0-9]{1,19}", int, "a whole number")
-NUMBER = _Strict("number", r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?", _finite, "a number such as 0.001 or 1e-3")
-BOOLEAN = _Strict("boolean", r"(?i:true|false)", lambda text: text.lower() == "true", "True or False")
+INTEGER, NUMBER, BOOLEAN = _Strict("integer"), _Strict("number"), _Strict("boolean")
 
 
 class Choice(click.ParamType[Any]):
@@ -70,10 +56,12 @@ class Choice(click.ParamType[Any]):
         self.choices = choices
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if value not in self.choices:
-            name = param.name if param else "value"
-            raise ParameterParsingError(f"{name} is {str(value)[:100]!r}, expected one of {', '.join(self.choices)}")
+        values.check_choice(_name_of(param), str(value), self.choices)
         return str(value)
+
+
+def _name_of(param: click.Parameter | None) -> str:
+    return str(param.name) if param else "value"
 
 
 class _Folder(click.ParamType[Path]):

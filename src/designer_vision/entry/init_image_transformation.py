@@ -8,10 +8,11 @@ from typing import Any
 
 import click
 
+from designer_vision.architectures import MAX_SIDE
 from designer_vision.console import say
 from designer_vision.directories.transformation_directory import write_transformation_directory
 from designer_vision.entry.command_line import BOOLEAN, INTEGER, Entry, output, parameter, run
-from designer_vision.errors import GreaterThanError, GreaterThanOrEqualToError
+from designer_vision.values import check_range
 
 COLOR_JITTER = {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.0}
 
@@ -43,11 +44,10 @@ class Choices:
 
     def __post_init__(self) -> None:
         for name in ("size", "crop_size", "random_resized_crop_size", "random_crop_size"):
-            if getattr(self, name) < 1:
-                raise GreaterThanError(f"{name} is {getattr(self, name)}, it must be greater than 0")
-        for name in ("padding", "random_rotation_degrees", "random_affine_degrees"):
-            if getattr(self, name) < 0:
-                raise GreaterThanOrEqualToError(f"{name} is {getattr(self, name)}, it must not be below 0")
+            check_range(name, getattr(self, name), 1, MAX_SIDE)
+        check_range("padding", self.padding, 0, MAX_SIDE)
+        for name in ("random_rotation_degrees", "random_affine_degrees"):
+            check_range(name, getattr(self, name), 0, None)
 
     def operations(self) -> list[list[Any]]:
         """The chosen operations, in the classic module's order."""

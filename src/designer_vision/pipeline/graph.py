@@ -74,15 +74,23 @@ def load_graph(path: Path, overrides: Mapping[str, str]) -> Graph:
 
     Args:
         path: a `type: pipeline` YAML.
-        overrides: values for pipeline inputs, by name; paths are relative to the working directory.
+        overrides: values for inputs of the pipeline, by name, or of a step, by `STEP.PORT`; paths are relative to the working
+            directory.
 
     Raises:
         PipelineError: the YAML is not valid, or has parts that cannot run here.
     """
     raw = read_pipeline(path)
     job = _load_by_azure(path)
-    values = _pipeline_inputs(job, raw.get("inputs") or {}, path, overrides)
-    steps = {name: _step(name, node, raw["jobs"][name], values, path) for name, node in job.jobs.items()}
+    own = {name: text for name, text in overrides.items() if "." in name}
+    values = _pipeline_inputs(
+        job, raw.get("inputs") or {}, path, {name: overrides[name] for name in overrides.keys() - own.keys()}
+    )
+    steps = {name: _step(name, node, raw["jobs"][name], values, path, own) for name, node in job.jobs.items()}
+    if own:
+        name = next(iter(own))
+        known = ", ".join(f"{step}.{port}" for step, node in job.jobs.items() for port in node.component.inputs)
+        raise PipelineError(f"{path} has no step and input {name!r}; it has {known}")
     for step in steps.values():
         for port, value in step.inputs.items():
             if isinstance(value, OutputOf) and value.output not in getattr(steps.get(value.step), "outputs", ()):
@@ -152,7 +160,7 @@ def _pipeline_inputs(job: Any, raw: Mapping[str, Any], path: Path, overrides: Ma
         data = entry._data
         if _is_data(data):
             written = raw[name].get("path")  # the client takes `azureml:` off the name of a registered asset
-            values[name] = Path(overrides[name]).absolute() if name in overrides else _local_path(written, path.parent, name)
+            values[name] = local_path(overrides[name], Path()) if name in overrides else _local_path(written, path.parent, name)
         else:
             values[name] = overrides.get(name, as_text(data))
     return values
@@ -165,7 +173,12 @@ def _is_data(data: Any) -> bool:
 def _local_path(text: str | None, base: Path, name: str) -> Path:
     if not text or re.match(r"[a-z0-9+]+:", text, re.IGNORECASE):
         raise PipelineError(f"input {name} is {text!r}, which is not on this machine; give --input {name}=FOLDER")
-    return (base / text).absolute()
+    return local_path(text, base)
+
+
+def local_path(text: str, base: Path) -> Path:
+    """A path as a person writes it, `~` included, relative to a folder."""
+    return (base / Path(text).expanduser()).absolute()
 
 
 def as_text(value: Any) -> str:
@@ -173,7 +186,10 @@ def as_text(value: Any) -> str:
     return str(value)
 
 
-def _step(name: str, node: Any, raw: Mapping[str, Any], values: Mapping[str, Value], path: Path) -> Step:
+def _step(
+    name: str, node: Any, raw: Mapping[str, Any], values: Mapping[str, Value], path: Path, overrides: dict[str, str]
+) -> Step:
+    """A node as a step; what `overrides` has for it is taken out of there."""
     component: Any = getattr(node, "component", None)
     if node.type != "command" or not hasattr(component, "command"):
         raise PipelineError(
@@ -187,6 +203,8 @@ def _step(name: str, node: Any, raw: Mapping[str, Any], values: Mapping[str, Val
     inputs: dict[str, Value] = {}
     for port, declared in component.inputs.items():
         value = _value(node.inputs[port]._data, values, path, f"{name}.{port}")
+        if (own := overrides.pop(f"{name}.{port}", None)) is not None:
+            value = local_path(own, Path()) if str(declared.type).startswith("uri_") else own
         if value is None and declared.default is not None:
             value = as_text(declared.default)
         if value is not None:

@@ -1,0 +1,89 @@
+"""Folders that a person names: what is there, what is in it, and which one was meant."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from designer_vision.directories.image_directory import read_image_directory
+from designer_vision.directories.image_index import ImageIndex
+from designer_vision.directories.left_out import in_words
+from designer_vision.directories.manifest import MANIFEST
+from designer_vision.directories.plain_folder import only_archives, unwrap
+from designer_vision.errors import DesignerError, InvalidDatasetError, NotLabeledDatasetError, PipelineError
+
+MOST_NAMED = 8
+
+
+def check_images(folder: Path, needs_labels: bool, place: str) -> list[str]:
+    """Look at a folder of images as the steps will.
+
+    Raises:
+        InvalidDatasetError, NotLabeledDatasetError: there are none, or not two classes of them for a training.
+    """
+    refuse_folders_around(folder, "ImageDirectory", place)
+    inner = unwrap(folder)
+    if only_archives(inner):
+        return []
+    try:
+        index = trainable(inner) if needs_labels else read_image_directory(inner)
+    except DesignerError as error:
+        raise type(error)(f"{place}: {error.message}") from error
+    if (index.folder / MANIFEST).exists():
+        return []
+    told = [f"{place}: {note}" for note in index.notes]
+    return [*told, f"{place}: not used: {in_words(index.left_out)}"] if index.left_out else told
+
+
+def trainable(folder: Path) -> ImageIndex:
+    """The images of a folder that can be trained on.
+
+    Raises:
+        InvalidDatasetError, NotLabeledDatasetError: there are none, or not two classes of them.
+    """
+    index = read_image_directory(folder)
+    if not index.is_labeled:
+        raise NotLabeledDatasetError(
+            f"{folder} has {len(index):,} images and no class folders; put the images of each class into a folder with its name"
+        )
+    if len(index.classes) < 2:
+        raise InvalidDatasetError(
+            f"{folder} has one class, {index.classes[0]!r}; at least two are needed to train, each in a folder of its own"
+        )
+    return index
+
+
+def refuse_folders_around(folder: Path, kind: str, place: str) -> None:
+    """Refuse the folder of a run, a step or its outputs where the one in it is meant.
+
+    Raises:
+        PipelineError: with the folders to give instead.
+    """
+    if (folder / MANIFEST).exists():
+        return
+    below = [path.parent for depth in ("*", "outputs/*", "*/outputs/*") for path in folder.glob(f"{depth}/{MANIFEST}")]
+    found = sorted(path for path in below if _type_of(path) == kind)
+    if found:
+        raise PipelineError(f"{place} is {folder}, which is no {kind} but holds some; give one of: {', '.join(map(str, found))}")
+
+
+def _type_of(folder: Path) -> str:
+    """What a `_meta.yaml` begins with; its reader checks all of it."""
+    try:
+        with (folder / MANIFEST).open(encoding="utf-8", errors="replace") as file:
+            first = file.readline(200)
+    except OSError:
+        return ""
+    return first.removeprefix("type:").strip()
+
+
+def nearest(path: Path) -> str:
+    """What there is instead of a path that does not exist."""
+    parent = next(parent for parent in path.parents if parent.exists())
+    wanted = path.relative_to(parent).parts[0]
+    names = sorted(entry.name for entry in parent.iterdir()) if parent.is_dir() else []
+    if close := difflib.get_close_matches(wanted, names, n=1):
+        return f"did you mean {parent / close[0]}?"
+    return f"{parent} has " + (
+        ", ".join(names[:MOST_NAMED]) + (" …" if len(names) > MOST_NAMED else "") if names else "nothing in it"
+    )

@@ -1,0 +1,267 @@
+"""What is wrong with a pipeline and its data, known within seconds of the command: before azure-ai-ml is loaded and a step runs.
+
+Azure's client checks neither ranges nor choices, and knows nothing of images. What cannot be told here is left to the client and
+to the steps themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from designer_vision import values
+from designer_vision.architectures import smallest_side
+from designer_vision.directories.plain_folder import looks_packed
+from designer_vision.errors import InvalidDatasetError, PipelineError
+from designer_vision.pipeline.data_folders import check_images, nearest, refuse_folders_around
+from designer_vision.pipeline.graph import PIPELINE_INPUT, STEP_OUTPUT, OutputOf, Value, as_text, local_path, read_pipeline
+
+CHECKOUT = Path(__file__).parents[3]
+"""Of the repository that this package runs from, where it does."""
+CONVERT, TRAIN = "convert_to_image_directory", "train_pytorch_model"
+IMAGE_PORTS = {
+    (CONVERT, "input_dataset"),
+    ("split_image_directory", "input_image_directory"),
+    ("apply_image_transformation", "input_image_directory"),
+    (TRAIN, "training_dataset"),
+    (TRAIN, "validation_dataset"),
+    ("score_image_model", "dataset"),
+}
+"""Component and port."""
+MODEL_PORTS = {
+    (TRAIN, "untrained_model"),
+    ("score_image_model", "trained_model"),
+    ("resnet", "trained_model"),
+    ("densenet", "trained_model"),
+}
+SHRINKS = 32
+"""Times that these networks make an image smaller before they pool it."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A step as far as it can be told from the YAMLs alone.
+
+    Attributes:
+        name: its key under `jobs`.
+        component: the component's name.
+        declared: the component's inputs, as its YAML has them.
+        given: a value for each input that has one, its default included.
+        sources: the pipeline's input that a value came from, by port.
+    """
+
+    name: str
+    component: str
+    declared: Mapping[str, Mapping[str, Any]]
+    given: Mapping[str, Value]
+    sources: Mapping[str, str]
+
+    def place(self, port: str) -> str:
+        """What an error calls an input."""
+        source = self.sources.get(port)
+        return f"{self.name}.{port}" + (f" (the pipeline's input {source})" if source else "")
+
+
+def check(path: Path, overrides: Mapping[str, str]) -> list[str]:
+    """Check a pipeline's parameters, and the folders that it reads.
+
+    Args:
+        path: a `type: pipeline` YAML.
+        overrides: values for inputs of the pipeline, or of a step (`STEP.PORT`).
+
+    Returns:
+        What is allowed and may not be meant, a sentence each.
+
+    Raises:
+        DesignerError: the first thing that is wrong, with the step, the input and the value.
+    """
+    nodes = {node.name: node for node in read_nodes(path, overrides)}
+    for node in nodes.values():
+        check_parameters(node)
+    found = []
+    for node in nodes.values():
+        if node.component == TRAIN:
+            found += check_sizes(node, nodes)
+        for port, value in node.given.items():
+            if isinstance(value, Path):
+                found += check_data(node, port, value, needs_labels=feeds_training(node, nodes))
+    return list(dict.fromkeys(found))
+
+
+def read_nodes(path: Path, overrides: Mapping[str, str]) -> Iterator[Node]:
+    """The steps whose components are files of this machine."""
+    raw = read_pipeline(path)
+    inputs = _mapping(raw.get("inputs"))
+    for name, job in raw["jobs"].items():
+        component = _read_component(path, str(name), job)
+        if component is None:
+            continue
+        given: dict[str, Value] = {}
+        sources: dict[str, str] = {}
+        all_declared = {port: _mapping(entry) for port, entry in _mapping(component.get("inputs")).items()}
+        for port, declared in all_declared.items():
+            written = _mapping(job.get("inputs")).get(port, declared.get("default"))
+            base, key = path.parent, f"{name}.{port}"
+            if source := PIPELINE_INPUT.fullmatch(str(written)):
+                sources[port] = key = source[1]
+                written = inputs.get(source[1])
+            if key in overrides:
+                written, base = overrides[key], Path()
+            value = _resolved(written, str(declared.get("type")).startswith("uri_"), base)
+            if value is not None:
+                given[port] = value
+        yield Node(str(name), str(component.get("name")), all_declared, given, sources)
+
+
+def _read_component(path: Path, name: str, job: Any) -> Any:
+    """The component's YAML; None where it is none of this machine's files, which the client knows more about."""
+    written = job.get("component") if isinstance(job, dict) else None
+    if not isinstance(written, str) or ":" in written:
+        return None
+    file = path.parent / written
+    if not file.is_file():
+        ours = CHECKOUT / "component" / file.name
+        advice = (
+            f"write {ours} there" if ours.is_file() else "give the path of a component's YAML, relative to the pipeline's folder"
+        )
+        raise PipelineError(f"{path}: step {name} has the component {written}, and {file} is not there; {advice}")
+    try:
+        component = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError):
+        return None
+    return component if isinstance(component, dict) else None
+
+
+def _mapping(written: Any) -> dict[str, Any]:
+    """A YAML's mapping; an empty one where something else stands, which the client refuses in its own words."""
+    return written if isinstance(written, dict) else {}
+
+
+def _resolved(written: Any, is_data: bool, base: Path) -> Value | None:
+    """A value as it reaches the step; None where there is none, or none that can be told here."""
+    if isinstance(written, dict):
+        written = written.get("path", written.get("default"))
+    if written is None:
+        return None
+    if output := STEP_OUTPUT.fullmatch(str(written)):
+        return OutputOf(*output.groups())
+    if "${{" in str(written):
+        return None
+    return local_path(str(written), base) if is_data else as_text(written)
+
+
+# Parameters
+
+
+def check_parameters(node: Node) -> None:
+    """Check type, range and choice of every parameter by what its component's YAML declares.
+
+    Raises:
+        DesignerError: as the component itself would.
+    """
+    for port, value in node.given.items():
+        declared, place = node.declared[port], node.place(port)
+        if not isinstance(value, str):
+            continue
+        if parse := values.PARSERS.get(str(declared.get("type"))):
+            parsed = parse(place, value)
+            if declared["type"] != "boolean":
+                values.check_range(place, parsed, _limit(declared, "min"), _limit(declared, "max"))
+        if isinstance(choices := declared.get("enum"), list):
+            values.check_choice(place, value, tuple(map(str, choices)))
+
+
+def _limit(declared: Mapping[str, Any], name: str) -> float | None:
+    value = declared.get(name)
+    return value if isinstance(value, (int, float)) else None
+
+
+def feeds_training(node: Node, nodes: Mapping[str, Node]) -> bool:
+    """Whether what a step writes reaches a training, or it is one."""
+    if node.component == TRAIN:
+        return True
+    readers = (other for other in nodes.values() for value in other.given.values() if value and _is_output_of(value, node))
+    return any(feeds_training(reader, nodes) for reader in readers if reader is not node)
+
+
+def _is_output_of(value: Value, node: Node) -> bool:
+    return isinstance(value, OutputOf) and value.step == node.name
+
+
+def check_sizes(train: Node, nodes: Mapping[str, Node]) -> list[str]:
+    """Compare the size of the images that reach a training, where the steps before it set it, with what its network takes.
+
+    Raises:
+        InvalidDatasetError: the network cannot be trained on images of that size.
+    """
+    network = _writer_of(train, "untrained_model", nodes)
+    if network is None or "trained_model" in network.given or "model_name" not in network.given:
+        return []
+    name, found = str(network.given["model_name"]), []
+    for port in ("training_dataset", "validation_dataset"):
+        side, place = _side_of(train, port, nodes)
+        smallest = smallest_side(name, int(str(train.given.get("batch_size", 2))))
+        if side is not None and side < smallest:
+            raise InvalidDatasetError(
+                f"{place} makes images of {side} x {side} pixels, and {name} takes {smallest} x {smallest} or more; "
+                "choose a larger size"
+            )
+        if side is not None and side < 32:
+            found.append(
+                f"{place} makes images of {side} x {side} pixels: {name} makes them 32 times smaller, so 32 or more are better"
+            )
+    return found
+
+
+def _writer_of(node: Node, port: str, nodes: Mapping[str, Node]) -> Node | None:
+    value = node.given.get(port)
+    return nodes.get(value.step) if isinstance(value, OutputOf) else None
+
+
+def _side_of(train: Node, port: str, nodes: Mapping[str, Node]) -> tuple[int | None, str]:
+    """The side of the images at a port, where Init Image Transformation makes them square, and which of its inputs says so."""
+    apply = _writer_of(train, port, nodes)
+    init = _writer_of(apply, "input_image_transformation", nodes) if apply else None
+    if init is None or init.component != "init_image_transformation":
+        return None, ""
+
+    def is_on(name: str) -> bool:
+        return str(init.given.get(name, "")).lower() == "true"
+
+    inference = apply is not None and apply.given.get("mode") == "For inference"
+    crops = [] if inference else ["random_crop", "random_resized_crop"]
+    for switch in (*crops, "center_crop"):
+        if is_on(switch):
+            padding = 2 * int(str(init.given["padding"])) if is_on("pad") and switch == "center_crop" else 0
+            size = {"center_crop": "crop_size"}.get(switch, f"{switch}_size")
+            return int(str(init.given[size])) + padding, init.place(size)
+    return None, ""
+
+
+# Folders
+
+
+def check_data(node: Node, port: str, path: Path, needs_labels: bool) -> list[str]:
+    """Check what a step is given of this machine: that it is there, of the right kind and, for images, what is in it.
+
+    Raises:
+        PipelineError: there is no such path, or it is a file where a folder is meant, or a folder above or below the right one.
+        InvalidDatasetError, NotLabeledDatasetError: the images cannot be trained on.
+    """
+    if not path.exists():
+        raise PipelineError(f"{node.place(port)} is {path}, which does not exist; {nearest(path)}")
+    if path.is_file():
+        if node.component == CONVERT and looks_packed(path):
+            return []
+        if str(node.declared[port].get("type")) == "uri_folder":
+            raise PipelineError(f"{node.place(port)} is {path}, a file; expected a folder: {path.parent}, say")
+        return []
+    if (node.component, port) in MODEL_PORTS:
+        refuse_folders_around(path, "ModelDirectory", node.place(port))
+    if (node.component, port) in IMAGE_PORTS:
+        return check_images(path, needs_labels, node.place(port))
+    return []
