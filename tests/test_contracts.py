@@ -16,6 +16,7 @@ from azure.ai.ml import Input, load_component, load_job
 from conftest import ROOT
 
 from designer_vision.entry.command_line import Choice
+from designer_vision.errors import DesignerError
 from designer_vision.pipeline.command import fill
 
 COMPONENTS = sorted((ROOT / "component").glob("*.yaml"))
@@ -225,3 +226,27 @@ def test_a_model_of_ones_own_can_be_given_to_the_photos_pipeline(graphs: dict[st
     for job in (written, composed):
         assert job._validate().passed
         assert job.jobs["network"].inputs["trained_model"]._data.path.endswith("my_model@latest")
+
+
+def test_the_range_of_the_yaml_is_that_of_the_entry(component: dict, tmp_path: Path) -> None:
+    """The smallest and the largest value pass the entry's own checks, the next ones do not; so the local runner need not start it."""
+    ranges = {name: port for name, port in component["inputs"].items() if "min" in port or "max" in port}
+    defaults = {
+        name: port.get("default", tmp_path / name) for name, port in component["inputs"].items() if not port.get("optional")
+    }
+    outputs = {name: tmp_path / name for name in component["outputs"]}
+
+    def refusal(name: str, value: object) -> str:
+        words = [word for key, text in (defaults | outputs | {name: value}).items() for word in (f"--{key}", str(text))]
+        try:
+            entry(component).main(words, standalone_mode=False)
+        except DesignerError as error:
+            return error.message
+        return ""
+
+    for name, port in ranges.items():
+        step = 1 if port["type"] == "integer" else port.get("min", 1)
+        for limit, beyond in (("min", -step), ("max", step)):
+            if limit in port:
+                assert not re.search(rf"\b{name} is\b", refusal(name, port[limit])), (name, limit)
+                assert re.search(rf"\b{name} is\b", refusal(name, port[limit] + beyond)), (name, limit)

@@ -125,10 +125,10 @@ def _read_component(path: Path, name: str, job: Any) -> Any:
     file = path.parent / written
     if not file.is_file():
         ours = CHECKOUT / "component" / file.name
-        advice = (
-            f"write {ours} there" if ours.is_file() else "give the path of a component's YAML, relative to the pipeline's folder"
+        advice = f"; {ours} has it" if ours.is_file() else ", relative to the pipeline's folder"
+        raise PipelineError(
+            f"{path}: step {name} has the component {written}, and {file} is not there; give the path of its YAML{advice}"
         )
-        raise PipelineError(f"{path}: step {name} has the component {written}, and {file} is not there; {advice}")
     try:
         component = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError):
@@ -210,9 +210,9 @@ def check_sizes(train: Node, nodes: Mapping[str, Node]) -> list[str]:
                 f"{place} makes images of {side} x {side} pixels, and {name} takes {smallest} x {smallest} or more; "
                 "choose a larger size"
             )
-        if side is not None and side < 32:
+        if side is not None and side < SHRINKS:
             found.append(
-                f"{place} makes images of {side} x {side} pixels: {name} makes them 32 times smaller, so 32 or more are better"
+                f"{place} makes images of {side} x {side} pixels; {name} makes them {SHRINKS} times smaller, so little is left to see"
             )
     return found
 
