@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from designer_vision.console import rank_prefix, say
+from designer_vision.console import cell, rank_prefix, say
 
 VARIABLES = ("WORLD_SIZE", "RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK")
 
@@ -35,3 +35,14 @@ def test_neither_a_text_nor_a_variable_forges_a_line(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("RANK", "0\nError")
     say("a class named \x1b[2J\n")
     assert capsys.readouterr().out == "rank 0\\nError: a class named \\x1b[2J\\n\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a.png", "a.png"), ("-1", "-1"), ("+2.5", "+2.5"), ("=1+1", "'=1+1"), ("-1+cmd", "'-1+cmd"), ("@x", "'@x"), ("+x", "'+x"),
+        ("\t=1", "\\t=1"), ("a\r\nb", "a\\r\\nb"), ("", ""),
+    ],
+)  # fmt: skip
+def test_a_cell_is_one_line_and_nothing_that_a_spreadsheet_computes(text: str, expected: str) -> None:
+    assert cell(text) == expected

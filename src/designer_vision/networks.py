@@ -114,7 +114,8 @@ def fetch_pretrained(model_name: str) -> dict[str, Tensor]:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise PretrainedWeightsError(
             f"the pretrained weights of {model_name} could not be fetched ({reason}); download {weights.url} elsewhere "
-            f"and put it into {folder} (TORCH_HOME moves that folder), or set pretrained to False"
+            f"and put it into {folder} (TORCH_HOME moves that folder), or start without them: pretrained False, or "
+            "`designer-vision train FOLDER --from scratch`"
         ) from error
     finally:
         socket.setdefaulttimeout(timeout)

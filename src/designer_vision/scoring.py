@@ -18,7 +18,7 @@ from designer_vision.directories.model_directory import Model, read_model_direct
 from designer_vision.errors import DesignerError, InvalidDatasetError, InvalidModelDirectoryError
 from designer_vision.loader import ImageDataset, Loader, batches
 from designer_vision.precision import autocast
-from designer_vision.transforms import DEFAULT_OPERATIONS, FitToNetwork, Normalize, Size, size_after
+from designer_vision.transforms import DEFAULT_OPERATIONS, FitToNetwork, Normalize, Size, check_size, size_after
 
 BATCH_SIZE = 32
 
@@ -94,6 +94,26 @@ def fit_for(model: Model, sizes: list[tuple[int, int]] | None = None) -> FitToNe
     if sizes is not None and len(sizes) == 1:
         return FitToNetwork([], sizes[0])
     return FitToNetwork(DEFAULT_OPERATIONS, size_after(DEFAULT_OPERATIONS, (256, 256)))
+
+
+def pixels_of(content: bytes, name: str, fit: FitToNetwork) -> Tensor:
+    """An image file as the network takes it, uint8 [3, *fit.size].
+
+    Args:
+        content: the bytes of the file.
+        name: what the error calls it.
+        fit: takes a photo to the network's input.
+
+    Raises:
+        InvalidDatasetError: it is no image that can be read, or does not fit.
+    """
+    pixels = torch.from_numpy(images.decode(content, name)).permute(2, 0, 1)
+    try:
+        pixels = fit(pixels)
+        check_size(pixels, fit.size)
+    except (ValueError, RuntimeError, TypeError) as error:
+        raise InvalidDatasetError(f"{name} does not fit: {error}") from error
+    return pixels
 
 
 def score(

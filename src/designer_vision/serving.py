@@ -19,14 +19,13 @@ import torch
 import yaml
 
 import designer_vision
-from designer_vision import images
 from designer_vision.directories.data_frame_directory import PROBABILITIES, SCORED_LABELS, score_columns
 from designer_vision.directories.model_directory import Model
 from designer_vision.errors import DesignerError
 from designer_vision.precision import choose_precision
-from designer_vision.scoring import BATCH_SIZE, Scorer, fit_for, read_trained_model
+from designer_vision.scoring import BATCH_SIZE, Scorer, fit_for, pixels_of, read_trained_model
 from designer_vision.settings import Settings
-from designer_vision.transforms import check_size
+from designer_vision.tracking import import_mlflow
 
 IMAGE = "image"
 REQUIREMENTS = ("msgspec", "numpy", "pandas", "pillow", "pillow-heif", "pyarrow", "pyyaml", "simplejpeg", "torch", "torchvision")
@@ -36,9 +35,6 @@ def write_mlflow_files(folder: Path, labels: tuple[str, ...]) -> None:
     """Make a model folder, not yet published, one that MLflow loads and serves."""
     import mlflow
     from mlflow import pyfunc
-    from mlflow.models import Model as MlflowModel
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema
 
     package = Path(designer_vision.__file__).parent
     shutil.copytree(package, folder / "code" / package.name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -50,11 +46,19 @@ def write_mlflow_files(folder: Path, labels: tuple[str, ...]) -> None:
     dependencies = [f"python={python}", "pip", {"pip": pins}]
     _write_yaml(folder / "conda.yaml", {"name": "mlflow-env", "channels": ["conda-forge"], "dependencies": dependencies})
 
-    outputs = [ColSpec("double", PROBABILITIES + label) for label in labels] + [ColSpec("string", SCORED_LABELS)]
-    signature = ModelSignature(inputs=Schema([ColSpec("string", IMAGE)]), outputs=Schema(outputs))
-    model = MlflowModel(signature=signature)
+    model = _description(labels)
     pyfunc.add_to_model(model, __name__, code="code", conda_env="conda.yaml", python_env="python_env.yaml")
     model.save(str(folder / "MLmodel"))
+
+
+def _description(labels: tuple[str, ...]) -> Any:
+    """What MLflow is told of a model: its input and its outputs."""
+    from mlflow.models import Model as MlflowModel
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+
+    outputs = [ColSpec("double", PROBABILITIES + label) for label in labels] + [ColSpec("string", SCORED_LABELS)]
+    return MlflowModel(signature=ModelSignature(inputs=Schema([ColSpec("string", IMAGE)]), outputs=Schema(outputs)))
 
 
 def _write_yaml(path: Path, content: Any) -> None:
@@ -92,11 +96,17 @@ class ServedModel:
         except ValueError as error:
             raise ValueError(f"{name}: not base64 text ({error}); send the bytes of an image file as base64") from error
         try:
-            image = self._fit(torch.from_numpy(images.decode(content, name)).permute(2, 0, 1))
+            return pixels_of(content, name, self._fit)
         except DesignerError as error:
             raise ValueError(error.message) from error
-        check_size(image, self._fit.size)
-        return image
+
+
+def application(model: Model) -> Any:
+    """The web application that `mlflow models serve` starts, made without importing anything from the model's folder."""
+    import_mlflow()
+    from mlflow.pyfunc import PyFuncModel, scoring_server
+
+    return scoring_server.init(PyFuncModel(_description(model.labels), ServedModel(model)))
 
 
 def _load_pyfunc(path: str) -> ServedModel:

@@ -29,6 +29,7 @@ from designer_vision.errors import (
 )
 from designer_vision.machine import end_with
 from designer_vision.settings import RUNNER
+from designer_vision.without_compiler import leave_compiler_out
 
 TORCHRUN = "TORCHELASTIC_RUN_ID"
 DEBUG = "DESIGNER_VISION_DEBUG"
@@ -152,11 +153,13 @@ def parameter(name: str, type: click.ParamType[Any]) -> Callable[[Any], Any]:
     return click.option(f"--{name}", type=type, required=True)
 
 
-def run(command: click.Command) -> Never:
+def run(command: click.Command, needs_compiler: bool = False) -> Never:
     """Run an entry as a process: whatever goes wrong ends in one line on standard error and an exit code.
 
-    With DESIGNER_VISION_DEBUG=1 the traceback is shown too.
+    With DESIGNER_VISION_DEBUG=1 the traceback is shown too. What uses torch's optimizers needs its compiler.
     """
+    if not needs_compiler:
+        leave_compiler_out()
     if (runner := os.environ.get(RUNNER, "")).isdigit():
         end_with(int(runner))
     elif TORCHRUN in os.environ:

@@ -30,4 +30,4 @@ def parse(untrained_model: Path, training_dataset: Path, validation_dataset: Pat
 
 
 if __name__ == "__main__":
-    run(parse)
+    run(parse, needs_compiler=True)

@@ -15,7 +15,8 @@ from designer_vision.console import printable
 from designer_vision.directories.left_out import in_words
 from designer_vision.directories.manifest import MANIFEST, UNFINISHED
 from designer_vision.errors import DesignerError, FileSystemError, InvalidDatasetError, PipelineError
-from designer_vision.pipeline.runner import MARK, RECORD
+from designer_vision.pipeline.run_folder import MARK
+from designer_vision.pipeline.runner import RECORD
 from designer_vision.summary import Images, Network, Scores, Sizes, Summary, Training, Transformation, summarize
 
 MOST, LONGEST = 10, 60
@@ -40,9 +41,9 @@ def show(folder: Path, as_json: bool) -> None:
         refuse_others(folder)
         summary = summarize(folder)
     except OSError as error:
-        _end(FileSystemError(f"{error}; see to that file or disk and start the same command again"))
+        end(FileSystemError(f"{error}; see to that file or disk and start the same command again"))
     except DesignerError as error:
-        _end(error)
+        end(error)
     if as_json:
         click.echo(json.dumps(msgspec.to_builtins(summary)))
         return
@@ -52,7 +53,8 @@ def show(folder: Path, as_json: bool) -> None:
         click.echo(printable(f"{heading:{width}}  {text}"))
 
 
-def _end(error: DesignerError) -> Never:
+def end(error: DesignerError) -> Never:
+    """Say what is wrong in one line and end the command."""
     click.echo(error.line(), err=True)
     sys.exit(error.exit_code)
 

@@ -226,15 +226,18 @@ def _how_to(folder: Path) -> list[Section]:
     return [
         Section(
             "Score photos",
-            "Connect this model to Score Image Model, on Azure ML or on your own machine; photos can have any size:",
-            codes=[f"designer-vision run pipelines/score_only.yaml --input {as_input} --input images=FOLDER"],
+            "At a terminal, or with Score Image Model on Azure ML or on your own machine; photos can have any size:",
+            codes=[
+                f"designer-vision predict {model} FOLDER",
+                f"designer-vision run pipelines/score_only.yaml --input {as_input} --input images=FOLDER",
+            ],
         ),
         Section(
             "Deploy",
             "The folder is an MLflow model. Served on this machine, or registered for an online or batch endpoint of Azure ML ("
             "the YAML is in pipelines/deploy):",
             codes=[
-                f"mlflow models serve --env-manager local --port 5001 --model-uri {model}",
+                f"designer-vision serve {model}",
                 f"az ml model create --name my_model --type mlflow_model --path {model}",
                 "az ml online-endpoint create -f pipelines/deploy/online_endpoint.yaml\n"
                 "az ml online-deployment create -f pipelines/deploy/online_deployment.yaml --all-traffic",

@@ -1,0 +1,117 @@
+"""`designer-vision predict`: the most probable labels of some photos."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import click
+
+from designer_vision.console import cell, printable
+from designer_vision.directories.manifest import MANIFEST, UNFINISHED
+from designer_vision.errors import DesignerError, FileSystemError, InvalidDatasetError, PipelineError
+from designer_vision.pipeline.show import end
+from designer_vision.without_compiler import leave_compiler_out
+
+Tell = Callable[[str, Sequence[tuple[str, float]]], None]
+"""Prints the name of a photo with its labels and their probabilities."""
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("photos", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.option("--csv", "as_csv", is_flag=True, help="A table: file, then label and probability of each.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def predict(model: Path, photos: tuple[Path, ...], as_csv: bool, as_json: bool) -> None:
+    """Tell the five most probable labels of each of the PHOTOS, files or folders of them.
+
+    MODEL is the folder that Train PyTorch Model wrote.
+    """
+    if as_csv and as_json:
+        raise click.UsageError("--csv and --json are two formats; choose one")
+    try:
+        refuse_others(model)
+        _predict(model, photos, _csv if as_csv else _json if as_json else _plain)
+    except BrokenPipeError:
+        raise  # whoever read the answers has enough of them
+    except OSError as error:
+        end(FileSystemError(f"{error}; see to that file or disk and start the same command again"))
+    except DesignerError as error:
+        end(error)
+
+
+def refuse_others(folder: Path) -> None:
+    """Refuse a run's or a step's folder that has a model in it.
+
+    Raises:
+        PipelineError: with the model to give instead.
+    """
+    if (folder / MANIFEST).exists():
+        return
+    places = ("trained_model", "outputs/trained_model", "*/outputs/trained_model")
+    below = sorted(path for place in places for path in folder.glob(place))
+    found = [str(path) for path in below if (path / MANIFEST).exists() or (path / UNFINISHED).exists()]
+    if found:
+        raise PipelineError(f"{folder} is not a model, but there is one in it; give {' or '.join(found)}")
+
+
+def _predict(folder: Path, paths: Sequence[Path], start: Callable[[int], Tell]) -> None:
+    leave_compiler_out()
+
+    from designer_vision.prediction import MOST_LABELS, find_photos
+    from designer_vision.prediction import predict as predictions
+    from designer_vision.scoring import read_trained_model
+
+    with redirect_stdout(sys.stderr):  # what a reader has to say is no answer
+        model = read_trained_model(folder)
+    found = [find_photos(path) for path in paths]
+    photos = [photo for some, _ in found for photo in some]
+    others, hidden, predicted = 0, sum(count for _, count in found), 0
+    tell = start(min(MOST_LABELS, len(model.labels)))
+    for photo, answer in predictions(model, photos):
+        if isinstance(answer, list):
+            tell(photo.called, answer)
+            predicted += 1
+        elif answer is None:
+            others += 1
+        else:
+            click.echo(printable(f"warning: {answer}; it is left out"), err=True)
+    if others or hidden:
+        click.echo(f"passed over: {others} not images, {hidden} hidden", err=True)
+    if not predicted:
+        raise InvalidDatasetError(f"none of the {len(photos)} files in {', '.join(map(str, paths))} is an image that can be read")
+
+
+def _plain(labels: int) -> Tell:
+    def tell(name: str, answer: Sequence[tuple[str, float]]) -> None:
+        texts = ", ".join(f"{label} {100 * probability:.1f} %" for label, probability in answer)
+        _print(printable(f"{name}: {texts}"))
+
+    return tell
+
+
+def _csv(labels: int) -> Tell:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["file", *(f"{name}_{number}" for number in range(1, labels + 1) for name in ("label", "probability"))])
+
+    def tell(name: str, answer: Sequence[tuple[str, float]]) -> None:
+        writer.writerow([cell(name), *(value for label, probability in answer for value in (cell(label), f"{probability:.6f}"))])
+        sys.stdout.flush()
+
+    return tell
+
+
+def _json(labels: int) -> Tell:
+    def tell(name: str, answer: Sequence[tuple[str, float]]) -> None:
+        told = [{"label": label, "probability": probability} for label, probability in answer]
+        _print(json.dumps({"file": name, "predictions": told}))
+
+    return tell
+
+
+def _print(line: str) -> None:
+    print(line, flush=True)
