@@ -28,7 +28,20 @@ def test_a_figure_stays_until_another_line_has_a_new_one() -> None:
     figures = Figures()
     for line in (ITERATION, EPOCH, "warning: rank 1 is slow", ITERATION.replace("epoch 2", "epoch 3")):
         figures = after(figures, line)
-    assert figures == Figures(pytest.approx(0.46), 183.3, 1.2345, 0.9123, "0:00:31", (EPOCH,), figures.last_line)
+    assert figures == Figures(
+        pytest.approx(0.46), 183.3, 1.2345, 0.9123, "0:00:31", (EPOCH,), figures.last_line, ("rank 1 is slow",)
+    )
+
+
+def test_warnings_are_kept_each_once_and_not_without_end() -> None:
+    figures = Figures()
+    for number in range(100):
+        for rank in ("rank 0: ", ""):
+            figures = after(figures, f"{rank}warning: {number // 2} {'x' * 1000}")
+    assert len(figures.warnings) == 21
+    assert figures.warnings[1].startswith("1 xxx")
+    assert all(len(warning) <= 600 for warning in figures.warnings)
+    assert figures.warnings[-1] == "there are more in its log"
 
 
 def test_in_the_end_the_top_1_is_that_of_the_kept_epoch_and_the_speed_that_of_the_whole() -> None:
@@ -45,7 +58,7 @@ def test_a_time_of_days_is_one() -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "warning: no validation image has the classes epoch 5/5 | top-1 1.0000",
+        "notice: no validation image has the classes epoch 5/5 | top-1 1.0000",
         "  epoch 5/5 | top-1 1.0000",
         "epoch 5/5: top-1 1.0000",
         "error: kept epoch 1/1 | valid loss 0.1 | top-1 1.0000 | top-5 1.0000 | 0:00:01 | x",

@@ -22,6 +22,12 @@ def start(code: str, folder: Path, count: int = 1) -> Processes:
     return Processes([sys.executable, "-c", code], environments, [folder / name for name in log_names(count)], folder)
 
 
+def waited_for(processes: Processes) -> Failure | None:
+    while processes.failure() is None and not processes.have_ended():
+        time.sleep(0.05)
+    return processes.failure()
+
+
 def alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -57,7 +63,7 @@ def test_output_and_errors_of_each_process_go_to_its_log(tmp_path: Path) -> None
     with start(
         "import os, sys; print('out', os.environ['NUMBER'], flush=True); print('err', file=sys.stderr)", tmp_path, 2
     ) as processes:
-        assert processes.wait(lambda: None) is None
+        assert waited_for(processes) is None
     assert (tmp_path / "std_log_process_1.txt").read_text() == "out 1\nerr\n"
 
 
@@ -67,7 +73,7 @@ def test_the_first_failure_ends_the_others(tmp_path: Path) -> None:
     with start(code, tmp_path, 2) as processes:
         while not (tmp_path / "pid").exists():
             time.sleep(0.01)
-        failure = processes.wait(lambda: None)
+        failure = waited_for(processes)
     assert failure == Failure(7, tmp_path / "std_log_process_1.txt")
     assert time.monotonic() - start_time < 10
     assert not alive(int((tmp_path / "pid").read_text()))
@@ -78,7 +84,7 @@ def test_no_child_of_a_process_is_left_behind(tmp_path: Path) -> None:
         "import subprocess, sys; child = subprocess.Popen(['sleep', '60']); open('pid', 'w').write(str(child.pid)); sys.exit(1)"
     )
     with start(code, tmp_path) as processes:
-        assert processes.wait(lambda: None) == Failure(1, tmp_path / "std_log.txt")
+        assert waited_for(processes) == Failure(1, tmp_path / "std_log.txt")
     deadline = time.monotonic() + 2
     while alive(int((tmp_path / "pid").read_text())) and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -60,7 +61,7 @@ if text == "wait":
     time.sleep(60)
 """
 LAST_LINES = {
-    "convert": r"36 images looked at, \d+\.\d images/s",
+    "convert": r"36 images read, \d+\.\d images/s",
     "transformation": r"operations: \[.*\]",
     "network": r"resnet18 with random weights is in .*",
     "hold_out": r"36 images divided, \d+\.\d images/s",
@@ -93,7 +94,8 @@ def text(folder: Path, step: str) -> str:
 def test_a_step_that_writes_to_its_input_fails_as_it_would_on_a_read_only_mount(pipeline: Path, tmp_path: Path) -> None:
     result = run(pipeline, "--input", "text=meddle", "--output_dir", "out", cwd=tmp_path)
     assert result.returncode == 1
-    (line,) = result.stderr.splitlines()
+    line, resume = result.stderr.splitlines()
+    assert resume.startswith("to resume: ")
     assert line.startswith("Error: PipelineError: step second wrote to its input before, which Azure ML mounts read-only")
 
 
@@ -126,6 +128,7 @@ def test_the_first_error_is_shown_with_its_log(pipeline: Path, tmp_path: Path) -
         "Error: PipelineError: step second failed (exit code 1)",
         "  Error 0018: InvalidDatasetError: the reason",
         f"its log: {tmp_path / 'out' / 'second' / 'user_logs' / 'std_log.txt'}",
+        f"to resume: {shlex.join([*COMMAND, str(pipeline), '--input', 'text=fail', '--output_dir', 'out'])}",
     ]
 
 
@@ -141,10 +144,110 @@ def test_an_interrupted_run_leaves_no_process_and_goes_on_later(pipeline: Path, 
     runner.send_signal(number)
     _, errors = runner.communicate(timeout=30)
     assert runner.returncode == 130
-    assert errors.decode().splitlines() == ["stopped; the same command with --output_dir out goes on"]
+    words = [*COMMAND, str(pipeline), "--input", "text=wait", "--output_dir", "out"]
+    assert errors.decode().splitlines() == [f"stopped; to resume: {shlex.join(words)}"]
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)
     assert "first: reused" in run(pipeline, "--output_dir", "out", cwd=tmp_path).stdout
+
+
+def test_the_line_that_resumes_a_run_can_be_pasted_whatever_the_names_are(tmp_path: Path, pipeline: Path) -> None:
+    odd = pipeline.rename(tmp_path / "it's a $(pipeline).yaml")
+    result = run(odd, "--output_dir", "my out", "--input", "text=fail", cwd=tmp_path)
+    line = result.stderr.splitlines()[-1].removeprefix("to resume: ")
+    again = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert "first: reused" in again.stdout
+    assert again.stderr.splitlines()[0] == "Error: PipelineError: step second failed (exit code 1)"
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_second_run_in_the_same_folder_is_refused_with_the_first_ones_process(pipeline: Path, tmp_path: Path) -> None:
+    first = subprocess.Popen([*COMMAND, str(pipeline), "--output_dir", "out", "--input", "text=wait"], cwd=tmp_path)
+    pid = tmp_path / "out" / "second" / "outputs" / "out" / "pid"
+    while not pid.exists() or not pid.read_text():
+        assert first.poll() is None
+        time.sleep(0.05)
+    log = (tmp_path / "out" / "second" / "user_logs" / "std_log.txt").read_text()
+    second = run(pipeline, "--output_dir", "out", cwd=tmp_path)
+    assert second.returncode == 1
+    assert second.stderr == (
+        f"Error: PipelineError: another run, process {first.pid}, is writing to {tmp_path / 'out'}; "
+        "wait for it, or give another --output_dir\n"
+    )
+    assert (tmp_path / "out" / "second" / "user_logs" / "std_log.txt").read_text() == log
+    first.kill()
+    first.wait()
+    assert run(pipeline, "--output_dir", "out", cwd=tmp_path).returncode == 0  # a dead run holds nothing
+
+
+@pytest.mark.parametrize(
+    "words", [["--input", "text=a", "--input", "none=1"], ["--input", "second.nothing=1"], ["--input", "images"]]
+)
+def test_what_is_wrong_before_the_first_step_leaves_no_folder(pipeline: Path, tmp_path: Path, words: list[str]) -> None:
+    before = sorted(tmp_path.iterdir())
+    result = run(pipeline, "--output_dir", "new/out", *words, cwd=tmp_path)
+    assert result.returncode != 0
+    assert "Traceback" not in result.stderr
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_finished_step_that_is_replaced_says_what_changed(pipeline: Path, tmp_path: Path) -> None:
+    run(pipeline, "--output_dir", "out", cwd=tmp_path)
+    again = run(pipeline, "--output_dir", "out", "--input", "text=other", cwd=tmp_path).stdout
+    assert "second: text hello -> other: what it had finished is replaced" in again
+    assert "first: reused" in again
+    (tmp_path / "code" / "work.py").write_text(WORK + "# another")
+    again = run(pipeline, "--output_dir", "out", "--input", "text=other", cwd=tmp_path).stdout
+    assert "first: its code changed: what it had finished is replaced" in again
+
+
+def test_a_steps_own_input_can_be_given(pipeline: Path, tmp_path: Path) -> None:
+    result = run(pipeline, "--output_dir", "out", "--input", "first.text=mine", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert text(tmp_path / "out", "second") == "hellomine"
+
+
+def test_warnings_are_shown_when_they_come_and_once_more_in_the_end_also_of_reused_steps(pipeline: Path, tmp_path: Path) -> None:
+    (tmp_path / "code" / "work.py").write_text(WORK + 'print("warning: the same in both")\nprint(f"warning: {text} only")\n')
+    for phase in ("finished", "reused"):
+        lines = run(pipeline, "--output_dir", "out", cwd=tmp_path).stdout.splitlines()
+        table = next(number for number, line in enumerate(lines) if line.split()[:2] == ["step", "time"])
+        assert {line.split()[2] for line in lines[table + 1 : table + 3]} == {phase}
+        assert "first: warning: the same in both" in lines[:table]
+        assert [line for line in lines[table:] if "warning" in line] == [
+            "first, second: warning: the same in both",
+            "first: warning: one only",
+            "second: warning: hello only",
+        ]
+
+
+def test_steps_that_need_nothing_of_each_other_run_side_by_side_and_end_together(pipeline: Path, tmp_path: Path) -> None:
+    """Each waits for a file of the other, and so would never end alone."""
+    (tmp_path / "code" / "work.py").write_text(
+        "import pathlib, sys, time\n"
+        "text, out, *before = sys.argv[1:]\n"
+        "place = pathlib.Path(out).parents[2]\n"
+        "(place / text).touch()\n"
+        "while not all((place / name).exists() for name in 'ab'): time.sleep(0.05)\n"
+        "pathlib.Path(out, 'text').touch()\n"
+    )
+    jobs = "".join(f"  {name}: {{type: command, component: ./work.yaml, inputs: {{text: {name}}}}}\n" for name in "ab")
+    pipeline.write_text(f"type: pipeline\nsettings: {{default_compute: serverless}}\njobs:\n{jobs}")
+    assert run(pipeline, "--output_dir", "out", cwd=tmp_path).returncode == 0
+
+
+def test_when_a_step_fails_the_one_beside_it_is_ended(pipeline: Path, tmp_path: Path) -> None:
+    jobs = "".join(
+        f"  {text}: {{type: command, component: ./work.yaml, inputs: {{text: {text}}}}}\n" for text in ("wait", "fail")
+    )
+    pipeline.write_text(f"type: pipeline\nsettings: {{default_compute: serverless}}\njobs:\n{jobs}")
+    result = run(pipeline, "--output_dir", "out", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "step fail failed (exit code 1)" in result.stderr
+    pid = tmp_path / "out" / "wait" / "outputs" / "out" / "pid"
+    if pid.exists() and pid.read_text():
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(pid.read_text()), 0)
 
 
 def test_a_folder_of_somebody_else_is_refused(pipeline: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -14,12 +15,15 @@ from designer_vision.directories.data_frame_directory import read_data_frame_dir
 from designer_vision.directories.model_directory import read_model_directory
 
 
-def run(pipeline: str, folder: Path, **inputs: object) -> subprocess.CompletedProcess[str]:
+def run(
+    pipeline: str, folder: Path, environment: dict[str, str] | None = None, **inputs: object
+) -> subprocess.CompletedProcess[str]:
     """`designer-vision run`, in this environment."""
     words = [word for name, value in inputs.items() for word in ("--input", f"{name}={value}")]
     program = "from designer_vision.pipeline.command_line import main; main()"
     return subprocess.run(
         [sys.executable, "-c", program, "run", str(ROOT / f"pipelines/{pipeline}.yaml"), "--output_dir", str(folder), *words],
+        env=os.environ | (environment or {}),
         capture_output=True,
         text=True,
         timeout=280,
@@ -56,11 +60,39 @@ def test_a_trained_model_scores_new_photos_in_a_pipeline_of_its_own(tmp_path: Pa
     assert (len(scored.ids), scored.labels) == (6, ("blue", "green", "red"))
 
 
+def test_photos_become_a_network_and_a_model_of_ones_own_is_trained_further(tmp_path: Path, trained_model: Path) -> None:
+    photos = make_photos(tmp_path / "photos", per_class=10, size=(40, 50))
+    (photos / "red").rename(photos / "pink")
+    (photos / "pink" / "notes.txt").write_text("x")
+    given = {"images": photos, "epochs": 1, "image_size": 32, "resize": 36, "network.trained_model": trained_model}
+    result = run("photos", tmp_path / "out", **given)
+    assert result.returncode == 0, result.stderr
+    model = read_model_directory(tmp_path / "out/train/outputs/trained_model")
+    assert (model.labels, model.size) == (("blue", "green", "pink"), (32, 32))
+    assert model.operations == [["Resize", 36], ["CenterCrop", {"size": [32, 32]}]]
+    log = (tmp_path / "out/train/user_logs/std_log.txt").read_text()
+    assert "all layers are kept and trained further; its head is replaced by a new one for 3 classes" in log
+    scored = read_data_frame_directory(tmp_path / "out/score/outputs/scored_dataset")
+    assert all(name.startswith(("blue/", "green/", "pink/")) for name in scored.names or [""])
+    assert "convert: warning: 30 images of 3 classes; left out: 1 .txt" in result.stdout
+    assert (tmp_path / "out/evaluate/outputs/evaluation_results/report.html").is_file()
+
+
+def test_weights_that_cannot_be_fetched_end_the_run_at_its_first_step_with_both_ways_out(tmp_path: Path) -> None:
+    nowhere = {"TORCH_HOME": str(tmp_path / "torch"), "https_proxy": "http://127.0.0.1:9"}
+    result = run("photos", tmp_path / "out", nowhere, images=make_photos(tmp_path / "photos"))
+    assert result.returncode == 1
+    assert f"put it into {tmp_path}/torch/hub/checkpoints" in result.stderr
+    assert "or start without them: pretrained False" in result.stderr
+    assert not (tmp_path / "out/train").exists()
+
+
 @pytest.mark.parametrize(
     ("pipeline", "message"), [("sweep", "step train is no command of a local component"), ("score_only", "not on this machine")]
 )
 def test_what_cannot_run_here_is_said(tmp_path: Path, pipeline: str, message: str) -> None:
-    inputs = {"training_dataset": tmp_path, "validation_dataset": tmp_path} if pipeline == "sweep" else {}
+    photos = make_photos(tmp_path / "photos")
+    inputs = {"training_dataset": photos, "validation_dataset": photos} if pipeline == "sweep" else {"images": photos}
     result = run(pipeline, tmp_path / "out", **inputs)
     assert result.returncode == 1
     assert message in result.stderr

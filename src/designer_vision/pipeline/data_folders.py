@@ -7,16 +7,15 @@ from pathlib import Path
 
 from designer_vision.directories.image_directory import read_image_directory
 from designer_vision.directories.image_index import ImageIndex
-from designer_vision.directories.left_out import in_words
 from designer_vision.directories.manifest import MANIFEST
-from designer_vision.directories.plain_folder import only_archives, unwrap
+from designer_vision.directories.plain_folder import is_archive, only_archives, unwrap
 from designer_vision.errors import DesignerError, InvalidDatasetError, NotLabeledDatasetError, PipelineError
 
 MOST_NAMED = 8
 
 
-def check_images(folder: Path, needs_labels: bool, place: str) -> list[str]:
-    """Look at a folder of images as the steps will.
+def check_images(folder: Path, needs_labels: bool, place: str) -> None:
+    """Look at a folder of images as the steps will; what they have to say of it, they say.
 
     Raises:
         InvalidDatasetError, NotLabeledDatasetError: there are none, or not two classes of them for a training.
@@ -24,15 +23,11 @@ def check_images(folder: Path, needs_labels: bool, place: str) -> list[str]:
     refuse_folders_around(folder, "ImageDirectory", place)
     inner = unwrap(folder)
     if only_archives(inner):
-        return []
+        return
     try:
-        index = trainable(inner) if needs_labels else read_image_directory(inner)
+        trainable(inner) if needs_labels else read_image_directory(inner)
     except DesignerError as error:
         raise type(error)(f"{place}: {error.message}") from error
-    if (index.folder / MANIFEST).exists():
-        return []
-    told = [f"{place}: {note}" for note in index.notes]
-    return [*told, f"{place}: not used: {in_words(index.left_out)}"] if index.left_out else told
 
 
 def trainable(folder: Path) -> ImageIndex:
@@ -79,11 +74,10 @@ def _type_of(folder: Path) -> str:
 
 def nearest(path: Path) -> str:
     """What there is instead of a path that does not exist."""
-    parent = next(parent for parent in path.parents if parent.exists())
+    parent = next(parent for parent in path.parents if parent.is_dir())
     wanted = path.relative_to(parent).parts[0]
-    names = sorted(entry.name for entry in parent.iterdir()) if parent.is_dir() else []
+    names = sorted(entry.name for entry in parent.iterdir() if entry.is_dir() or is_archive(entry.name))
     if close := difflib.get_close_matches(wanted, names, n=1):
         return f"did you mean {parent / close[0]}?"
-    return f"{parent} has " + (
-        ", ".join(names[:MOST_NAMED]) + (" …" if len(names) > MOST_NAMED else "") if names else "nothing in it"
-    )
+    some = ", ".join(names[:MOST_NAMED]) + (" …" if len(names) > MOST_NAMED else "")
+    return f"{parent} has the folders {some}" if names else f"{parent} has no folders in it"

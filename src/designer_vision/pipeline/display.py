@@ -50,11 +50,25 @@ def open_console() -> Console:
 
 @contextmanager
 def shown(console: Console, steps: Sequence[Step]) -> Iterator[Callable[[States], None]]:
-    """What shows the states as long as the block lasts; to be called with them whenever one changes."""
+    """What shows the states as long as the block lasts; to be called with them whenever one changes.
+
+    A terminal keeps the table as it is in the end, whatever ends it.
+    """
     if console.is_interactive:
         graph = live_table(steps, {step.name: State() for step in steps}, console.width)
-        with Live(graph, console=console, refresh_per_second=2, transient=True) as live:
-            yield lambda states: live.update(live_table(steps, states, console.width))
+        told: set[str] = set()
+        with Live(graph, console=console, refresh_per_second=2) as live:
+
+            def update(states: States) -> None:
+                for warning in warnings_of(states):
+                    if warning not in told:
+                        told.add(warning)
+                        console.print(warning, soft_wrap=True)
+                live.update(live_table(steps, states, console.width))
+                if all(state.phase in ("finished", "reused") for state in states.values()):
+                    live.update(final_table(states))
+
+            yield update
     else:
         console.print(f"steps: {printable(', '.join(step.name for step in steps))}", soft_wrap=True)
         yield PlainLines(console, steps)
@@ -83,6 +97,15 @@ def final_table(states: States) -> Table:
     return _table(rows, states, expand=False)
 
 
+def warnings_of(states: States) -> list[str]:
+    """The warnings of all steps, each sentence once, with the steps that said it."""
+    steps: dict[str, list[str]] = {}
+    for name, state in states.items():
+        for warning in state.figures.warnings:
+            steps.setdefault(warning, []).append(name)
+    return [printable(f"{', '.join(names)}: warning: {warning}") for warning, names in steps.items()]
+
+
 def sources(step: Step) -> str:
     """What a step reads: other steps, and folders by their names."""
     data = [value for value in step.inputs.values() if not isinstance(value, str)]
@@ -104,6 +127,7 @@ class PlainLines:
         for name, state in states.items():
             before = self._shown.get(name, State())
             lines = list(state.figures.epochs[len(before.figures.epochs) :])
+            lines += [f"warning: {warning}" for warning in state.figures.warnings[len(before.figures.warnings) :]]
             if state.phase != before.phase:
                 lines.append(self._change(name, state))
             elif not lines and state.seconds - self._said_at.get(name, 0.0) >= SECONDS_BETWEEN_LINES:

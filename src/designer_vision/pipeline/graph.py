@@ -18,6 +18,9 @@ from designer_vision.errors import PipelineError
 STEP_OUTPUT = re.compile(r"\$\{\{\s*parent\.jobs\.(\w+)\.outputs\.(\w+)\s*\}\}")
 PIPELINE_INPUT = re.compile(r"\$\{\{\s*parent\.inputs\.(\w+)\s*\}\}")
 
+ELSEWHERE = re.compile(r"[a-z0-9+]+:", re.IGNORECASE)
+"""How the path of an asset or an address begins."""
+
 
 @dataclass(frozen=True)
 class OutputOf:
@@ -55,6 +58,11 @@ class Step:
     process_count: int
     distribution: str
     environment_variables: Mapping[str, str]
+
+    @property
+    def takes_all(self) -> bool:
+        """Whether it is made for several processes, and so takes the machine for itself."""
+        return bool(self.distribution) or self.instance_count * self.process_count > 1
 
     @property
     def needs(self) -> set[str]:
@@ -171,7 +179,7 @@ def _is_data(data: Any) -> bool:
 
 
 def _local_path(text: str | None, base: Path, name: str) -> Path:
-    if not text or re.match(r"[a-z0-9+]+:", text, re.IGNORECASE):
+    if not text or ELSEWHERE.match(text):
         raise PipelineError(f"input {name} is {text!r}, which is not on this machine; give --input {name}=FOLDER")
     return local_path(text, base)
 

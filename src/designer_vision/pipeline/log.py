@@ -14,6 +14,7 @@ from designer_vision.console import printable
 MOST_BYTES = 2**16
 """Read at a time: of a log that grows faster only the end counts."""
 MOST_EPOCHS = 10_000
+MOST_WARNINGS, LONGEST_WARNING = 20, 600
 COUNT, NUMBER = r"[0-9]{1,9}", r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
 RANK = re.compile(rf"\Arank {COUNT}: ")
 EPOCH = re.compile(rf"epoch ({COUNT})/({COUNT})")
@@ -23,6 +24,8 @@ FIELD = re.compile(
     rf"(?P<images_per_second>{NUMBER}) images/s|(?:train )?loss (?P<loss>{NUMBER})|top-1 (?P<top1>{NUMBER})|"
     r"(?P<left>(?:[0-9]{1,5} days?, )?[0-9]{1,2}:[0-9]{2}:[0-9]{2}) left"
 )
+WARNING = re.compile(r"(?i:warning): (.+)")
+MORE_WARNINGS = "there are more in its log"
 SPEED = re.compile(rf"(?<![0-9.])({NUMBER}) images/s\b")
 KEPT = re.compile(rf"kept epoch {COUNT}/{COUNT} \| valid loss {NUMBER} \| top-1 ({NUMBER}) \| ")
 
@@ -39,6 +42,7 @@ class Figures:
         left: the time that the rest will take, as the log writes it.
         epochs: the lines of the epochs that have ended.
         last_line: whatever it is, without its rank.
+        warnings: the first of the log's, each once.
     """
 
     share: float | None = None
@@ -48,6 +52,7 @@ class Figures:
     left: str = ""
     epochs: tuple[str, ...] = ()
     last_line: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 class Log:
@@ -85,6 +90,8 @@ def after(figures: Figures, line: str) -> Figures:
     text = RANK.sub("", line)
     head, *fields = text.split(" | ")
     found: dict[str, Any] = {"last_line": text}
+    if warning := WARNING.match(text):
+        found["warnings"] = _with_warning(figures.warnings, warning[1][:LONGEST_WARNING])
     if (share := _share(head)) is not None:
         found["share"] = share
         for match in filter(None, map(FIELD.fullmatch, fields)):
@@ -97,6 +104,12 @@ def after(figures: Figures, line: str) -> Figures:
     elif kept := KEPT.match(text):
         found["top1"] = float(kept[1])
     return replace(figures, **found)
+
+
+def _with_warning(before: tuple[str, ...], warning: str) -> tuple[str, ...]:
+    if warning in before or before[-1:] == (MORE_WARNINGS,):
+        return before
+    return (*before, warning if len(before) < MOST_WARNINGS else MORE_WARNINGS)
 
 
 def _share(head: str) -> float | None:

@@ -18,7 +18,16 @@ from designer_vision.architectures import smallest_side
 from designer_vision.directories.plain_folder import looks_packed
 from designer_vision.errors import InvalidDatasetError, PipelineError
 from designer_vision.pipeline.data_folders import check_images, nearest, refuse_folders_around
-from designer_vision.pipeline.graph import PIPELINE_INPUT, STEP_OUTPUT, OutputOf, Value, as_text, local_path, read_pipeline
+from designer_vision.pipeline.graph import (
+    ELSEWHERE,
+    PIPELINE_INPUT,
+    STEP_OUTPUT,
+    OutputOf,
+    Value,
+    as_text,
+    local_path,
+    read_pipeline,
+)
 
 CHECKOUT = Path(__file__).parents[3]
 """Of the repository that this package runs from, where it does."""
@@ -88,7 +97,7 @@ def check(path: Path, overrides: Mapping[str, str]) -> list[str]:
             found += check_sizes(node, nodes)
         for port, value in node.given.items():
             if isinstance(value, Path):
-                found += check_data(node, port, value, needs_labels=feeds_training(node, nodes))
+                check_data(node, port, value, needs_labels=feeds_training(node, nodes))
     return list(dict.fromkeys(found))
 
 
@@ -111,6 +120,8 @@ def read_nodes(path: Path, overrides: Mapping[str, str]) -> Iterator[Node]:
                 written = inputs.get(source[1])
             if key in overrides:
                 written, base = overrides[key], Path()
+            elif is_elsewhere(written):
+                continue
             value = _resolved(written, str(declared.get("type")).startswith("uri_"), base)
             if value is not None:
                 given[port] = value
@@ -139,6 +150,12 @@ def _read_component(path: Path, name: str, job: Any) -> Any:
 def _mapping(written: Any) -> dict[str, Any]:
     """A YAML's mapping; an empty one where something else stands, which the client refuses in its own words."""
     return written if isinstance(written, dict) else {}
+
+
+def is_elsewhere(written: Any) -> bool:
+    """Whether data is an asset or an address, and so not on this machine."""
+    path = written.get("path") if isinstance(written, dict) else None
+    return path is not None and ELSEWHERE.match(str(path)) is not None
 
 
 def _resolved(written: Any, is_data: bool, base: Path) -> Value | None:
@@ -212,7 +229,7 @@ def check_sizes(train: Node, nodes: Mapping[str, Node]) -> list[str]:
             )
         if side is not None and side < SHRINKS:
             found.append(
-                f"{place} makes images of {side} x {side} pixels; {name} makes them {SHRINKS} times smaller, so little is left to see"
+                f"{place} makes images of {side} x {side} pixels; {name} makes them {SHRINKS} times smaller: too little to see"
             )
     return found
 
@@ -245,7 +262,7 @@ def _side_of(train: Node, port: str, nodes: Mapping[str, Node]) -> tuple[int | N
 # Folders
 
 
-def check_data(node: Node, port: str, path: Path, needs_labels: bool) -> list[str]:
+def check_data(node: Node, port: str, path: Path, needs_labels: bool) -> None:
     """Check what a step is given of this machine: that it is there, of the right kind and, for images, what is in it.
 
     Raises:
@@ -256,12 +273,11 @@ def check_data(node: Node, port: str, path: Path, needs_labels: bool) -> list[st
         raise PipelineError(f"{node.place(port)} is {path}, which does not exist; {nearest(path)}")
     if path.is_file():
         if node.component == CONVERT and looks_packed(path):
-            return []
+            return
         if str(node.declared[port].get("type")) == "uri_folder":
             raise PipelineError(f"{node.place(port)} is {path}, a file; expected a folder: {path.parent}, say")
-        return []
+        return
     if (node.component, port) in MODEL_PORTS:
         refuse_folders_around(path, "ModelDirectory", node.place(port))
     if (node.component, port) in IMAGE_PORTS:
-        return check_images(path, needs_labels, node.place(port))
-    return []
+        check_images(path, needs_labels, node.place(port))

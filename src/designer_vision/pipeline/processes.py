@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -109,29 +109,28 @@ class Processes:
                         )
                     )
         except BaseException:
-            self._end()
+            self.end()
             raise
 
     def __enter__(self) -> Processes:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._end()
+        self.end()
 
-    def wait(self, on_poll: Callable[[], None]) -> Failure | None:
-        """Wait until all have ended well, or one has not; `on_poll` is called several times a second meanwhile."""
-        while True:
-            codes = [process.poll() for process in self._running]
-            for code, log in zip(codes, self._logs, strict=True):
-                if code:
-                    self._grace = GRACE_AFTER_FAILURE_SECONDS
-                    return Failure(code, log)
-            if all(code == 0 for code in codes):
-                return None
-            on_poll()
-            time.sleep(POLL_SECONDS)
+    def failure(self) -> Failure | None:
+        """The first that has ended badly by now."""
+        for process, log in zip(self._running, self._logs, strict=True):
+            if code := process.poll():
+                self._grace = GRACE_AFTER_FAILURE_SECONDS
+                return Failure(code, log)
+        return None
 
-    def _end(self) -> None:
+    def have_ended(self) -> bool:
+        """Whether all have ended, well or not."""
+        return all(process.poll() is not None for process in self._running)
+
+    def end(self) -> None:
         """End what still runs: asked first, then killed."""
         try:
             running = [process for process in self._running if process.poll() is None]

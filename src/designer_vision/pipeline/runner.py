@@ -1,7 +1,8 @@
 """Runs a graph on this machine: its steps one after another, each in its own folder, finished ones only once.
 
 <output_dir>/
-  pipeline.json                 marks the folder as a run's; what it ran
+  pipeline.json                 marks the folder as a run's; what it ran, and with which inputs
+  run.lock                      held by the run that is going on, with its process
   mlflow.db, mlflow_artifacts/  metrics, unless MLFLOW_TRACKING_URI leads elsewhere
   <step>/
     step.json                   what it ran with, and whether it finished
@@ -19,6 +20,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -30,14 +32,17 @@ from designer_vision.pipeline.experiment import Experiment
 from designer_vision.pipeline.graph import Graph, OutputOf, Step
 from designer_vision.pipeline.log import Figures, Log
 from designer_vision.pipeline.processes import Failure, Processes, free_port, log_names, rank_variables
+from designer_vision.pipeline.run_folder import read_record, write_record
 
-MARK = "pipeline.json"
 RECORD = "step.json"
-REPORT = "report.html"
+SIDE_BY_SIDE = 2
+"""Steps at most: they spend much of their time on one core, loading their libraries."""
+POLL_SECONDS = 0.1
+REPORT, MODEL = "report.html", "model_spec.yaml"
 OPERATOR_VARIABLES = "DESIGNER_VISION_"
 WITHOUT_EFFECT = ("PROFILE", "DEBUG", "CHECKPOINT_SECONDS", "START_TIMEOUT", "PROCESS_GROUP_TIMEOUT")
 """On what a step writes: setting one of these throws away nothing that an earlier run left."""
-RECORDED = ("images_per_second", "loss", "top1")
+RECORDED = ("images_per_second", "loss", "top1", "warnings")
 """Figures of a finished step, to be shown again when it is reused."""
 
 
@@ -59,42 +64,93 @@ class State:
 States = dict[str, State]
 
 
-class Runner:
-    """One run of a graph in an output folder; `show` is called with all states whenever one changes."""
+@dataclass(frozen=True)
+class _Running:
+    """A step that was started.
 
-    def __init__(self, graph: Graph, folder: Path, experiment: Experiment, show: Callable[[States], None]) -> None:
-        self.graph, self.folder, self.experiment, self._show = graph, folder.absolute(), experiment, show
+    Attributes:
+        step: what runs.
+        processes: its processes.
+        log: of the first of them.
+        began: on the monotonic clock.
+        listings: of the folders that it reads, before it began.
+    """
+
+    step: Step
+    processes: Processes
+    log: Log
+    began: float
+    listings: Mapping[str, list[tuple[str, int, int]]]
+
+
+class Runner:
+    """One run of a graph in an output folder.
+
+    `show` is called with all states whenever one changes, `say` with what else a person should know.
+    """
+
+    def __init__(
+        self, graph: Graph, folder: Path, experiment: Experiment, show: Callable[[States], None], say: Callable[[str], None]
+    ) -> None:
+        self.graph, self.folder, self.experiment, self._show, self._say = graph, folder.absolute(), experiment, show, say
         self.states: States = {step.name: State() for step in graph.steps}
-        self._fingerprints: dict[str, str] = {}
+        self._made_of: dict[str, dict[str, str]] = {}
 
     def run(self) -> None:
-        """Run what has not finished yet.
+        """Run what has not finished yet: each step when all that it reads is there, two small ones side by side.
 
         Raises:
-            PipelineError: a step failed; with the first error and its log's path.
+            PipelineError: a step failed, and what ran beside it was ended; with the first error and its log's path.
         """
+        waiting, running = list(self.graph.steps), list[_Running]()
         try:
-            for step in self.graph.steps:
-                self._run_or_reuse(step)
+            while waiting or running:
+                for step in list(waiting):
+                    if self._may_start(step, running):
+                        waiting.remove(step)
+                        if not self._is_reused(step):
+                            running.append(self._start(step))
+                for each in list(running):
+                    if self._has_finished(each):
+                        running.remove(each)
+                if running:
+                    time.sleep(POLL_SECONDS)
         finally:
+            with ExitStack() as ending:
+                for each in running:
+                    ending.callback(each.processes.end)
             self.experiment.close({name: state.phase in ("finished", "reused") for name, state in self.states.items()})
+
+    def _may_start(self, step: Step, running: Sequence[_Running]) -> bool:
+        """Whether all that a step reads is there, and the machine has room for it beside what runs."""
+        if any(self.states[name].phase not in ("finished", "reused") for name in step.needs):
+            return False
+        steps = [each.step for each in running]
+        return not steps or (len(steps) < SIDE_BY_SIDE and not any(each.takes_all for each in [step, *steps]))
 
     def output(self, step: str, port: str) -> Path:
         """The folder that a step writes for an output."""
         return self.folder / step / "outputs" / port
 
-    def _run_or_reuse(self, step: Step) -> None:
-        fingerprint = self._fingerprint(step)
-        self._fingerprints[step.name] = fingerprint
-        record = _read_record(self.folder / step.name / RECORD)
+    def _is_reused(self, step: Step) -> bool:
+        """Take what an earlier run finished; where it cannot be taken, it is removed."""
+        made_of = self._made_of[step.name] = self._look_at(step)
+        fingerprint = _hash_of(made_of)
+        record = read_record(self.folder / step.name / RECORD)
         same = record.get("fingerprint") == fingerprint
         if same and ((record.get("finished") and self._has_outputs(step)) or self._ended_unrecorded(step)):
-            figures: dict[str, Any] = {name: record.get(name) for name in RECORDED}
+            figures: dict[str, Any] = {name: record[name] for name in RECORDED if record.get(name) is not None}
+            figures["warnings"] = tuple(map(str, figures.get("warnings", ())))
             self._tell(step, State("reused", record.get("seconds", 0.0), Figures(**figures)))
-            return
+            return True
+        if record.get("finished") and (changes := changes_between(record.get("made_of"), made_of, self._has_model(step))):
+            self._say(f"{step.name}: {', '.join(changes)}: what it had finished is replaced")
         if not (same and self._is_unfinished(step)):  # what a stopped step left it may know how to use
             shutil.rmtree(self.folder / step.name, ignore_errors=True)
-        self._run(step, fingerprint)
+        return False
+
+    def _has_model(self, step: Step) -> bool:
+        return any((self.output(step.name, port) / MODEL).exists() for port in step.outputs)
 
     def _has_outputs(self, step: Step) -> bool:
         folders = [self.output(step.name, port) for port in step.outputs]
@@ -108,39 +164,52 @@ class Runner:
     def _is_unfinished(self, step: Step) -> bool:
         return any((self.output(step.name, port) / UNFINISHED).exists() for port in step.outputs)
 
-    def _run(self, step: Step, fingerprint: str) -> None:
+    def _start(self, step: Step) -> _Running:
         folder = self.folder / step.name
         logs = [folder / "user_logs" / name for name in log_names(step.instance_count * step.process_count)]
         logs[0].parent.mkdir(parents=True, exist_ok=True)
         for port in step.outputs:
             self.output(step.name, port).mkdir(parents=True, exist_ok=True)
-        _write_record(folder / RECORD, {"fingerprint": fingerprint, "finished": False})
+        self._record(step, finished=False)
         before = self._listings(step)
         words = split(fill(step.command, self._texts(step), {port: str(self.output(step.name, port)) for port in step.outputs}))
         shared = {**os.environ, **_python_path(), **self.experiment.variables(step.name), **step.environment_variables}
         environments = [shared | own for own in rank_variables(step, free_port())]
-        start, log = time.monotonic(), Log(logs[0])
-
-        def poll() -> None:
-            self._tell(step, State("running", time.monotonic() - start, log.poll()))
-
         self._tell(step, State("running"))
         try:
-            with Processes(words, environments, logs, step.code) as processes:
-                failure = processes.wait(poll)
+            processes = Processes(words, environments, logs, step.code)
         except FileNotFoundError as error:
             raise PipelineError(f"step {step.name} cannot start: {error.filename} is not on this machine") from error
-        state = State("failed" if failure else "finished", time.monotonic() - start, log.poll())
+        return _Running(step, processes, Log(logs[0]), time.monotonic(), before)
+
+    def _has_finished(self, running: _Running) -> bool:
+        """Tell how far a step is.
+
+        Raises:
+            PipelineError: it failed, or wrote to its inputs.
+        """
+        step, failure = running.step, running.processes.failure()
+        have_ended = failure is not None or running.processes.have_ended()
+        phase = "failed" if failure else "finished" if have_ended else "running"
+        if have_ended:
+            running.processes.end()
+        state = State(phase, time.monotonic() - running.began, running.log.poll())
         self._tell(step, state)
         if failure:
             raise describe_failure(step, failure)
-        changed = [name for name, listing in self._listings(step).items() if listing != before[name]]
+        if not have_ended:
+            return False
+        changed = [name for name, listing in self._listings(step).items() if listing != running.listings[name]]
         if changed:
             raise PipelineError(
                 f"step {step.name} wrote to its input {changed[0]}, which Azure ML mounts read-only; let it write to its outputs"
             )
-        recorded = {name: getattr(state.figures, name) for name in RECORDED}
-        _write_record(folder / RECORD, {"fingerprint": fingerprint, "finished": True, "seconds": state.seconds, **recorded})
+        self._record(step, finished=True, seconds=state.seconds, **{name: getattr(state.figures, name) for name in RECORDED})
+        return True
+
+    def _record(self, step: Step, **more: Any) -> None:
+        made_of = self._made_of[step.name]
+        write_record(self.folder / step.name / RECORD, {"fingerprint": _hash_of(made_of), "made_of": made_of, **more})
 
     def _tell(self, step: Step, state: State) -> None:
         self.states[step.name] = state
@@ -157,37 +226,56 @@ class Runner:
         folders = {name: Path(self._texts(step)[name]) for name, value in step.inputs.items() if not isinstance(value, str)}
         return {name: list(_listing(folder)) for name, folder in folders.items()}
 
-    def _fingerprint(self, step: Step) -> str:
-        """A hash of all that decides a step's output: command, values, code, and the fingerprints of what it reads."""
-        inputs: dict[str, list[Any]] = {}
+    def _look_at(self, step: Step) -> dict[str, str]:
+        """All that decides a step's output: its parameters as they are, and hashes of the rest."""
+        left_out = {OPERATOR_VARIABLES + name for name in WITHOUT_EFFECT}
+        own = {name: os.environ[name] for name in os.environ if name.startswith(OPERATOR_VARIABLES) and name not in left_out}
+        made_of = {
+            CODE: _code_hash(step.code),
+            COMMAND: _hash_of(asdict(replace(step, inputs={}, code=Path()))),
+            VARIABLES: _hash_of(own),
+        }
         for name, value in sorted(step.inputs.items()):
             if isinstance(value, OutputOf):
-                inputs[name] = [self._fingerprints[value.step], value.output]
+                made_of[name] = f"{FROM}{value.step}: {value.output} {_hash_of(self._made_of[value.step])}"
             elif isinstance(value, Path):
                 if not value.exists():
                     raise PipelineError(f"input {name} of step {step.name}: {value} does not exist")
-                inputs[name] = [str(value), *_listing(value)]
+                made_of[name] = f"{FILES}{value}: {_hash_of(list(_listing(value)))}"
             else:
-                inputs[name] = [value]
-        left_out = {OPERATOR_VARIABLES + name for name in WITHOUT_EFFECT}
-        own = {name: os.environ[name] for name in os.environ if name.startswith(OPERATOR_VARIABLES) and name not in left_out}
-        content = asdict(replace(step, inputs={}, code=Path())) | {"inputs": inputs, "code": _code_hash(step.code), "own": own}
-        return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+                made_of[name] = value
+        return made_of
 
 
-def prepare_folder(folder: Path, pipeline: Path) -> None:
-    """Make the output folder, or take one that an earlier run of the runner left.
+CODE, COMMAND, VARIABLES = "its code", "its command", "the operator's variables"
+FROM, FILES = "from step ", "files of "
+"""What `Runner._look_at` calls what is no parameter."""
 
-    Raises:
-        PipelineError: it holds something else, or cannot be written.
+
+def changes_between(before: Any, now: Mapping[str, str], even_of_others: bool) -> list[str]:
+    """What became different between two runs of a step, in words.
+
+    Args:
+        before: what `step.json` recorded; anything else is a record of an older version.
+        now: what it is made of now.
+        even_of_others: whether to tell of changes that are another step's.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()) and not (folder / MARK).exists():
-            raise PipelineError(f"{folder} is not empty and not the folder of an earlier run; give another --output_dir")
-        (folder / MARK).write_text(json.dumps({"pipeline": str(pipeline.absolute())}))
-    except OSError as error:
-        raise PipelineError(f"{folder} cannot be written: {error.strerror}") from error
+    if not isinstance(before, dict):
+        return ["it changed"]
+    told = []
+    for name in sorted(before.keys() | now.keys()):
+        old, new = str(before.get(name, "none")), now.get(name, "none")
+        if old == new:
+            continue
+        if new.startswith(FROM):
+            told += [f"what it reads from {new.removeprefix(FROM).partition(':')[0]} changed"] if even_of_others else []
+        elif name in (CODE, COMMAND, VARIABLES):
+            told.append(f"{name} changed")
+        elif new.startswith(FILES):
+            told.append(f"the files of {name} changed")
+        else:
+            told.append(f"{name} {old[:100]} -> {new[:100]}")
+    return told
 
 
 def describe_failure(step: Step, failure: Failure) -> PipelineError:
@@ -205,27 +293,16 @@ def _python_path() -> dict[str, str]:
     return {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])}
 
 
-def _read_record(path: Path) -> Mapping[str, Any]:
-    try:
-        record = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return record if isinstance(record, dict) else {}
-
-
-def _write_record(path: Path, record: Mapping[str, Any]) -> None:
-    """In one go, so that a run that is killed leaves the old record or the new one."""
-    scratch = path.with_suffix(".tmp")
-    scratch.write_text(json.dumps(record))
-    scratch.replace(path)
-
-
 def _listing(path: Path) -> Iterator[tuple[str, int, int]]:
     """Name, size and time of change of every file, which tell whether data changed without reading it."""
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     for file in files:
         status = file.stat()
         yield str(file.relative_to(path)), status.st_size, status.st_mtime_ns
+
+
+def _hash_of(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _code_hash(folder: Path) -> str:
@@ -240,7 +317,7 @@ def result_line(steps: Sequence[Step], runner: Runner) -> str | None:
     for step in reversed(steps):
         for port in step.outputs:
             path = runner.output(step.name, port) / "metrics.json"
-            metrics = _read_record(path).get("metrics")
+            metrics = read_record(path).get("metrics")
             if isinstance(metrics, dict) and isinstance(metrics.get("Overall accuracy"), float):
                 return f"top-1 {100 * metrics['Overall accuracy']:.1f} %"
     return None

@@ -1,0 +1,114 @@
+"""A run as a person sees it: checked first, shown while it goes on, and at its end what came of it and what to do next."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from threading import Thread
+from types import FrameType
+
+import click
+from rich.console import Console
+
+from designer_vision.console import printable
+from designer_vision.errors import DesignerError
+from designer_vision.pipeline.display import final_table, open_console, shown, warnings_of
+from designer_vision.pipeline.experiment import Experiment
+from designer_vision.pipeline.graph import experiment_name, load_graph
+from designer_vision.pipeline.preflight import check
+from designer_vision.pipeline.run_folder import refuse_running, run_folder
+from designer_vision.pipeline.runner import Runner, States, reports, result_line
+from designer_vision.tracking import import_mlflow
+
+
+def pairs(texts: Sequence[str]) -> dict[str, str]:
+    """NAME=VALUE texts as they stand behind --input."""
+    found = {}
+    for text in texts:
+        match = re.fullmatch(r"([\w.]+)=(.*)", text, re.DOTALL)
+        if not match:
+            raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--input")
+        found[match[1]] = match[2]
+    return found
+
+
+def run_pipeline(pipeline: Path, inputs: Mapping[str, str], output_dir: Path, words: Sequence[str]) -> Runner:
+    """Run a pipeline, and leave this process with an exit code where it does not come to its end.
+
+    Args:
+        pipeline: its YAML.
+        inputs: other values for its inputs.
+        output_dir: where all steps write; of an earlier run, to resume it.
+        words: of this command, without --output_dir, to be printed for resuming it.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    folder, console = output_dir.expanduser().absolute(), open_console()
+    resume = f"to resume: {command(*words, '--output_dir', short(folder))}"
+    runner = None
+    try:
+        refuse_running(folder)
+        remarks = check(pipeline, inputs)
+        Thread(target=import_mlflow).start()  # takes seconds; beside the pipeline's loading
+        graph = load_graph(pipeline, inputs)
+        console.print(f"{printable(str(pipeline))} in {short(folder)}", soft_wrap=True)
+        for remark in remarks:
+            console.print(f"warning: {printable(remark)}", soft_wrap=True)
+        with run_folder(folder, pipeline, inputs):
+            experiment = Experiment(experiment_name(pipeline), folder)
+            with shown(console, graph.steps) as show:
+                runner = Runner(graph, folder, experiment, show, lambda line: console.print(printable(line), soft_wrap=True))
+                runner.run()
+    except DesignerError as error:
+        if runner:
+            _print_warnings(console, runner.states)
+        click.echo(error.line(), err=True)
+        if runner:
+            click.echo(resume, err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        if runner:
+            _print_warnings(console, runner.states)
+        click.echo(f"stopped; {resume}", err=True)
+        sys.exit(130)
+    _print_end(console, runner, experiment)
+    return runner
+
+
+def _print_end(console: Console, runner: Runner, experiment: Experiment) -> None:
+    if not console.is_interactive:  # a terminal shows the table already
+        console.print(final_table(runner.states))
+    _print_warnings(console, runner.states)
+    if experiment.uri.startswith("sqlite:"):
+        mlflow = short(Path(sys.executable).parent / "mlflow")
+        store = f"sqlite:///{short(runner.folder / 'mlflow.db')}"
+        console.print(f"metrics: {shlex.join([mlflow, 'ui', '--backend-store-uri', store])}", soft_wrap=True)
+    if (line := result_line(runner.graph.steps, runner)) is not None:
+        console.print(line)
+    for page in reports(runner.graph.steps, runner):
+        console.print(f"report: {short(page)}", soft_wrap=True)
+
+
+def _print_warnings(console: Console, states: States) -> None:
+    for warning in warnings_of(states):
+        console.print(warning, soft_wrap=True)
+
+
+def command(*words: str) -> str:
+    """A line to paste into a shell, which works wherever this environment is not activated."""
+    return shlex.join([short(Path(sys.executable).parent / "designer-vision"), *words])
+
+
+def short(path: Path) -> str:
+    """A path relative to the working directory where that is shorter."""
+    relative = os.path.relpath(path)
+    return printable(relative if len(relative) < len(str(path)) else str(path))
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,101 @@
+"""The output folder of a run: made or taken over, held by one run at a time, and marked with what ran there."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from designer_vision.errors import PipelineError
+
+MARK, LOCK = "pipeline.json", "run.lock"
+
+
+@contextmanager
+def run_folder(folder: Path, pipeline: Path, inputs: Mapping[str, str]) -> Iterator[None]:
+    """Make the output folder, or take one that an earlier run left, and hold it while the block lasts.
+
+    Raises:
+        PipelineError: another run holds it, it holds something else, or it cannot be written.
+    """
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if any(folder.iterdir()) and not (folder / MARK).exists():
+                raise PipelineError(f"{folder} is not empty and not the folder of an earlier run; give another --output_dir")
+            stack.enter_context(_held(folder))
+            write_record(folder / MARK, {"pipeline": str(pipeline.absolute()), "inputs": dict(inputs)})
+        except OSError as error:
+            raise PipelineError(f"{folder} cannot be written: {error.strerror}") from error
+        yield
+
+
+def refuse_running(folder: Path) -> None:
+    """Refuse an output folder that another run is writing to.
+
+    Raises:
+        PipelineError: with the other run's process.
+    """
+    if (folder / LOCK).exists():
+        with suppress(OSError), _held(folder):
+            pass
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    with (folder / LOCK).open("a+") as lock:
+        lock.seek(0)
+        other = lock.read(20).strip()
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_held = False
+        except BlockingIOError:
+            is_held = True
+        except OSError:  # a file system without locks
+            is_held = other.isdigit() and int(other) != os.getpid() and _is_alive(int(other))
+        if is_held:
+            process = f", process {other}," if other else ""
+            raise PipelineError(f"another run{process} is writing to {folder}; wait for it, or give another --output_dir")
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        try:
+            yield
+        finally:
+            lock.truncate(0)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # another user's
+    return True
+
+
+def inputs_of_run(folder: Path) -> Mapping[str, Any]:
+    """The inputs that an earlier run in a folder was given; empty where there was none."""
+    inputs = read_record(folder / MARK).get("inputs")
+    return inputs if isinstance(inputs, dict) else {}
+
+
+def read_record(path: Path) -> Mapping[str, Any]:
+    """A small JSON object; empty where there is none that can be read."""
+    try:
+        record = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def write_record(path: Path, record: Mapping[str, Any]) -> None:
+    """In one go, so that a run that is killed leaves the old record or the new one."""
+    scratch = path.with_suffix(".tmp")
+    scratch.write_text(json.dumps(record))
+    scratch.replace(path)

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import make_photos
+from PIL import Image
+
+from designer_vision.errors import DesignerError
+from designer_vision.pipeline.train import choose
+
+PROGRAM = str(Path(sys.executable).parent / "designer-vision")
+
+
+def train(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([PROGRAM, "train", *map(str, words)], cwd=cwd, capture_output=True, text=True, timeout=280)
+
+
+def test_without_a_gpu_the_images_are_smaller_and_with_some_each_gets_a_process(tmp_path: Path) -> None:
+    photos = make_photos(tmp_path / "photos")
+    inputs = choose(photos, None, gpus=0).inputs
+    assert inputs == {"images": str(photos), "image_size": "160", "resize": "183", "processes": "1"}
+    assert choose(photos, None, gpus=2).inputs == inputs | {"image_size": "224", "resize": "256", "processes": "2"}
+
+
+def test_from_scratch_there_are_more_epochs_and_a_higher_learning_rate(tmp_path: Path) -> None:
+    inputs = choose(make_photos(tmp_path / "photos"), "scratch", gpus=0).inputs
+    assert (inputs["pretrained"], inputs["epochs"], inputs["learning_rate"]) == ("false", "30", "0.02")
+
+
+def test_a_model_of_ones_own_decides_the_size(tmp_path: Path, trained_model: Path) -> None:
+    choice = choose(make_photos(tmp_path / "photos"), str(trained_model), gpus=0)
+    assert (choice.inputs["network.trained_model"], choice.inputs["image_size"]) == (str(trained_model), "32")
+    with pytest.raises(DesignerError, match=f"--from is {trained_model.parent}, .*give one of: {trained_model}"):
+        choose(tmp_path / "photos", str(trained_model.parent), gpus=0)
+    with pytest.raises(DesignerError, match=r"has no _meta\.yaml|is not a folder"):
+        choose(tmp_path / "photos", str(tmp_path / "nothing"), gpus=0)
+
+
+def test_what_was_found_is_told(tmp_path: Path) -> None:
+    photos = make_photos(tmp_path / "around" / "photos")
+    (photos / "red" / "a.svg").write_text("x")
+    (photos / "red" / "photo 0.png").unlink()
+    lines = dict(choose(tmp_path / "around", None, gpus=0).lines)
+    assert lines["photos"] == "11 of 3 classes, from red (3) to blue (4)"
+    assert lines["left out"] == "1 .svg"
+    assert lines["note"] == "the classes are looked for in photos/, the one folder around everything"
+
+
+def test_folders_that_cannot_be_trained_on_are_one_line(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    for folder, message in ((tmp_path, "has 1 images and no class folders"), (tmp_path / "nowhere", "is not a folder")):
+        result = train(folder, cwd=tmp_path)
+        assert (result.returncode, len(result.stderr.splitlines())) == (1, 1)
+        assert message in result.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_one_line_goes_from_photos_to_a_prediction_of_one_photo(tmp_path: Path, trained_model: Path) -> None:
+    make_photos(tmp_path / "photos", per_class=10, size=(40, 50))
+    shutil.make_archive(str(tmp_path / "more"), "zip", tmp_path / "photos")
+    result = train("photos", "--from", trained_model, "--input", "epochs=1", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"^top-1 \d+\.\d %$", result.stdout, re.MULTILINE)
+    (line,) = re.findall(r"^to predict: (.*) PHOTO$", result.stdout, re.MULTILINE)
+    photo = tmp_path / "photos" / "red" / "photo 1.png"
+    told = subprocess.run(
+        ["bash", "-c", f"{line} {shlex.quote(str(photo))}"], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert re.fullmatch(rf"{photo}: (red|green|blue) \d+\.\d %, .*\n", told.stdout), told.stderr
+    again = train("photos", "--from", trained_model, "--input", "epochs=1", cwd=tmp_path)
+    assert "train: reused" in again.stdout
+    make_photos(tmp_path / "elsewhere" / "photos")
+    refused = train(tmp_path / "elsewhere" / "photos", cwd=tmp_path)
+    assert refused.returncode == 1
+    assert f"runs/photos holds a training on {tmp_path}/photos; give another --output_dir" in refused.stderr
