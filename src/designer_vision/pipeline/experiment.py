@@ -3,60 +3,95 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from designer_vision.machine import end_with
 from designer_vision.tracking import import_mlflow
 
 
 class Experiment:
     """MLflow runs for the steps: in a SQLite file of the output folder, or where MLFLOW_TRACKING_URI says.
 
-    MLflow takes seconds to load; that happens beside the loading of the pipeline. A tracking server that does not
-    answer costs the run its metrics, not its life.
+    MLflow takes seconds to load; a process of its own does that beside the loading of the pipeline. A tracking server that does
+    not answer costs the run its metrics, not its life.
     """
 
-    def __init__(self, name: str, folder: Path) -> None:
-        self.uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder / 'mlflow.db'}"
+    def __init__(self, name: str) -> None:
+        self.uri = os.environ.get("MLFLOW_TRACKING_URI", "")
         self._name = name
-        self._artifacts = (folder / "mlflow_artifacts").as_uri() if self.uri.startswith("sqlite:") else None
         self._runs: dict[str, str] = {}
-        self._thread = ThreadPoolExecutor(1)
-        self._opening = self._thread.submit(self._open)
+        self._mlflow = ProcessPoolExecutor(1, get_context("spawn"), _begin, (os.getpid(),))
+        self._mlflow.submit(_load)
+        self._opening: Future[tuple[str, str]]
 
-    def _open(self) -> tuple[Any, str, str]:
-        client = import_mlflow().MlflowClient(self.uri)
-        found = client.get_experiment_by_name(self._name)
-        experiment = found.experiment_id if found else client.create_experiment(self._name, self._artifacts)
-        parent = client.create_run(experiment, run_name=f"{self._name} {time.strftime('%Y-%m-%d %H:%M:%S')}")
-        return client, experiment, parent.info.run_id
+    def open(self, folder: Path) -> None:
+        """Use this output folder."""
+        artifacts = None if self.uri else (folder / "mlflow_artifacts").as_uri()
+        self.uri = self.uri or f"sqlite:///{folder / 'mlflow.db'}"
+        self._opening = self._mlflow.submit(_open, self.uri, self._name, artifacts)
 
     def variables(self, step: str) -> dict[str, str]:
         """A new run for a step, and the variables that lead MLflow there."""
         variables = {"MLFLOW_TRACKING_URI": self.uri, "MLFLOW_EXPERIMENT_NAME": self._name}
         try:
-            client, experiment, parent = self._opening.result()
-            run = client.create_run(experiment, run_name=step, tags={"mlflow.parentRunId": parent})
+            experiment, parent = self._opening.result()
+            run = self._mlflow.submit(_create_run, self.uri, experiment, step, {"mlflow.parentRunId": parent}).result()
         except Exception as error:  # noqa: BLE001 (whatever MLflow's store and server raise)
             self._warn(error)
             return variables
-        self._runs[step] = run.info.run_id
-        return variables | {"MLFLOW_RUN_ID": run.info.run_id, "MLFLOW_EXPERIMENT_ID": experiment}
+        self._runs[step] = run
+        return variables | {"MLFLOW_RUN_ID": run, "MLFLOW_EXPERIMENT_ID": experiment}
 
     def close(self, finished: Mapping[str, bool]) -> None:
         """Mark the runs of these steps, and the whole, as finished or failed."""
         try:
             if self._runs:
-                client, _, parent = self._opening.result()
-                for step, run in self._runs.items():
-                    client.set_terminated(run, "FINISHED" if finished.get(step) else "FAILED")
-                client.set_terminated(parent, "FINISHED" if all(finished.values()) else "FAILED")
+                _, parent = self._opening.result()
+                ended = {run: bool(finished.get(step)) for step, run in self._runs.items()}
+                self._mlflow.submit(_end_runs, self.uri, ended | {parent: all(finished.values())}).result()
         except Exception as error:  # noqa: BLE001 (as above)
             self._warn(error)
-        self._thread.shutdown(wait=False)
+        self._mlflow.shutdown(wait=False)
 
     def _warn(self, error: Exception) -> None:
         print(f"warning: MLflow at {self.uri} does not answer: {' '.join(str(error).split())[:200]}")
+
+
+# What MLflow's own process does
+
+
+def _begin(parent: int) -> None:
+    end_with(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run, which then marks its runs as failed
+
+
+def _load() -> None:
+    import_mlflow()
+
+
+def _client(uri: str) -> Any:
+    return import_mlflow().MlflowClient(uri)
+
+
+def _open(uri: str, name: str, artifacts: str | None) -> tuple[str, str]:
+    """The experiment, and the run that stands for the whole."""
+    client = _client(uri)
+    found = client.get_experiment_by_name(name)
+    experiment = found.experiment_id if found else client.create_experiment(name, artifacts)
+    return experiment, _create_run(uri, experiment, f"{name} {time.strftime('%Y-%m-%d %H:%M:%S')}", {})
+
+
+def _create_run(uri: str, experiment: str, name: str, tags: Mapping[str, str]) -> str:
+    run: str = _client(uri).create_run(experiment, run_name=name, tags=dict(tags)).info.run_id
+    return run
+
+
+def _end_runs(uri: str, finished: Mapping[str, bool]) -> None:
+    for run, well in finished.items():
+        _client(uri).set_terminated(run, "FINISHED" if well else "FAILED")

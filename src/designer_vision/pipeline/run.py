@@ -9,7 +9,6 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from threading import Thread
 from types import FrameType
 
 import click
@@ -23,7 +22,6 @@ from designer_vision.pipeline.graph import experiment_name, load_graph
 from designer_vision.pipeline.preflight import check
 from designer_vision.pipeline.run_folder import refuse_running, run_folder
 from designer_vision.pipeline.runner import Runner, States, reports, result_line
-from designer_vision.tracking import import_mlflow
 
 
 def pairs(texts: Sequence[str]) -> dict[str, str]:
@@ -54,13 +52,13 @@ def run_pipeline(pipeline: Path, inputs: Mapping[str, str], output_dir: Path, wo
     try:
         refuse_running(folder)
         remarks = check(pipeline, inputs)
-        Thread(target=import_mlflow).start()  # takes seconds; beside the pipeline's loading
+        experiment = Experiment(experiment_name(pipeline))
         graph = load_graph(pipeline, inputs)
         console.print(f"{printable(str(pipeline))} in {short(folder)}", soft_wrap=True)
         for remark in remarks:
             console.print(f"warning: {printable(remark)}", soft_wrap=True)
         with run_folder(folder, pipeline, inputs):
-            experiment = Experiment(experiment_name(pipeline), folder)
+            experiment.open(folder)
             with shown(console, graph.steps) as show:
                 runner = Runner(graph, folder, experiment, show, lambda line: console.print(printable(line), soft_wrap=True))
                 runner.run()
