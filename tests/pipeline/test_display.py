@@ -5,6 +5,8 @@ import io
 import os
 import pty
 import re
+import shlex
+import signal
 import struct
 import subprocess
 import sys
@@ -238,21 +240,50 @@ def variables(**changed: str) -> dict[str, str]:
     return kept | {"TERM": "xterm-256color"} | changed
 
 
-def seen_at_a_terminal(words: list[str], columns: int, **changed: str) -> str:
-    """All that a command writes to a terminal of its own."""
+def seen_at_a_terminal(words: list[str], columns: int, stop_at: str = "", **changed: str) -> str:
+    """All that a command writes to a terminal of its own; at the text `stop_at` somebody presses Ctrl-C."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-    with subprocess.Popen(words, stdin=theirs, stdout=theirs, stderr=theirs, env=variables(**changed)) as process:
+    with subprocess.Popen(
+        words,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=variables(**changed),
+        start_new_session=True,
+        preexec_fn=_at_terminal,
+    ) as process:
         os.close(theirs)
-        written = b""
+        written, expected = b"", 0
         try:
             while part := os.read(ours, 2**16):
                 written += part
+                if stop_at and stop_at in written.decode(errors="replace"):
+                    os.write(ours, b"\x03")
+                    stop_at, expected = "", 130
         except OSError:  # how Linux says that nobody is left who could write
             pass
     os.close(ours)
-    assert process.returncode == 0, written
+    assert process.returncode == expected, written
     return written.decode()
+
+
+def _at_terminal() -> None:
+    """The terminal is the session's, so that its Ctrl-C is a signal; and it is one in a background job too."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def test_ctrl_c_leaves_the_table_as_it_was(pipeline: Path) -> None:
+    words = [*COMMAND, str(pipeline), "--output_dir", "out"]
+    written = seen_at_a_terminal(words, 80, stop_at="0:00:31")
+    *_, last = re.split(r"\x1b\[\d+A", written)
+    lines = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line).strip() for line in last.splitlines()]
+    program = str(Path(sys.executable).parent / "designer-vision")
+    assert lines[-1] == f"stopped; to resume: {shlex.join([program, *words[3:]])}"
+    assert any(line.startswith("✓  prepare  finished") for line in lines)
+    assert any(line.startswith("…  train    ━") for line in lines)
+    assert "Traceback" not in written
 
 
 def test_at_a_terminal_a_bar_with_the_figures_so_far_appears_while_a_step_runs(pipeline: Path) -> None:
