@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import shlex
+import shutil
 import signal
 import struct
 import subprocess
@@ -274,7 +275,9 @@ def _at_terminal() -> None:
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
-def test_ctrl_c_leaves_the_table_as_it_was(pipeline: Path) -> None:
+def test_ctrl_c_leaves_the_table_as_it_was(pipeline: Path, tmp_path: Path) -> None:
+    pipeline = shutil.copytree(pipeline.parent, tmp_path / "long") / pipeline.name
+    (pipeline.parent / "code" / "work.py").write_text(WORK.replace("sleep(1)", "sleep(60)"))
     words = [*COMMAND, str(pipeline), "--output_dir", "out"]
     written = seen_at_a_terminal(words, 80, stop_at="0:00:31")
     *_, last = re.split(r"\x1b\[\d+A", written)
