@@ -11,7 +11,7 @@ import yaml
 from conftest import ROOT
 
 from designer_vision.entry.command_line import DEBUG
-from designer_vision.pipeline.command_line import run
+from designer_vision.pipeline.command_line import main, run
 from designer_vision.settings import Settings
 
 README = (ROOT / "README.md").read_text()
@@ -19,7 +19,7 @@ COMMANDS = [
     line for block in re.findall(r"^```sh\n(.*?)^```", README, re.DOTALL | re.MULTILINE) for line in block.splitlines() if line
 ]
 HEADINGS = [
-    "Quick start", "Components", "On Azure ML", "Many GPUs", "Folders on disk", "Differences from the classic module", "Development",
+    "Quick start", "Your own photos", "Components", "On Azure ML", "Many GPUs", "Folders on disk", "Differences from the classic module", "Development",
 ]  # fmt: skip
 
 
@@ -77,7 +77,10 @@ def test_every_other_command_names_files_and_options_that_are_there(command: str
     for path in [word for word in words if word.startswith(("pipelines/", "component/"))]:
         assert list(ROOT.glob(path)), path
     if "designer-vision" in words[0]:
-        parameters = run.make_parser(click.Context(run)).parse_args(words[2:])[0]
+        command = main.commands[words[1]]
+        parameters = command.make_parser(click.Context(command)).parse_args(words[2:])[0]
+        if command is not run:
+            return
         given = dict(text.split("=") for text in parameters["inputs"])
         pipeline = yaml.safe_load((ROOT / parameters["pipeline"]).read_text())
         assert set(given) <= set(pipeline["inputs"])
