@@ -12,6 +12,7 @@ OUTPUT ?= runs/demo
 BENCH ?= runs/bench
 ROUNDS ?= 5
 RELEASE ?= runs/release
+PHOTOS ?= pipelines/digits
 PYTHON312 ?= python3.12
 CORE := tests/directories tests/training tests/entry tests/fuzz tests/report $(filter-out tests/test_bad_jobs.py,$(wildcard tests/test_bad_*.py)) tests/test_adversary.py tests/test_archives.py \
   tests/test_description.py tests/test_evaluation.py tests/test_files.py tests/test_images.py tests/test_loader.py tests/test_networks.py tests/test_scoring.py \
@@ -21,7 +22,7 @@ BIN := $(abspath $(VENV))/bin
 STAMP := $(abspath $(VENV))/.set_up$(subst /,_,$(CURDIR))
 export PYTHONPATH := $(CURDIR)/src
 
-.PHONY: demo digits test test-faults fuzz test-release golden lock check setup clean bench bench-full
+.PHONY: demo digits test test-faults fuzz test-release golden lock check setup clean bench bench-full bench-photos
 
 demo: setup digits
 	@$(BIN)/designer-vision run pipelines/train_and_score.yaml --output_dir $(OUTPUT)
@@ -75,6 +76,10 @@ bench-full: $(BENCH)/venv
 	$(BENCH)/venv/bin/python benchmarks/training.py $(BENCH)/5 5 all resnet18:16 resnet18:64 resnet50:16 resnet50:64 densenet121:16 > benchmarks/$(TODAY)_training_full.md
 	$(BENCH)/venv/bin/python benchmarks/components.py $(BENCH)/5 5 > benchmarks/$(TODAY)_components_full.md
 	$(BENCH)/venv/bin/python benchmarks/scaling.py $(BENCH)/5 benchmarks/$(TODAY)_scaling.png > benchmarks/$(TODAY)_scaling.md
+
+# how long a person with a folder of photos waits: PHOTOS is any tree of class folders
+bench-photos: digits
+	$(BIN)/python benchmarks/own_photos.py $(PHOTOS) pipelines/digits $(OTHER) > benchmarks/$(TODAY)_own_photos.md
 
 # timm and the sample photos in an environment of their own, which borrows torch and us from the other one
 $(BENCH)/venv: $(STAMP)
