@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from conftest import make_photos
 from PIL import Image
 
 from designer_vision.errors import DesignerError
+from designer_vision.pipeline.command_line import main
 from designer_vision.pipeline.train import choose
 
 PROGRAM = str(Path(sys.executable).parent / "designer-vision")
@@ -79,3 +81,14 @@ def test_one_line_goes_from_photos_to_a_prediction_of_one_photo(tmp_path: Path, 
     refused = train(tmp_path / "elsewhere" / "photos", cwd=tmp_path)
     assert refused.returncode == 1
     assert f"runs/photos holds a training on {tmp_path}/photos; give another --output_dir" in refused.stderr
+
+
+@pytest.mark.parametrize("place", ["designer_vision.pipeline.train.choose", "designer_vision.pipeline.run.check"])
+def test_a_disk_that_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", "photos/private")
+
+    monkeypatch.setattr(place, failing)
+    result = CliRunner().invoke(main, ["train", str(make_photos(tmp_path / "photos"))])
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert result.stderr.startswith("Error: FileSystemError: [Errno 13] Permission denied: 'photos/private'")

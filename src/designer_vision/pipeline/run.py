@@ -15,7 +15,7 @@ import click
 from rich.console import Console
 
 from designer_vision.console import printable
-from designer_vision.errors import DesignerError
+from designer_vision.errors import DesignerError, FileSystemError
 from designer_vision.pipeline.display import final_table, open_console, shown, warnings_of
 from designer_vision.pipeline.experiment import Experiment
 from designer_vision.pipeline.graph import experiment_name, load_graph
@@ -62,10 +62,10 @@ def run_pipeline(pipeline: Path, inputs: Mapping[str, str], output_dir: Path, wo
             with shown(console, graph.steps) as show:
                 runner = Runner(graph, folder, experiment, show, lambda line: console.print(printable(line), soft_wrap=True))
                 runner.run()
-    except DesignerError as error:
+    except (DesignerError, OSError) as error:
         if runner:
             _print_warnings(console, runner.states)
-        click.echo(error.line(), err=True)
+        click.echo(line_of(error), err=True)
         if runner:
             click.echo(resume, err=True)
         sys.exit(1)
@@ -76,6 +76,13 @@ def run_pipeline(pipeline: Path, inputs: Mapping[str, str], output_dir: Path, wo
         sys.exit(130)
     _print_end(console, runner, experiment)
     return runner
+
+
+def line_of(error: DesignerError | OSError) -> str:
+    """The line that tells of an error; one of a disk's own names the file."""
+    if isinstance(error, OSError):
+        error = FileSystemError(f"{error}; see to that file or disk and start the same command again")
+    return error.line()
 
 
 def _print_end(console: Console, runner: Runner, experiment: Experiment) -> None:

@@ -15,7 +15,7 @@ from designer_vision.directories.manifest import MANIFEST, read_manifest
 from designer_vision.errors import DesignerError, InvalidModelDirectoryError, PipelineError
 from designer_vision.pipeline.data_folders import refuse_folders_around, trainable
 from designer_vision.pipeline.preflight import CHECKOUT
-from designer_vision.pipeline.run import command, pairs, run_pipeline, short
+from designer_vision.pipeline.run import command, line_of, pairs, run_pipeline, short
 from designer_vision.pipeline.run_folder import inputs_of_run
 
 SCRATCH = "scratch"
@@ -46,8 +46,8 @@ def train(folder: Path, start: str | None, inputs: tuple[str, ...], output_dir: 
         if output_dir is None:
             refuse_other_photos(output, folder)
         choice = choose(folder, start, gpus_here())
-    except DesignerError as error:
-        click.echo(error.line(), err=True)
+    except (DesignerError, OSError) as error:
+        click.echo(line_of(error), err=True)
         raise SystemExit(1) from error
     for heading, text in choice.lines:
         click.echo(printable(f"{heading:9}  {text}"))
