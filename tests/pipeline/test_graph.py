@@ -97,6 +97,18 @@ def test_an_input_with_path_and_mode_is_still_a_link(tmp_path: Path) -> None:
     assert second.inputs["data"] == OutputOf("first", "out")
 
 
+def test_an_input_of_the_pipeline_without_a_path_gives_an_optional_input_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = PIPELINE.replace("  rate: 0.5", "  rate: 0.5\n  others: {type: uri_folder}")
+    text = text.replace(
+        "data: ${{parent.inputs.photos}}", 'data: ${{parent.inputs.photos}}\n      more: "${{parent.inputs.others}}"'
+    )
+    assert "more" not in load(tmp_path, text).steps[0].inputs
+    assert load(tmp_path, text, others="others").steps[0].inputs["more"] == tmp_path / "others"
+
+
 def test_environment_variables_can_be_inputs_of_the_pipeline(tmp_path: Path) -> None:
     assert load(tmp_path, PIPELINE.replace("COLOR: blue", 'COLOR: "${{parent.inputs.rate}}"')).steps[1].environment_variables == {
         "COLOR": "0.5"
@@ -125,6 +137,12 @@ def test_an_input_that_the_pipeline_lacks_is_refused_with_those_it_has(tmp_path:
         ("data: ${{parent.inputs.photos}}", "data: ${{parent.jobs.second.outputs.out}}", "circle|[Cc]ycl"),
         ("      data: ${{parent.inputs.photos}}", "      count: 3", "Required input 'data'"),
         ("path: photos", "path: azureml://datastores/a/paths/b", "not on this machine; give --input photos=FOLDER"),
+        ("path: photos", "", "input photos has no path, and step first needs it; give --input photos=FOLDER"),
+        (
+            "path: photos",
+            "path: photos, optional: true",
+            "input photos of a pipeline cannot be `optional`, .* leave out its path",
+        ),
         ("processes: 3", "processes: many", "second.process_count_per_instance is many"),
         ("type: pipeline", "type: command", "is not a pipeline"),
         ("jobs:", "jobs: [", "not readable YAML"),

@@ -46,6 +46,42 @@ def test_a_parameter_of_any_step_is_checked_by_its_components_yaml(photos: Path,
         check(PHOTOS, {"images": str(photos), name: value})
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("train.epochs", "0", r"^train\.epochs is 0, it must not be below 1"),
+        ("processes", "0", r"^train\.process_count_per_instance \(the pipeline's input processes\) is 0, it must not be below 1"),
+        ("processes", "two", r"input processes\) is 'two', expected a whole number"),
+        ("image", "photos", r"has no input 'image'; did you mean images\? it has images, "),
+        ("whatever", "1", r"has no input 'whatever'; it has images, "),
+        ("train.epoch", "1", r"step train has no input 'epoch'; did you mean epochs\? it has .*patience"),
+        ("trian.epochs", "1", r"has no step 'trian'; did you mean train\? it has network"),
+        ("images", "", r"^--input images= is empty; expected images=FOLDER"),
+    ],
+)
+def test_a_wrong_name_or_number_behind_input_is_told(photos: Path, name: str, value: str, message: str) -> None:
+    with pytest.raises(DesignerError, match=message):
+        check(PHOTOS, {"images": str(photos)} | {name: value})
+
+
+def test_a_pipeline_that_is_not_there_is_answered_with_the_one_of_ours_or_the_nearest(tmp_path: Path) -> None:
+    for wrong in ("photos.yaml", "photo.yaml", "photos"):
+        with pytest.raises(PipelineError, match=f"does not exist; did you mean {PHOTOS}\\?$"):
+            check(tmp_path / wrong, {})
+    (tmp_path / "mine.yaml").touch()
+    with pytest.raises(PipelineError, match=f"does not exist; did you mean {tmp_path}/mine.yaml"):
+        check(tmp_path / "mime.yaml", {})
+    with pytest.raises(
+        PipelineError, match=f"is a folder; expected a pipeline's YAML; there are .*{PHOTOS}.*{tmp_path}/mine.yaml"
+    ):
+        check(tmp_path, {})
+
+
+def test_data_that_is_not_on_this_machine_is_told_at_once(photos: Path) -> None:
+    with pytest.raises(PipelineError, match=r"trained_model is 'azureml:my_model@latest', .* give --input trained_model=FOLDER"):
+        check(ROOT / "pipelines" / "score_only.yaml", {"images": str(photos)})
+
+
 def changed(tmp_path: Path, change: dict[str, dict]) -> Path:
     """pipelines/photos.yaml with other steps."""
     content = yaml.safe_load(PHOTOS.read_text())

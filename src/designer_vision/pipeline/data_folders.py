@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from pathlib import Path
 
 from designer_vision.directories.image_directory import read_image_directory
@@ -77,7 +78,12 @@ def nearest(path: Path) -> str:
     parent = next(parent for parent in path.parents if parent.is_dir())
     wanted = path.relative_to(parent).parts[0]
     names = sorted(entry.name for entry in parent.iterdir() if entry.is_dir() or is_archive(entry.name))
-    if close := difflib.get_close_matches(wanted, names, n=1):
-        return f"did you mean {parent / close[0]}?"
+    if close := closest(wanted, names):
+        return f"did you mean {parent / close}?"
     some = ", ".join(names[:MOST_NAMED]) + (" …" if len(names) > MOST_NAMED else "")
     return f"{parent} has the folders {some}" if names else f"{parent} has no folders in it"
+
+
+def closest(wanted: str, names: Iterable[str]) -> str:
+    """The name that a misspelt one is nearest to; empty where none is near."""
+    return next(iter(difflib.get_close_matches(wanted, list(names), n=1)), "")

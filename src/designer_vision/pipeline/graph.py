@@ -89,6 +89,7 @@ def load_graph(path: Path, overrides: Mapping[str, str]) -> Graph:
         PipelineError: the YAML is not valid, or has parts that cannot run here.
     """
     raw = read_pipeline(path)
+    refuse_optional(raw.get("inputs"), path)
     job = _load_by_azure(path)
     own = {name: text for name, text in overrides.items() if "." in name}
     values = _pipeline_inputs(
@@ -110,6 +111,16 @@ def load_graph(path: Path, overrides: Mapping[str, str]) -> Graph:
     except CycleError as error:
         raise PipelineError(f"{path}: the steps wait for each other in a circle: {' -> '.join(error.args[1])}") from error
     return Graph(tuple(steps[name] for name in order))
+
+
+def refuse_optional(inputs: Any, path: Path) -> None:
+    """Say what the client's own error does not: how an input of a pipeline is made optional."""
+    for name, entry in inputs.items() if isinstance(inputs, dict) else ():
+        if isinstance(entry, dict) and "optional" in entry:
+            raise PipelineError(
+                f"{path}: input {name} of a pipeline cannot be `optional`, which Azure's client refuses; leave out its path and "
+                "`optional`, and it gives optional inputs of steps nothing"
+            )
 
 
 def experiment_name(path: Path) -> str:
@@ -159,16 +170,19 @@ def _quiet() -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
-def _pipeline_inputs(job: Any, raw: Mapping[str, Any], path: Path, overrides: Mapping[str, str]) -> dict[str, Value]:
+def _pipeline_inputs(job: Any, raw: Mapping[str, Any], path: Path, overrides: Mapping[str, str]) -> dict[str, Value | None]:
     unknown = sorted(set(overrides) - set(job.inputs))
     if unknown:
         raise PipelineError(f"{path} has no input {unknown[0]!r}; it has {', '.join(job.inputs) or 'none'}")
-    values: dict[str, Value] = {}
+    values: dict[str, Value | None] = {}
     for name, entry in job.inputs.items():
         data = entry._data
         if _is_data(data):
             written = raw[name].get("path")  # the client takes `azureml:` off the name of a registered asset
-            values[name] = local_path(overrides[name], Path()) if name in overrides else _local_path(written, path.parent, name)
+            if name in overrides:
+                values[name] = local_path(overrides[name], Path())
+            else:  # without a path it gives nothing, which is right for optional inputs of steps
+                values[name] = _local_path(written, path.parent, name) if written else None
         else:
             values[name] = overrides.get(name, as_text(data))
     return values
@@ -178,10 +192,15 @@ def _is_data(data: Any) -> bool:
     return hasattr(data, "path")  # the client's Input; parameters are plain values
 
 
-def _local_path(text: str | None, base: Path, name: str) -> Path:
-    if not text or ELSEWHERE.match(text):
-        raise PipelineError(f"input {name} is {text!r}, which is not on this machine; give --input {name}=FOLDER")
+def _local_path(text: str, base: Path, name: str) -> Path:
+    if ELSEWHERE.match(text):
+        raise not_here(name, text)
     return local_path(text, base)
+
+
+def not_here(name: str, text: object) -> PipelineError:
+    """The error of an input that is an asset or an address."""
+    return PipelineError(f"input {name} is {text!r}, which is not on this machine; give --input {name}=FOLDER")
 
 
 def local_path(text: str, base: Path) -> Path:
@@ -195,7 +214,7 @@ def as_text(value: Any) -> str:
 
 
 def _step(
-    name: str, node: Any, raw: Mapping[str, Any], values: Mapping[str, Value], path: Path, overrides: dict[str, str]
+    name: str, node: Any, raw: Mapping[str, Any], values: Mapping[str, Value | None], path: Path, overrides: dict[str, str]
 ) -> Step:
     """A node as a step; what `overrides` has for it is taken out of there."""
     component: Any = getattr(node, "component", None)
@@ -217,6 +236,10 @@ def _step(
             value = as_text(declared.default)
         if value is not None:
             inputs[port] = value
+        elif not declared.optional:  # the client checks this, except for what comes from an input of the pipeline
+            match = PIPELINE_INPUT.fullmatch(str(getattr(node.inputs[port]._data, "path", node.inputs[port]._data)))
+            origin = match[1] if match else f"{name}.{port}"
+            raise PipelineError(f"input {origin} has no path, and step {name} needs it; give --input {origin}=FOLDER")
     distribution = node.distribution
     return Step(
         name,
@@ -231,7 +254,7 @@ def _step(
     )
 
 
-def _value(data: Any, values: Mapping[str, Value], path: Path, place: str) -> Value | None:
+def _value(data: Any, values: Mapping[str, Value | None], path: Path, place: str) -> Value | None:
     if data is None:
         return None
     text = str(data.path) if _is_data(data) else as_text(data)
@@ -246,7 +269,7 @@ def _value(data: Any, values: Mapping[str, Value], path: Path, place: str) -> Va
     return _local_path(text, path.parent, place) if _is_data(data) else text
 
 
-def _count(value: Any, values: Mapping[str, Value], place: str) -> int:
+def _count(value: Any, values: Mapping[str, Value | None], place: str) -> int:
     resolved = _value(value, values, Path(), place)
     if not isinstance(resolved, str) or not resolved.isdecimal() or int(resolved) < 1:
         raise PipelineError(f"{place} is {resolved}, expected a whole number from 1")

@@ -17,7 +17,7 @@ from designer_vision import values
 from designer_vision.architectures import smallest_side
 from designer_vision.directories.plain_folder import looks_packed
 from designer_vision.errors import InvalidDatasetError, PipelineError
-from designer_vision.pipeline.data_folders import check_images, nearest, refuse_folders_around
+from designer_vision.pipeline.data_folders import check_images, closest, nearest, refuse_folders_around
 from designer_vision.pipeline.graph import (
     ELSEWHERE,
     PIPELINE_INPUT,
@@ -26,7 +26,9 @@ from designer_vision.pipeline.graph import (
     Value,
     as_text,
     local_path,
+    not_here,
     read_pipeline,
+    refuse_optional,
 )
 
 CHECKOUT = Path(__file__).parents[3]
@@ -88,9 +90,12 @@ def check(path: Path, overrides: Mapping[str, str]) -> list[str]:
     Raises:
         DesignerError: the first thing that is wrong, with the step, the input and the value.
     """
+    find_pipeline(path)
     nodes = {node.name: node for node in read_nodes(path, overrides)}
+    check_names(path, overrides, nodes)
     for node in nodes.values():
         check_parameters(node)
+    check_counts(path, overrides)
     found = []
     for node in nodes.values():
         if node.component == TRAIN:
@@ -117,18 +122,79 @@ def read_nodes(path: Path, overrides: Mapping[str, str]) -> Iterator[Node]:
         all_declared = {port: _mapping(entry) for port, entry in _mapping(component.get("inputs")).items()}
         for port, declared in all_declared.items():
             written = _mapping(job.get("inputs")).get(port, declared.get("default"))
-            base, key = path.parent, f"{name}.{port}"
-            if source := PIPELINE_INPUT.fullmatch(str(written)):
+            base, key, is_data = path.parent, f"{name}.{port}", str(declared.get("type")).startswith("uri_")
+            if key not in overrides and (source := PIPELINE_INPUT.fullmatch(str(written))):
                 sources[port] = key = source[1]
                 written = inputs.get(source[1])
             if key in overrides:
                 written, base = overrides[key], Path()
-            elif is_elsewhere(written):
-                continue
-            value = _resolved(written, str(declared.get("type")).startswith("uri_"), base)
+                if is_data and not written:
+                    raise PipelineError(f"--input {key}= is empty; expected {key}=FOLDER")
+            elif elsewhere := address_of(written):
+                raise not_here(key, elsewhere)
+            value = _resolved(written, is_data, base)
             if value is not None:
                 given[port] = value
         yield Node(str(name), str(component.get("name")), all_declared, given, sources)
+
+
+def find_pipeline(path: Path) -> None:
+    """Refuse a path that is no file, with the pipeline that may be meant.
+
+    Raises:
+        PipelineError: it is a folder, or not there.
+    """
+    if path.is_file():
+        return
+    folders = [path if path.is_dir() else path.parent, CHECKOUT / "pipelines"]
+    files = {file.stem: file for folder in reversed(folders) for file in sorted(folder.glob("*.y*ml"))}
+    wrong = f"{path} is a folder" if path.is_dir() else f"{path} does not exist"
+    if close := closest(path.stem, files):
+        raise PipelineError(f"{wrong}; did you mean {files[close]}?")
+    advice = "; there are " + ", ".join(str(file) for file in files.values()) if files else ""
+    raise PipelineError(f"{wrong}; expected a pipeline's YAML{advice}")
+
+
+def check_names(path: Path, overrides: Mapping[str, str], nodes: Mapping[str, Node]) -> None:
+    """Refuse a name behind --input that the pipeline and its steps do not have.
+
+    Raises:
+        PipelineError: with the nearest, or all that there are.
+    """
+    raw = read_pipeline(path)
+    refuse_optional(raw.get("inputs"), path)
+    inputs, jobs = [str(name) for name in _mapping(raw.get("inputs"))], [str(name) for name in raw["jobs"]]
+    for name in overrides:
+        step, dot, port = name.partition(".")
+        if not dot:
+            owner, wanted, known = f"{path} has no input", name, inputs
+        elif step not in jobs:
+            owner, wanted, known = f"{path} has no step", step, jobs
+        elif step in nodes:
+            owner, wanted, known = f"{path}: step {step} has no input", port, list(nodes[step].declared)
+        else:  # of a component elsewhere, which the client knows
+            continue
+        if wanted not in known:
+            close = closest(wanted, known)
+            nearest_one = f"did you mean {close}? " if close else ""
+            raise PipelineError(f"{owner} {wanted!r}; {nearest_one}it has {', '.join(known) or 'none'}")
+
+
+def check_counts(path: Path, overrides: Mapping[str, str]) -> None:
+    """Check of every step how many nodes and processes it asks for.
+
+    Raises:
+        DesignerError: that is no whole number from 1.
+    """
+    raw = read_pipeline(path)
+    inputs = {**_mapping(raw.get("inputs")), **overrides}
+    for name, job in raw["jobs"].items():
+        for block, count in (("resources", "instance_count"), ("distribution", "process_count_per_instance")):
+            written, place = _mapping(_mapping(job).get(block)).get(count), f"{name}.{count}"
+            if source := PIPELINE_INPUT.fullmatch(str(written)):
+                written, place = inputs.get(source[1]), f"{place} (the pipeline's input {source[1]})"
+            if isinstance(written, (str, int)):
+                values.check_range(place, values.integer(place, as_text(written)), 1, None)
 
 
 def _read_component(path: Path, name: str, job: Any) -> Any:
@@ -155,10 +221,10 @@ def _mapping(written: Any) -> dict[str, Any]:
     return written if isinstance(written, dict) else {}
 
 
-def is_elsewhere(written: Any) -> bool:
-    """Whether data is an asset or an address, and so not on this machine."""
-    path = written.get("path") if isinstance(written, dict) else None
-    return path is not None and ELSEWHERE.match(str(path)) is not None
+def address_of(written: Any) -> str:
+    """Where data that is not on this machine lies, an asset or an address; empty for any other."""
+    path = str(written.get("path")) if isinstance(written, dict) else ""
+    return path if ELSEWHERE.match(path) else ""
 
 
 def _resolved(written: Any, is_data: bool, base: Path) -> Value | None:
