@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from designer_vision.pipeline.log import MOST_BYTES, MOST_EPOCHS, Figures, Log, after
+from designer_vision.pipeline.log import MOST_BYTES, MOST_EPOCHS, Figures, Log, Logs, after
 
 ITERATION = (
     "epoch 2/5 iteration 30/100 | 183.3 images/s | loss 1.2345 | error 0.4321 | learning rate 0.05 | 0:00:31 left"
@@ -42,6 +42,15 @@ def test_warnings_are_kept_each_once_and_not_without_end() -> None:
     assert figures.warnings[1].startswith("1 xxx")
     assert all(len(warning) <= 600 for warning in figures.warnings)
     assert figures.warnings[-1] == "there are more in its log"
+
+
+def test_warnings_of_all_processes_count_and_the_figures_of_the_first(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in "ab"]
+    logs = Logs(paths)
+    paths[1].write_text("rank 1: warning: little memory\nrank 1: epoch 1/9 | loss 9\n")
+    assert (logs.poll().warnings, logs.poll().loss) == (("little memory",), None)
+    paths[0].write_text(f"rank 0: {EPOCH}\nrank 0: warning: few images\nrank 0: warning: little memory\n")
+    assert (logs.poll().warnings, logs.poll().loss) == (("little memory", "few images"), 0.9)
 
 
 def test_in_the_end_the_top_1_is_that_of_the_kept_epoch_and_the_speed_that_of_the_whole() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ class Figures:
         left: the time that the rest will take, as the log writes it.
         epochs: the lines of the epochs that have ended.
         last_line: whatever it is, without its rank.
-        warnings: the first of the log's, each once.
+        warnings: the first of all processes', each once.
     """
 
     share: float | None = None
@@ -55,8 +55,24 @@ class Figures:
     warnings: tuple[str, ...] = ()
 
 
+class Logs:
+    """The logs of a step's processes: the figures of the first, and the warnings of all."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._logs = [Log(path) for path in paths]
+        self._warnings: tuple[str, ...] = ()
+
+    def poll(self) -> Figures:
+        """The figures after all whole lines that are there by now."""
+        first, *others = [log.poll() for log in self._logs]
+        for figures in (first, *others):
+            for warning in figures.warnings:
+                self._warnings = _with_warning(self._warnings, warning)
+        return replace(first, warnings=self._warnings)
+
+
 class Log:
-    """The log of a step's main process, followed from its beginning."""
+    """The log of one process, followed from its beginning."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._place, self._figures = path, 0, Figures()

@@ -70,6 +70,7 @@ def run_pipeline(pipeline: Path, inputs: Mapping[str, str], output_dir: Path, wo
             click.echo(resume, err=True)
         sys.exit(1)
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # another one ends at once, and shows no traceback
         if runner:
             _print_warnings(console, runner.states)
         click.echo(f"stopped; {resume}", err=True)

@@ -30,7 +30,7 @@ from designer_vision.errors import PipelineError
 from designer_vision.pipeline.command import fill, split
 from designer_vision.pipeline.experiment import Experiment
 from designer_vision.pipeline.graph import Graph, OutputOf, Step
-from designer_vision.pipeline.log import Figures, Log
+from designer_vision.pipeline.log import Figures, Logs
 from designer_vision.pipeline.processes import Failure, Processes, free_port, log_names, rank_variables
 from designer_vision.pipeline.run_folder import read_record, write_record
 
@@ -71,14 +71,14 @@ class _Running:
     Attributes:
         step: what runs.
         processes: its processes.
-        log: of the first of them.
+        logs: of all of them.
         began: on the monotonic clock.
         listings: of the folders that it reads, before it began.
     """
 
     step: Step
     processes: Processes
-    log: Log
+    logs: Logs
     began: float
     listings: Mapping[str, list[tuple[str, int, int]]]
 
@@ -118,6 +118,7 @@ class Runner:
         finally:
             with ExitStack() as ending:
                 for each in running:
+                    ending.callback(self._read_rest, each)
                     ending.callback(each.processes.end)
             self.experiment.close({name: state.phase in ("finished", "reused") for name, state in self.states.items()})
 
@@ -180,7 +181,7 @@ class Runner:
             processes = Processes(words, environments, logs, step.code)
         except FileNotFoundError as error:
             raise PipelineError(f"step {step.name} cannot start: {error.filename} is not on this machine") from error
-        return _Running(step, processes, Log(logs[0]), time.monotonic(), before)
+        return _Running(step, processes, Logs(logs), time.monotonic(), before)
 
     def _has_finished(self, running: _Running) -> bool:
         """Tell how far a step is.
@@ -193,7 +194,7 @@ class Runner:
         phase = "failed" if failure else "finished" if have_ended else "running"
         if have_ended:
             running.processes.end()
-        state = State(phase, time.monotonic() - running.began, running.log.poll())
+        state = State(phase, time.monotonic() - running.began, running.logs.poll())
         self._tell(step, state)
         if failure:
             raise describe_failure(step, failure)
@@ -206,6 +207,10 @@ class Runner:
             )
         self._record(step, finished=True, seconds=state.seconds, **{name: getattr(state.figures, name) for name in RECORDED})
         return True
+
+    def _read_rest(self, running: _Running) -> None:
+        """Show what a step that was ended said until then, such as its warnings."""
+        self._tell(running.step, replace(self.states[running.step.name], figures=running.logs.poll()))
 
     def _record(self, step: Step, **more: Any) -> None:
         made_of = self._made_of[step.name]
