@@ -10,7 +10,14 @@ from PIL import Image
 
 from designer_vision import networks
 from designer_vision.architectures import DENSENETS, RESNETS, Architecture, smallest_side
-from designer_vision.errors import DesignerError, InvalidDatasetError, NotLabeledDatasetError, PipelineError
+from designer_vision.directories.manifest import UNFINISHED
+from designer_vision.errors import (
+    DesignerError,
+    InvalidDatasetError,
+    InvalidModelDirectoryError,
+    NotLabeledDatasetError,
+    PipelineError,
+)
 from designer_vision.pipeline.preflight import check
 
 PHOTOS = ROOT / "pipelines" / "photos.yaml"
@@ -160,6 +167,25 @@ def test_the_folder_of_a_run_is_answered_with_what_is_in_it(tmp_path: Path, trai
     shutil.copytree(trained_model, tmp_path / "run" / "train" / "outputs" / "trained_model")
     with pytest.raises(PipelineError, match=r"network\.trained_model is .*give one of: .*train/outputs/trained_model$"):
         check(PHOTOS, {"images": str(photos), "network.trained_model": str(tmp_path / "run")})
+
+
+def test_a_folder_that_is_no_model_is_refused_before_a_step_runs(tmp_path: Path, photos: Path) -> None:
+    images = make_image_directory(tmp_path / "images")
+    for folder, message in (
+        (photos, "has no _meta.yaml; expected a folder of type ModelDirectory"),
+        (images, "it looks like images"),
+    ):
+        with pytest.raises(
+            InvalidModelDirectoryError, match=rf"^score\.trained_model \(the pipeline's input trained_model\): .*{message}"
+        ):
+            check(ROOT / "pipelines" / "score_only.yaml", {"images": str(photos), "trained_model": str(folder)})
+
+
+def test_an_unfinished_training_can_be_resumed_and_not_be_scored_with(tmp_path: Path, photos: Path) -> None:
+    (tmp_path / UNFINISHED).touch()
+    assert check(PHOTOS, {"images": str(photos), "train.untrained_model": str(tmp_path)}) == []
+    with pytest.raises(InvalidModelDirectoryError):
+        check(ROOT / "pipelines" / "score_only.yaml", {"images": str(photos), "trained_model": str(tmp_path)})
 
 
 def test_images_that_cannot_be_trained_on_are_refused_before_a_step_runs(tmp_path: Path, photos: Path) -> None:

@@ -15,8 +15,9 @@ import yaml
 
 from designer_vision import values
 from designer_vision.architectures import smallest_side
+from designer_vision.directories.manifest import is_unfinished, read_manifest
 from designer_vision.directories.plain_folder import looks_packed
-from designer_vision.errors import InvalidDatasetError, PipelineError
+from designer_vision.errors import DesignerError, InvalidDatasetError, InvalidModelDirectoryError, PipelineError
 from designer_vision.pipeline.data_folders import check_images, closest, nearest, refuse_folders_around
 from designer_vision.pipeline.graph import (
     ELSEWHERE,
@@ -337,6 +338,7 @@ def check_data(node: Node, port: str, path: Path, needs_labels: bool) -> None:
     Raises:
         PipelineError: there is no such path, or it is a file where a folder is meant, or a folder above or below the right one.
         InvalidDatasetError, NotLabeledDatasetError: the images cannot be trained on.
+        InvalidModelDirectoryError: it is no model.
     """
     if not path.exists():
         raise PipelineError(f"{node.place(port)} is {path}, which does not exist; {nearest(path)}")
@@ -348,5 +350,11 @@ def check_data(node: Node, port: str, path: Path, needs_labels: bool) -> None:
         return
     if (node.component, port) in MODEL_PORTS:
         refuse_folders_around(path, "ModelDirectory", node.place(port))
+        if node.component == TRAIN and is_unfinished(path):  # which it resumes
+            return
+        try:
+            read_manifest(path, "ModelDirectory", InvalidModelDirectoryError)
+        except DesignerError as error:
+            raise type(error)(f"{node.place(port)}: {error.message}") from error
     if (node.component, port) in IMAGE_PORTS:
         check_images(path, needs_labels, node.place(port))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import re
 import shlex
@@ -44,6 +46,7 @@ def run_pipeline(pipeline: Path, inputs: Mapping[str, str], output_dir: Path, wo
         output_dir: where all steps write; of an earlier run, to resume it.
         words: of this command, without --output_dir, to be printed for resuming it.
     """
+    atexit.register(gc.freeze)  # what azure-ai-ml and MLflow leave takes more than a second to be collected at the exit
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     folder, console = output_dir.expanduser().absolute(), open_console()
