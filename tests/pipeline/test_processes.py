@@ -104,7 +104,7 @@ def test_a_second_interrupt_kills_what_does_not_end_when_asked(tmp_path: Path, m
     monkeypatch.setattr("designer_vision.pipeline.processes.time.sleep", interrupted)
     with pytest.raises(KeyboardInterrupt), processes:
         pass
-    assert not alive(processes._running[0].pid)
+    assert not alive(processes.running[0].pid)
 
 
 @pytest.mark.parametrize(

@@ -191,6 +191,15 @@ def test_what_is_wrong_before_the_first_step_leaves_no_folder(pipeline: Path, tm
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_a_first_step_that_cannot_start_leaves_no_folder(pipeline: Path, tmp_path: Path) -> None:
+    work = pipeline.parent / "work.yaml"
+    work.write_text(work.read_text().replace("python work.py", "not_on_this_machine"))
+    before = sorted(tmp_path.iterdir())
+    result = run(pipeline, "--output_dir", "new/out", cwd=tmp_path)
+    assert "step first cannot start: not_on_this_machine is not on this machine" in result.stderr
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_a_finished_step_that_is_replaced_says_what_changed(pipeline: Path, tmp_path: Path) -> None:
     run(pipeline, "--output_dir", "out", cwd=tmp_path)
     again = run(pipeline, "--output_dir", "out", "--input", "text=other", cwd=tmp_path).stdout

@@ -60,10 +60,11 @@ def shown(console: Console, steps: Sequence[Step]) -> Iterator[Callable[[States]
         with Live(graph, console=console, refresh_per_second=2) as live:
 
             def update(states: States) -> None:
-                for warning in warnings_of(states):
-                    if warning not in told:
-                        told.add(warning)
-                        console.print(warning, soft_wrap=True)
+                for name, state in states.items():
+                    for warning in state.figures.warnings:
+                        if warning not in told:
+                            told.add(warning)
+                            console.print(printable(f"{name}: warning: {warning}"), soft_wrap=True)
                 live.update(live_table(steps, states, console.width))
                 if all(state.phase in ("finished", "reused") for state in states.values()):
                     live.update(final_table(states))

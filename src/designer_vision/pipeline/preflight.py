@@ -111,9 +111,6 @@ def read_nodes(path: Path, overrides: Mapping[str, str]) -> Iterator[Node]:
     """The steps whose components are files of this machine."""
     raw = read_pipeline(path)
     inputs = _mapping(raw.get("inputs"))
-    for name in overrides:
-        if "." not in name and name not in inputs:
-            raise PipelineError(f"{path} has no input {name!r}; it has {', '.join(map(str, inputs)) or 'none'}")
     for name, job in raw["jobs"].items():
         component = _read_component(path, str(name), job)
         if component is None:

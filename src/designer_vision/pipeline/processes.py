@@ -92,12 +92,12 @@ class Processes:
         self, words: Sequence[str], environments: Sequence[Mapping[str, str]], logs: Sequence[Path], folder: Path
     ) -> None:
         self._logs = logs
-        self._running: list[subprocess.Popen[bytes]] = []
-        self._grace = GRACE_SECONDS
+        self.running: list[subprocess.Popen[bytes]] = []
+        self.grace = GRACE_SECONDS
         try:
             for environment, log in zip(environments, logs, strict=True):
                 with log.open("wb") as output:
-                    self._running.append(
+                    self.running.append(
                         subprocess.Popen(
                             list(words),
                             env={**environment, RUNNER: str(os.getpid())},
@@ -120,32 +120,38 @@ class Processes:
 
     def failure(self) -> Failure | None:
         """The first that has ended badly by now."""
-        for process, log in zip(self._running, self._logs, strict=True):
+        for process, log in zip(self.running, self._logs, strict=True):
             if code := process.poll():
-                self._grace = GRACE_AFTER_FAILURE_SECONDS
+                self.grace = GRACE_AFTER_FAILURE_SECONDS
                 return Failure(code, log)
         return None
 
     def have_ended(self) -> bool:
         """Whether all have ended, well or not."""
-        return all(process.poll() is not None for process in self._running)
+        return all(process.poll() is not None for process in self.running)
 
     def end(self) -> None:
-        """End what still runs: asked first, then killed."""
-        try:
-            running = [process for process in self._running if process.poll() is None]
-            self._signal(signal.SIGTERM, running)
-            self._signal(signal.SIGCONT, running)  # one that somebody stopped hears nothing else
-            deadline = time.monotonic() + self._grace
-            while time.monotonic() < deadline and any(process.poll() is None for process in self._running):
-                time.sleep(POLL_SECONDS)
-        finally:  # also when a second Ctrl-C cuts the wait short
-            self._signal(signal.SIGKILL, self._running)
-            for process in self._running:
-                process.wait()
+        """End what still runs."""
+        end_all([self])
 
-    @staticmethod
-    def _signal(number: signal.Signals, processes: Sequence[subprocess.Popen[bytes]]) -> None:
+
+def end_all(steps: Sequence[Processes]) -> None:
+    """End what still runs of several steps: all are asked first, and killed when their time is over."""
+    processes = [process for step in steps for process in step.running]
+    try:
+        alive = [process for process in processes if process.poll() is None]
+        _signal(signal.SIGTERM, alive)
+        _signal(signal.SIGCONT, alive)  # one that somebody stopped hears nothing else
+        deadline = time.monotonic() + max((step.grace for step in steps), default=0)
+        while time.monotonic() < deadline and any(process.poll() is None for process in alive):
+            time.sleep(POLL_SECONDS)
+    finally:  # also when a second Ctrl-C cuts the wait short
+        _signal(signal.SIGKILL, processes)
         for process in processes:
-            with contextlib.suppress(ProcessLookupError, PermissionError):  # the whole group has ended
-                os.killpg(process.pid, number)
+            process.wait()
+
+
+def _signal(number: signal.Signals, processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # the whole group has ended
+            os.killpg(process.pid, number)

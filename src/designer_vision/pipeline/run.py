@@ -50,7 +50,7 @@ def run_pipeline(pipeline: Path, inputs: Mapping[str, str], output_dir: Path, wo
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     folder, console = output_dir.expanduser().absolute(), open_console()
-    resume = f"to resume: {command(*words, '--output_dir', short(folder))}"
+    resume = printable(f"to resume: {command(*words, '--output_dir', short(folder))}")
     runner = None
     try:
         refuse_running(folder)

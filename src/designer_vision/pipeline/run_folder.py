@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -19,9 +20,12 @@ MARK, LOCK = "pipeline.json", "run.lock"
 def run_folder(folder: Path, pipeline: Path, inputs: Mapping[str, str]) -> Iterator[None]:
     """Make the output folder, or take one that an earlier run left, and hold it while the block lasts.
 
+    Where the block fails before a step has said anything, what was made is removed.
+
     Raises:
         PipelineError: another run holds it, it holds something else, or it cannot be written.
     """
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     with ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -31,7 +35,15 @@ def run_folder(folder: Path, pipeline: Path, inputs: Mapping[str, str]) -> Itera
             write_record(folder / MARK, {"pipeline": str(pipeline.absolute()), "inputs": dict(inputs)})
         except OSError as error:
             raise PipelineError(f"{folder} cannot be written: {error.strerror}") from error
-        yield
+        try:
+            yield
+        except BaseException:
+            if made and not any(log.stat().st_size for log in folder.glob("*/user_logs/*")):
+                shutil.rmtree(folder, ignore_errors=True)
+                for parent in made[1:]:
+                    with suppress(OSError):  # somebody else put something there
+                        parent.rmdir()
+            raise
 
 
 def refuse_running(folder: Path) -> None:

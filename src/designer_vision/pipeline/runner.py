@@ -20,7 +20,6 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ from designer_vision.pipeline.command import fill, split
 from designer_vision.pipeline.experiment import Experiment
 from designer_vision.pipeline.graph import Graph, OutputOf, Step
 from designer_vision.pipeline.log import Figures, Logs
-from designer_vision.pipeline.processes import Failure, Processes, free_port, log_names, rank_variables
+from designer_vision.pipeline.processes import Failure, Processes, end_all, free_port, log_names, rank_variables
 from designer_vision.pipeline.run_folder import read_record, write_record
 
 RECORD = "step.json"
@@ -116,11 +115,12 @@ class Runner:
                 if running:
                     time.sleep(POLL_SECONDS)
         finally:
-            with ExitStack() as ending:
+            try:
+                end_all([each.processes for each in running])
+            finally:
                 for each in running:
-                    ending.callback(self._read_rest, each)
-                    ending.callback(each.processes.end)
-            self.experiment.close({name: state.phase in ("finished", "reused") for name, state in self.states.items()})
+                    self._read_rest(each)
+                self.experiment.close({name: state.phase in ("finished", "reused") for name, state in self.states.items()})
 
     def _may_start(self, step: Step, running: Sequence[_Running]) -> bool:
         """Whether all that a step reads is there, and the machine has room for it beside what runs."""
