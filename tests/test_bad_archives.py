@@ -223,6 +223,10 @@ def test_case_122_a_million_empty_entries_are_refused_by_the_archives_name(tmp_p
     archive.write_bytes(central * count + end64 + locator + end)
     with pytest.raises(InvalidZipFileError, match=r"empty\.zip: it has 1,000,000 files and folders in 51,000,098 bytes"):
         archives.unpack(archive, tmp_path / "out", archives.Budget([archive]))
+    few = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, count * len(central), 0, 0)  # its own count lies
+    archive.write_bytes(central * count + few)
+    with pytest.raises(InvalidZipFileError, match=r"empty\.zip: it has 510,000 files and folders"):
+        archives.unpack(archive, tmp_path / "out", archives.Budget([archive]))
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
@@ -240,6 +244,6 @@ def test_case_122_very_many_empty_files_are_refused_before_they_are_written(
         with tarfile.open(archive, "w") as packed:
             for number in range(51):
                 packed.addfile(tarfile.TarInfo(f"{number}.jpg"), io.BytesIO())
-    with pytest.raises(InvalidZipFileError, match=rf"empty\.{kind}: it has more than 50 empty files and folders"):
+    with pytest.raises(InvalidZipFileError, match=rf"empty\.{kind}: it has more than 50 empty files"):
         archives.unpack(archive, tmp_path / "out", archives.Budget([archive]))
     assert len(list((tmp_path / "out").iterdir())) <= 50

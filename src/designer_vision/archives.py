@@ -21,7 +21,7 @@ MAX_RATIO = 200
 MIN_ALLOWED = 256 * 2**20
 MAX_FILES = 5_000_000
 MAX_EMPTY = 50_000
-"""Files and folders without content; a zip's are known before it is read."""
+"""Files without content; a zip's are known before it is read."""
 LEAST_ENTRY = 128
 """Bytes that an entry of a zip takes with a short name and the smallest picture; without content it takes about 100."""
 CHUNK = 2**20
@@ -102,7 +102,7 @@ def _unpack_zip(file: io.BufferedIOBase, folder: Path, budget: Budget) -> int:
     hidden = 0
     with zipfile.ZipFile(file) as packed:
         for entry in packed.infolist():
-            if not entry.file_size:
+            if not entry.file_size and not entry.is_dir():
                 budget.count_empty()
         for entry in packed.infolist():
             if entry.is_dir():
@@ -123,10 +123,12 @@ def _unpack_zip(file: io.BufferedIOBase, folder: Path, budget: Budget) -> int:
 def _check_entries(file: io.BufferedIOBase) -> None:
     """Refuse a zip of very many empty entries before its directory is read, which would take gigabytes.
 
-    The number of entries stands at the end of the file (APPNOTE.TXT, 4.3.14 to 4.3.16); zipfile reads it there too.
+    Their number and the size of the directory stand at the end of the file (APPNOTE.TXT, 4.3.14 to 4.3.16). zipfile goes by the
+    size, of which an entry takes 46 bytes and its name.
     """
     ending: list[int] | None = zipfile._EndRecData(file)  # type: ignore[attr-defined]
-    size, entries = file.seek(0, io.SEEK_END), ending[zipfile._ECD_ENTRIES_TOTAL] if ending else 0  # type: ignore[attr-defined]
+    size = file.seek(0, io.SEEK_END)
+    entries = max(ending[zipfile._ECD_ENTRIES_TOTAL], ending[zipfile._ECD_SIZE] // 100) if ending else 0  # type: ignore[attr-defined]
     if entries > MAX_FILES or (entries > MAX_EMPTY and size < entries * LEAST_ENTRY):
         raise InvalidZipFileError(f"it has {entries:,} files and folders in {size:,} bytes, so it holds no photos")
 
@@ -138,11 +140,11 @@ def _unpack_tar(file: _Counted, folder: Path, budget: Budget) -> int:
             packed.members.clear()  # a million of them would be a gigabyte
             if len(packed.pax_headers) > MOST_HEADERS:
                 raise InvalidZipFileError(f"it has {len(packed.pax_headers):,} global headers")
-            if not member.size:
-                budget.count_empty()
             if member.isdir():
                 budget.count_file()
                 continue
+            if not member.size:
+                budget.count_empty()
             if not member.isreg() or member.issparse():
                 raise InvalidZipFileError(f"{member.name!r} is a link, a device or sparse; only plain files are unpacked")
             source = packed.extractfile(member)

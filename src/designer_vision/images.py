@@ -31,7 +31,7 @@ BEGINNINGS = (
     ("PNG", re.compile(rb"\x89PNG\r\n\x1a\n")),
     ("PPM", re.compile(rb"P[1-6]\s+(?:\d|#)")),
     ("BMP", re.compile(rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", re.DOTALL)),
-    ("TIFF", re.compile(rb"II\*\0|MM\0\*")),
+    ("TIFF", re.compile(rb"II[*+]\0|MM\0[*+]")),
     ("WEBP", re.compile(rb"RIFF....WEBP", re.DOTALL)),
     ("GIF", re.compile(rb"GIF8[79]a")),
     ("AVIF", re.compile(rb"....ftyp(?:avif|avis)", re.DOTALL)),

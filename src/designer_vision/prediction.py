@@ -64,6 +64,8 @@ class Photo:
 
 def find_photos(path: Path) -> tuple[list[Photo], int]:
     """A file, or all files below a folder; and how many hidden files and folders were passed over."""
+    if not path.exists():
+        return [Photo(path, "", str(path), True, f"{path} does not exist")], 0
     if not path.is_dir():
         place = Path(os.path.realpath(path))  # a link is the person's own
         return [Photo(place.parent, place.name, str(path), True)], 0
@@ -76,7 +78,9 @@ def find_photos(path: Path) -> tuple[list[Photo], int]:
     for folder, folders, names in os.walk(path, onerror=closed):
         shown = [name for name in names if not name.startswith(".")]
         hidden += len(names) - len(shown) + sum(name.startswith(".") for name in folders)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        links = [name for name in folders if Path(folder, name).is_symlink()]
+        hidden += sum(not name.startswith(".") for name in links)
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in links)
         for name in sorted(shown):
             place = Path(folder) / name
             photos.append(Photo(path, str(place.relative_to(path)), str(place), False))

@@ -226,3 +226,13 @@ def test_odd_labels_and_the_same_picture_under_two_labels_are_said(tmp_path: Pat
     printed = capsys.readouterr().out
     assert "warning: the labels 'Red', 'red' differ only by case" in printed
     assert "warning: the same image under two labels, byte by byte: 4 (the first one under 'Red' and 'red')" in printed
+
+
+def test_a_coco_file_beside_archives_is_refused_and_what_else_lies_there_counted(tmp_path: Path) -> None:
+    folder = zip_in_a_folder(make_photos(tmp_path / "photos"))
+    (folder / "notes.txt").write_text("x")
+    main(folder, tmp_path / "out")
+    assert read_image_directory(tmp_path / "out").left_out == {".txt": {".": 1}}
+    (folder / "coco.json").write_text("{}")
+    with pytest.raises(InvalidDatasetError, match=r"coco\.json lies beside archives, in which it cannot name images"):
+        main(folder, tmp_path / "out2")

@@ -131,3 +131,39 @@ def test_a_file_that_a_coco_file_lists_twice_under_one_label_is_used_once_and_sa
     index = read_image_directory(coco(tmp_path, images=images, annotations=[{"image_id": 2, "category_id": 1}]))
     assert (len(index), index.classes, index.labels.tolist()) == (1, ("cat",), [0])
     assert index.notes == ("coco.json lists 1 files more than once; each is used once",)
+
+
+def test_names_that_are_no_text_are_counted_as_text(tmp_path: Path) -> None:
+    photos = make_photos(tmp_path)
+    (Path(os.fsdecode(os.fsencode(photos / "red") + b"/n.\xff"))).write_text("x")
+    left_out = read_image_directory(photos).left_out
+    assert left_out == {".\xff": {"red": 1}}
+
+
+def test_a_folder_that_may_not_be_read_is_counted_and_the_others_are_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = make_photos(tmp_path)
+    (photos / "lost+found").mkdir()
+    scandir = os.scandir
+
+    def refusing(folder: Path) -> object:
+        if Path(folder).name == "lost+found":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    index = read_image_directory(photos)
+    assert (len(index), index.left_out) == (12, {"folders that cannot be read": {"lost+found": 1}})
+
+
+def test_a_class_folder_without_a_name_to_see_is_refused(tmp_path: Path) -> None:
+    photos = make_photos(tmp_path)
+    (photos / "red").rename(photos / " ")
+    with pytest.raises(InvalidDatasetError, match="has a class folder whose name is blank; rename it"):
+        read_image_directory(photos)
+
+
+def test_a_coco_file_may_write_names_with_a_dot(tmp_path: Path) -> None:
+    images = [{"id": 1, "file_name": "./a.png"}, {"id": 2, "file_name": "b.png"}]
+    assert read_image_directory(coco(tmp_path, images=images)).left_out["images that the COCO file does not list"] == {".": 1}

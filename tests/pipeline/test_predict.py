@@ -163,11 +163,11 @@ def test_where_nothing_is_predicted_the_exit_code_is_1_and_the_last_line_says_so
     result = predict(trained_model, tmp_path / "photos", tmp_path / "gone.png")
     assert (result.exit_code, result.stdout) == (1, "")
     lines = result.stderr.splitlines()
-    assert "gone.png is missing" in lines[1]
+    assert "gone.png does not exist" in lines[1]
     where = f"{tmp_path / 'photos'}, {tmp_path / 'gone.png'}"
-    assert lines[-1] == f"Error 0018: InvalidDatasetError: none of the 2 files in {where} is an image that can be read"
+    assert lines[-1] == f"Error 0018: InvalidDatasetError: there is no image that can be read in {where}"
     (tmp_path / "empty").mkdir()
-    assert "none of the 0 files" in predict(trained_model, tmp_path / "empty").stderr
+    assert "there is no image that can be read in" in predict(trained_model, tmp_path / "empty").stderr
 
 
 @pytest.mark.parametrize("inside", [".", "outputs", "train/outputs"])

@@ -302,3 +302,19 @@ def test_the_products_graph_runs_from_photos_to_an_evaluation_with_two_processes
     assert runs["train"].data.metrics["Top-1 validation accuracy"] <= 1
     assert runs["evaluate"].data.metrics == metrics
     assert {found.info.status for found in runs.values()} == {"FINISHED"}
+
+
+def test_a_step_that_failed_is_not_taken_for_finished_whatever_it_wrote(pipeline: Path, tmp_path: Path) -> None:
+    (tmp_path / "code" / "work.py").write_text(
+        "import pathlib, sys\npathlib.Path(sys.argv[2], '_meta.yaml').write_text('type: X')\nsys.exit(sys.argv[1] == 'one')\n"
+    )
+    for _ in range(2):
+        result = run(pipeline, "--output_dir", "out", cwd=tmp_path)
+        assert result.returncode == 1
+        assert "first: failed" in result.stdout
+
+
+def test_a_folder_that_a_killed_run_had_only_locked_can_be_used(pipeline: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "run.lock").touch()
+    assert run(pipeline, "--output_dir", "out", cwd=tmp_path).returncode == 0

@@ -14,7 +14,7 @@ from PIL import Image
 
 from designer_vision.errors import DesignerError
 from designer_vision.pipeline.command_line import main
-from designer_vision.pipeline.train import choose
+from designer_vision.pipeline.train import choose, gpus_here
 
 PROGRAM = str(Path(sys.executable).parent / "designer-vision")
 
@@ -56,7 +56,7 @@ def test_what_was_found_is_told(tmp_path: Path) -> None:
 
 def test_folders_that_cannot_be_trained_on_are_one_line(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    for folder, message in ((tmp_path, "has 1 images and no class folders"), (tmp_path / "nowhere", "is not a folder")):
+    for folder, message in ((tmp_path, "has 1 images and no class folders"), (tmp_path / "nowhere", "does not exist")):
         result = train(folder, cwd=tmp_path)
         assert (result.returncode, len(result.stderr.splitlines())) == (1, 1)
         assert message in result.stderr
@@ -92,3 +92,49 @@ def test_a_disk_that_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.Monke
     result = CliRunner().invoke(main, ["train", str(make_photos(tmp_path / "photos"))])
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
     assert result.stderr.startswith("Error: FileSystemError: [Errno 13] Permission denied: 'photos/private'")
+
+
+def test_what_a_person_chooses_is_what_is_told_and_the_size_of_the_photos_follows(tmp_path: Path) -> None:
+    choice = choose(make_photos(tmp_path / "photos"), "scratch", 0, {"image_size": "64", "epochs": "2"})
+    assert (choice.inputs["image_size"], choice.inputs["resize"], choice.inputs["epochs"]) == ("64", "73", "2")
+    assert dict(choice.lines)["input"].startswith("64 x 64 pixels (as you chose)")
+    assert dict(choice.lines)["photos"] == "12 of 3 classes, 4 each"
+
+
+def test_gpus_that_this_process_may_not_use_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(4):
+        (tmp_path / "gpus" / str(number)).mkdir(parents=True)
+    monkeypatch.setattr("designer_vision.pipeline.train.GPUS", tmp_path / "gpus")
+    for visible, count in (("0,1", 2), ("", 0), ("-1", 0), ("0,1,2,3,4,5", 4)):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert gpus_here() == count
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert gpus_here() == 4
+
+
+def test_a_single_photo_and_a_text_are_no_archives(tmp_path: Path) -> None:
+    photos = make_photos(tmp_path / "photos")
+    with pytest.raises(DesignerError, match="is one file; give the folder"):
+        choose(photos / "red" / "photo 1.png", None, 0)
+    packed = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", photos))
+    assert choose(packed, None, 0).lines[0] == ("photos", f"{packed}, an archive")
+
+
+def test_a_model_in_the_output_folder_is_not_removed_by_the_training_that_begins_with_it(
+    tmp_path: Path, trained_model: Path
+) -> None:
+    make_photos(tmp_path / "photos")
+    model = shutil.copytree(trained_model, tmp_path / "runs" / "photos" / "train" / "outputs" / "trained_model")
+    (tmp_path / "runs" / "photos" / "pipeline.json").write_text("{}")
+    result = train("photos", "--from", model, cwd=tmp_path)
+    assert result.returncode == 1
+    assert f"network.trained_model is {model}, and the output folder" in result.stderr
+    assert (model / "model").is_file()
+
+
+def test_photos_in_the_working_directory_are_not_written_into(tmp_path: Path) -> None:
+    photos = make_photos(tmp_path / "photos")
+    result = train(".", cwd=photos)
+    assert result.returncode == 1
+    assert "lies in it or holds it; give another --output_dir" in result.stderr
+    assert sorted(path.name for path in photos.iterdir()) == ["blue", "green", "red"]

@@ -17,8 +17,8 @@ from designer_vision.console import printable, say
 from designer_vision.directories import left_out as leaving
 from designer_vision.directories.image_directory import ImageDirectoryWriter, read_image_directory, told
 from designer_vision.directories.image_index import ImageIndex, ImageInfo, Row
-from designer_vision.directories.left_out import LeftOut, by_folder, count
-from designer_vision.directories.plain_folder import SUFFIXES, only_archives, readable, unwrap
+from designer_vision.directories.left_out import LeftOut, by_folder, count, kind_of, readable
+from designer_vision.directories.plain_folder import SUFFIXES, only_archives, unwrap, visible
 from designer_vision.errors import InvalidDatasetError
 from designer_vision.files import hash_of_bytes
 from designer_vision.images import ADVICE
@@ -54,7 +54,7 @@ def main(input_dataset: Path, output_image_directory: Path) -> None:
                 name = index.names[number]
                 if isinstance(seen, InvalidDatasetError):
                     unreadable.append(seen.message.removesuffix(f"; {ADVICE}"))
-                    count(left_out, leaving.UNREADABLE, readable(name))
+                    count(left_out, leaving.UNREADABLE, name)
                 else:
                     writer.add(seen.content, seen.suffix, Row(seen.info, index.row(number).category))
                     labels.append(int(index.labels[number]))
@@ -72,7 +72,8 @@ def main(input_dataset: Path, output_image_directory: Path) -> None:
     ]:
         say(f"warning: {warning}")
     if unreadable:
-        say(f"warning: {len(unreadable)} of {len(index)} images cannot be read and are left out, see {UNREADABLE}:")
+        place = output_image_directory / UNREADABLE
+        say(f"warning: {len(unreadable)} of {len(index)} images cannot be read and are left out, all are in {place}; the first:")
         for line in unreadable[:5]:
             say(f"  {line}")
     found = f"{len(labels):,} images of {len(index.classes):,} classes"
@@ -94,7 +95,8 @@ def read(dataset: Path, scratch: Path) -> tuple[ImageIndex, LeftOut]:
     except InvalidDatasetError as error:
         raise InvalidDatasetError(error.message.replace(str(folder), str(dataset))) from error
     for kind, folders in index.left_out.items():
-        left_out.setdefault(kind, {}).update(folders)
+        for place, files in folders.items():
+            count(left_out, kind, f"{place}/x", files)
     return index, left_out
 
 
@@ -122,6 +124,14 @@ def find_images(dataset: Path, scratch: Path) -> tuple[Path, LeftOut]:
                 raise InvalidDatasetError(f"{found} is a link that leads out of {root}; give the folder that it leads to")
         if not packed:
             return dataset, left_out
+        if dataset.is_dir():
+            for other in visible(dataset):
+                if other.suffix == ".json":
+                    raise InvalidDatasetError(
+                        f"{other} lies beside archives, in which it cannot name images; unpack them beside it"
+                    )
+                if other not in packed:
+                    count(left_out, kind_of(other.name), other.name)
         budget = budget or archives.Budget(packed)
         dataset = scratch / str(depth)
         for archive in packed:

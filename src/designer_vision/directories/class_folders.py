@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -56,21 +57,23 @@ def read_classes(names: Sequence[str]) -> Reading:
         if len(tops) != 1:
             break
         (top, inner), *_ = tops.items()
-        if loose and len(inner) < 2:
+        folders_below = {tuple(parts[:-1]) for parts in split if len(parts) > entered + 2}
+        spreads = len(folders_below) > 1  # into folders that may be classes
+        if loose and not spreads:
             return Reading([""] * len(names), [True] * len(names), [])  # one folder beside images says nothing
         if loose:
             raise TwoReadingsError(
                 f"{len(split):,} images without classes, or the classes {_some(inner)} in {top} with {len(loose):,} images "
                 f"beside that folder (such as {loose[0][-1]}); give {top} itself, or move one of the two away"
             )
-        if not any(inner) or (len(inner) == 2 and "" in inner):
+        if not any(inner) or (len(inner) == 2 and "" in inner and not spreads):
             break  # one class
         entered += 1
     around = "".join(f"{part}/" for part in split[0][:entered]) if entered else ""
     notes = [f"the classes are looked for in {around}, the one folder around everything"] if entered else []
     if not tops:
         return Reading([""] * len(names), [True] * len(names), notes, around)
-    deeper, more = _parts(tops)
+    deeper, more = _parts(tops, all(len(parts) > entered + 3 for parts in split))
     in_folders = len(split) - len(loose)
     if len(loose) > in_folders:
         raise TwoReadingsError(
@@ -96,23 +99,41 @@ def _grouped(split: Sequence[Sequence[str]], place: int) -> Folders:
     return tops
 
 
-def _parts(tops: Folders) -> tuple[bool, list[str]]:
-    """Whether the top folders are parts of one set, with the classes below them, and what to say of that."""
+def _parts(tops: Folders, all_deeper: bool) -> tuple[bool, list[str]]:
+    """Whether the top folders are parts of one set, with the classes below them, and what to say of that.
+
+    Args:
+        tops: the folders in them, with their images.
+        all_deeper: whether no image lies directly in one of those.
+    """
     inside = {top: {name for name in inner if name} for top, inner in tops.items()}
-    parts = {top: names for top, names in inside.items() if top.casefold() in PARTS}
+    parts = {top: names for top, names in inside.items() if _is_part(top)}
     shared = any(one & other for one, other in combinations(parts.values(), 2))
-    if len(parts) < 2 or (len(parts) < len(tops) and not shared):
-        return False, _same_inside(inside)
-    if len(parts) == len(tops) and (shared or sum(map(bool, parts.values())) == 1):
+    named = [top for top in tops if top.casefold() in PARTS]
+    of_parts = [top for top, names in inside.items() if sum(map(_is_part, names)) > 1]
+    wrapped = len(parts) == len(tops) > 1 and all(len(names) == 1 for names in parts.values()) and all_deeper
+    if of_parts or wrapped:
+        raise TwoReadingsError(
+            f"the classes {_some(tops)}, or classes deeper down, below {_some(of_parts or parts)}; "
+            "give the folder that holds the class folders"
+        )
+    if (shared and len(parts) == len(tops)) or (len(named) == len(tops) > 1 and sum(map(bool, parts.values())) == 1):
         return True, [
             f"{_some(parts)} are parts of one set: the classes are the folders in them, their images are taken together; "
             "give each part alone to keep them apart"
         ]
-    below = set[str]().union(*parts.values())
-    classes = f"with the classes {_some(below)}" if below else "of images without classes"
+    if not shared and (len(named) < 2 or len(named) < len(tops)):
+        return False, _same_inside(inside)
+    below_parts = set[str]().union(*parts.values())
+    classes = f"with the classes {_some(below_parts)}" if below_parts else "of images without classes"
     raise TwoReadingsError(
         f"the classes {_some(tops)}, or parts of one set {classes}; rename the folders, or give one part alone"
     )
+
+
+def _is_part(name: str) -> bool:
+    """Whether a folder is called like a part of a set: `train`, `test_set`, `Train2`."""
+    return not PARTS.isdisjoint(re.split(r"[\W_\d]+", name.casefold()))
 
 
 def _same_inside(inside: Mapping[str, set[str]]) -> list[str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 from collections.abc import Iterator, Mapping
 
 LeftOut = dict[str, dict[str, int]]
 """By kind (`.svg`, `links`, `unreadable`) and folder: how many files."""
 LINKS, HIDDEN, UNREADABLE, NO_FILES = "links", "hidden files", "unreadable", "pipes and devices"
+CLOSED = "folders that cannot be read"
 OUTSIDE, UNLISTED = "images outside the class folders", "images that the COCO file does not list"
 NO_SUFFIX = "without a suffix"
 MOST_KINDS, MOST_FOLDERS, LONGEST = 30, 50, 300
@@ -17,9 +19,18 @@ OTHERS = "others"
 
 def count(left_out: LeftOut, kind: str, name: str, files: int = 1) -> None:
     """Count a file that is not used, under the folder of its name."""
-    folders = left_out.setdefault(kind, {})
-    folder = posixpath.dirname(name) or "."
+    folders = left_out.setdefault(readable(kind), {})
+    folder = readable(posixpath.dirname(name) or ".")
     folders[folder] = folders.get(folder, 0) + files
+
+
+def readable(name: str) -> str:
+    """A file's name as text: one that is not UTF-8 is of an older system, and taken for Latin-1."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(name).decode("latin-1")
+    return name
 
 
 def kind_of(name: str) -> str:

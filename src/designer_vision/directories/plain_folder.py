@@ -17,7 +17,7 @@ from designer_vision.description import MOST_JSON, from_json
 from designer_vision.directories import left_out as leaving
 from designer_vision.directories.class_folders import TwoReadingsError, read_classes
 from designer_vision.directories.image_index import ImageIndex, ImageInfo, Row, index_rows
-from designer_vision.directories.left_out import LeftOut
+from designer_vision.directories.left_out import LeftOut, readable
 from designer_vision.directories.manifest import MANIFEST
 from designer_vision.errors import InvalidDatasetError
 from designer_vision.images import BEGINNING, format_of
@@ -49,7 +49,7 @@ def read_plain_folder(folder: Path) -> ImageIndex:
     names = sorted(_image_names(folder, left_out))
     if annotations:
         rows, notes = _coco_rows(annotations)
-        listed = {row.image_info.name for row in rows}
+        listed = {posixpath.normpath(row.image_info.name) for row in rows}
         for name in names:
             if name not in listed:
                 leaving.count(left_out, leaving.UNLISTED, name)
@@ -58,6 +58,8 @@ def read_plain_folder(folder: Path) -> ImageIndex:
         reading = read_classes(names)
     except TwoReadingsError as error:
         raise InvalidDatasetError(f"{folder} can be read in two ways: {error}") from error
+    if any(label and not label.strip() for label in reading.labels):
+        raise InvalidDatasetError(f"{folder} has a class folder whose name is blank; rename it")
     for name, used in zip(names, reading.used, strict=True):
         if not used:
             leaving.count(left_out, leaving.OUTSIDE, name)
@@ -112,15 +114,6 @@ def visible(folder: Path) -> list[Path]:
     return sorted(entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry.name not in LITTER)
 
 
-def readable(name: str) -> str:
-    """A file's name as text: one that is not UTF-8 is of an older system, and taken for Latin-1."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return os.fsencode(name).decode("latin-1")
-    return name
-
-
 def _image_names(folder: Path, left_out: LeftOut) -> Iterator[str]:
     """The images below a folder, in any order; all else is counted."""
     unknown: list[str] = []
@@ -136,7 +129,7 @@ def _image_names(folder: Path, left_out: LeftOut) -> Iterator[str]:
                 if is_one:
                     yield name
                 else:
-                    leaving.count(left_out, leaving.kind_of(name), readable(name))
+                    leaving.count(left_out, leaving.kind_of(name), name)
 
 
 def _files(folder: Path, left_out: LeftOut) -> Iterator[str]:
@@ -146,19 +139,25 @@ def _files(folder: Path, left_out: LeftOut) -> Iterator[str]:
         prefix = prefixes.pop()
         if prefix.count("/") > DEEPEST:
             raise InvalidDatasetError(f"{folder / prefix[:200]}… is more than {DEEPEST} folders deep; move the images up")
-        with os.scandir(folder / prefix) as entries:
-            for entry in entries:
-                name = prefix + entry.name
-                if entry.name.startswith(".") or entry.name in LITTER:
-                    leaving.count(left_out, leaving.HIDDEN, readable(name))
-                elif entry.is_symlink():
-                    leaving.count(left_out, leaving.LINKS, readable(name))
-                elif entry.is_dir(follow_symlinks=False):
-                    prefixes.append(f"{name}/")
-                elif entry.is_file(follow_symlinks=False):
-                    yield name
-                else:
-                    leaving.count(left_out, leaving.NO_FILES, readable(name))
+        try:
+            entries = sorted(os.scandir(folder / prefix), key=lambda entry: entry.name)
+        except PermissionError:
+            if not prefix:
+                raise
+            leaving.count(left_out, leaving.CLOSED, prefix + "x")
+            continue
+        for entry in entries:
+            name = prefix + entry.name
+            if entry.name.startswith(".") or entry.name in LITTER:
+                leaving.count(left_out, leaving.HIDDEN, name)
+            elif entry.is_symlink():
+                leaving.count(left_out, leaving.LINKS, name)
+            elif entry.is_dir(follow_symlinks=False):
+                prefixes.append(f"{name}/")
+            elif entry.is_file(follow_symlinks=False):
+                yield name
+            else:
+                leaving.count(left_out, leaving.NO_FILES, name)
 
 
 def _are_images(folder: Path, names: Sequence[str]) -> list[bool]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from designer_vision.directories.image_directory import read_image_directory
 from designer_vision.directories.image_index import ImageIndex
 from designer_vision.directories.manifest import MANIFEST
-from designer_vision.directories.plain_folder import is_archive, only_archives, unwrap
+from designer_vision.directories.plain_folder import is_archive
 from designer_vision.errors import DesignerError, InvalidDatasetError, NotLabeledDatasetError, PipelineError
 
 MOST_NAMED = 8
@@ -22,11 +22,8 @@ def check_images(folder: Path, needs_labels: bool, place: str) -> None:
         InvalidDatasetError, NotLabeledDatasetError: there are none, or not two classes of them for a training.
     """
     refuse_folders_around(folder, "ImageDirectory", place)
-    inner = unwrap(folder)
-    if only_archives(inner):
-        return
     try:
-        trainable(inner) if needs_labels else read_image_directory(inner)
+        trainable(folder) if needs_labels else read_image_directory(folder)
     except DesignerError as error:
         raise type(error)(f"{place}: {error.message}") from error
 

@@ -27,12 +27,13 @@ Tell = Callable[[str, Sequence[tuple[str, float]]], None]
 @click.option("--csv", "as_csv", is_flag=True, help="A table: file, then label and probability of each.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def predict(model: Path, photos: tuple[Path, ...], as_csv: bool, as_json: bool) -> None:
-    """Tell the five most probable labels of each of the PHOTOS, files or folders of them.
+    """Print the five most probable labels of each photo; PHOTOS are files or folders of them.
 
     MODEL is the folder that Train PyTorch Model wrote.
     """
     if as_csv and as_json:
         raise click.UsageError("--csv and --json are two formats; choose one")
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a terminal may lack a label's letters
     try:
         refuse_others(model)
         _predict(model, photos, _csv if as_csv else _json if as_json else _plain)
@@ -83,7 +84,7 @@ def _predict(folder: Path, paths: Sequence[Path], start: Callable[[int], Tell]) 
     if others or hidden:
         click.echo(f"passed over: {others} not images, {hidden} hidden", err=True)
     if not predicted:
-        raise InvalidDatasetError(f"none of the {len(photos)} files in {', '.join(map(str, paths))} is an image that can be read")
+        raise InvalidDatasetError(f"there is no image that can be read in {', '.join(map(str, paths))}")
 
 
 def _plain(labels: int) -> Tell:

@@ -17,13 +17,13 @@ import click
 from rich.console import Console
 
 from designer_vision.console import printable
-from designer_vision.errors import DesignerError, FileSystemError
+from designer_vision.errors import DesignerError, FileSystemError, PipelineError
+from designer_vision.pipeline.checks import check
 from designer_vision.pipeline.display import final_table, open_console, shown, warnings_of
 from designer_vision.pipeline.experiment import Experiment
-from designer_vision.pipeline.graph import experiment_name, load_graph
-from designer_vision.pipeline.preflight import check
+from designer_vision.pipeline.graph import Graph, experiment_name, load_graph
 from designer_vision.pipeline.run_folder import refuse_running, run_folder
-from designer_vision.pipeline.runner import Runner, States, reports, result_line
+from designer_vision.pipeline.runner import Runner, States, reports, result_line, tables
 
 
 def pairs(texts: Sequence[str]) -> dict[str, str]:
@@ -57,6 +57,7 @@ def run_pipeline(pipeline: Path, inputs: Mapping[str, str], output_dir: Path, wo
         remarks = check(pipeline, inputs)
         experiment = Experiment(experiment_name(pipeline))
         graph = load_graph(pipeline, inputs)
+        refuse_overlap(graph, folder)
         console.print(f"{printable(str(pipeline))} in {short(folder)}", soft_wrap=True)
         for remark in remarks:
             console.print(f"warning: {printable(remark)}", soft_wrap=True)
@@ -82,6 +83,24 @@ def run_pipeline(pipeline: Path, inputs: Mapping[str, str], output_dir: Path, wo
     return runner
 
 
+def refuse_overlap(graph: Graph, folder: Path) -> None:
+    """Refuse an output folder in which an input lies, or which lies in one: the run would remove or change what it reads.
+
+    Raises:
+        PipelineError: with both folders.
+    """
+    output = folder.resolve()
+    for step in graph.steps:
+        for port, value in step.inputs.items():
+            if isinstance(value, Path) and value.exists():
+                data = value.resolve()
+                if output.is_relative_to(data) or data.is_relative_to(output):
+                    raise PipelineError(
+                        f"{step.name}.{port} is {value}, and the output folder {folder} lies in it or holds it; "
+                        "give another --output_dir"
+                    )
+
+
 def line_of(error: DesignerError | OSError) -> str:
     """The line that tells of an error; one of a disk's own names the file."""
     if isinstance(error, OSError):
@@ -93,6 +112,8 @@ def _print_end(console: Console, runner: Runner, experiment: Experiment) -> None
     if not console.is_interactive:  # a terminal shows the table already
         console.print(final_table(runner.states))
     _print_warnings(console, runner.states)
+    for table in tables(runner.graph.steps, runner):
+        console.print(f"labels: {short(table)}", soft_wrap=True)
     if experiment.uri.startswith("sqlite:"):
         mlflow = short(Path(sys.executable).parent / "mlflow")
         store = f"sqlite:///{short(runner.folder / 'mlflow.db')}"

@@ -29,7 +29,8 @@ def run_folder(folder: Path, pipeline: Path, inputs: Mapping[str, str]) -> Itera
     with ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if any(folder.iterdir()) and not (folder / MARK).exists():
+            others = [entry for entry in folder.iterdir() if entry.name != LOCK and entry.suffix != ".tmp"]
+            if others and not (folder / MARK).exists():
                 raise PipelineError(f"{folder} is not empty and not the folder of an earlier run; give another --output_dir")
             stack.enter_context(_held(folder))
             write_record(folder / MARK, {"pipeline": str(pipeline.absolute()), "inputs": dict(inputs)})

@@ -37,7 +37,7 @@ RECORD = "step.json"
 SIDE_BY_SIDE = 2
 """Steps at most: they spend much of their time on one core, loading their libraries."""
 POLL_SECONDS = 0.1
-REPORT, MODEL = "report.html", "model_spec.yaml"
+REPORT, MODEL, SCORES = "report.html", "model_spec.yaml", "scores.csv"
 OPERATOR_VARIABLES = "DESIGNER_VISION_"
 WITHOUT_EFFECT = ("PROFILE", "DEBUG", "CHECKPOINT_SECONDS", "START_TIMEOUT", "PROCESS_GROUP_TIMEOUT")
 """On what a step writes: setting one of these throws away nothing that an earlier run left."""
@@ -139,7 +139,10 @@ class Runner:
         fingerprint = _hash_of(made_of)
         record = read_record(self.folder / step.name / RECORD)
         same = record.get("fingerprint") == fingerprint
-        if same and ((record.get("finished") and self._has_outputs(step)) or self._ended_unrecorded(step)):
+        has_ended = (
+            self._has_outputs(step) if record.get("finished") else not record.get("failed") and self._ended_unrecorded(step)
+        )
+        if same and has_ended:
             figures: dict[str, Any] = {name: record[name] for name in RECORDED if record.get(name) is not None}
             figures["warnings"] = tuple(map(str, figures.get("warnings", ())))
             self._tell(step, State("reused", record.get("seconds", 0.0), Figures(**figures)))
@@ -191,16 +194,19 @@ class Runner:
         """
         step, failure = running.step, running.processes.failure()
         have_ended = failure is not None or running.processes.have_ended()
-        phase = "failed" if failure else "finished" if have_ended else "running"
         if have_ended:
             running.processes.end()
+        listings = self._listings(step) if have_ended and not failure else running.listings
+        changed = [name for name, listing in listings.items() if listing != running.listings[name]]
+        phase = "failed" if failure or changed else "finished" if have_ended else "running"
         state = State(phase, time.monotonic() - running.began, running.logs.poll())
         self._tell(step, state)
-        if failure:
-            raise describe_failure(step, failure)
         if not have_ended:
             return False
-        changed = [name for name, listing in self._listings(step).items() if listing != running.listings[name]]
+        if phase == "failed":
+            self._record(step, finished=False, failed=True)
+        if failure:
+            raise describe_failure(step, failure)
         if changed:
             raise PipelineError(
                 f"step {step.name} wrote to its input {changed[0]}, which Azure ML mounts read-only; let it write to its outputs"
@@ -326,6 +332,12 @@ def result_line(steps: Sequence[Step], runner: Runner) -> str | None:
             if isinstance(metrics, dict) and isinstance(metrics.get("Overall accuracy"), float):
                 return f"top-1 {100 * metrics['Overall accuracy']:.1f} %"
     return None
+
+
+def tables(steps: Sequence[Step], runner: Runner) -> list[Path]:
+    """The tables of scored images, in the order of the steps that wrote them."""
+    found = [runner.output(step.name, port) / SCORES for step in steps for port in step.outputs]
+    return [table for table in found if table.is_file()]
 
 
 def reports(steps: Sequence[Step], runner: Runner) -> list[Path]:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import click
 
+from designer_vision import values
 from designer_vision.console import printable
 from designer_vision.directories.image_index import NO_LABEL, ImageIndex
 from designer_vision.directories.left_out import in_words
 from designer_vision.directories.manifest import MANIFEST, read_manifest
-from designer_vision.errors import DesignerError, InvalidModelDirectoryError, PipelineError
-from designer_vision.pipeline.data_folders import refuse_folders_around, trainable
-from designer_vision.pipeline.preflight import CHECKOUT
+from designer_vision.directories.plain_folder import looks_packed, only_archives, unwrap
+from designer_vision.errors import DesignerError, InvalidDatasetError, InvalidModelDirectoryError, PipelineError
+from designer_vision.pipeline.checks import CHECKOUT
+from designer_vision.pipeline.data_folders import nearest, refuse_folders_around, trainable
 from designer_vision.pipeline.run import command, line_of, pairs, run_pipeline, short
 from designer_vision.pipeline.run_folder import inputs_of_run
 
@@ -36,8 +42,8 @@ Lines = list[tuple[str, str]]
 @click.option("--output_dir", type=click.Path(path_type=Path), help="Where all is written; runs/NAME unless given.")
 def train(folder: Path, start: str | None, inputs: tuple[str, ...], output_dir: Path | None) -> None:
     """Train a network on the photos of FOLDER, one sub-folder a class, and measure it on photos that it has never seen."""
-    folder = folder.expanduser()
-    output = output_dir or Path("runs") / (folder.absolute().name or "photos")
+    folder = Path(os.path.abspath(folder.expanduser()))  # noqa: PTH100 (of "..", too, without following links)
+    output = output_dir or Path("runs") / (folder.name or "photos")
     given = pairs(inputs)
     changed = [f"--input={name}={value}" for name, value in given.items()]
     words = ["train", str(folder), *(["--from", start] if start else []), *changed]
@@ -45,13 +51,13 @@ def train(folder: Path, start: str | None, inputs: tuple[str, ...], output_dir: 
         pipeline = photos_pipeline()
         if output_dir is None:
             refuse_other_photos(output, folder)
-        choice = choose(folder, start, gpus_here())
+        choice = choose(folder, start, gpus_here(), given)
     except (DesignerError, OSError) as error:
         click.echo(line_of(error), err=True)
         raise SystemExit(1) from error
     for heading, text in choice.lines:
         click.echo(printable(f"{heading:9}  {text}"))
-    runner = run_pipeline(pipeline, choice.inputs | given, output, words)
+    runner = run_pipeline(pipeline, choice.inputs, output, words)
     click.echo(f"to predict: {command('predict', short(runner.output('train', 'trained_model')), 'PHOTO')}")
     click.echo(f"to serve:   {command('serve', short(runner.output('train', 'trained_model')))}")
 
@@ -92,48 +98,64 @@ class Choice:
     lines: Lines
 
 
-def choose(folder: Path, start: str | None, gpus: int) -> Choice:
+def choose(folder: Path, start: str | None, gpus: int, given: Mapping[str, str] = MappingProxyType({})) -> Choice:
     """Choose the inputs of pipelines/photos.yaml for a folder of photos.
 
     Args:
         folder: class folders, COCO, an ImageDirectory or an archive of photos.
         start: the folder of a trained model, SCRATCH, or None for weights from ImageNet.
         gpus: of this machine.
+        given: inputs that the person chose.
 
     Raises:
         InvalidDatasetError, NotLabeledDatasetError: there are no images, or not two classes of them.
         InvalidModelDirectoryError: `start` is no model.
     """
-    side, why = (
-        (LARGE, f"{gpus} GPU{'s' if gpus > 1 else ''}") if gpus else (SMALL, f"no GPU here, and {LARGE} take twice the time")
-    )
-    inputs: dict[str, str] = {}
-    if start is None:
-        network = f"resnet18 with weights from ImageNet; --from {SCRATCH} starts without, --from MODEL from a model of yours"
-    elif start == SCRATCH:
-        inputs = dict(FROM_SCRATCH)
-        network = "resnet18 with random weights, which need more epochs and a higher learning rate"
-    else:
-        model = Path(start).expanduser()
+    if not folder.exists():
+        raise InvalidDatasetError(f"{folder} does not exist; {nearest(folder)}")
+    side, why = (LARGE, "there is a GPU") if gpus else (SMALL, f"there is no GPU, and {LARGE} x {LARGE} would take twice as long")
+    inputs = dict(FROM_SCRATCH) if start == SCRATCH else {}
+    network = {
+        None: f"resnet18 with weights from ImageNet; --from {SCRATCH} does without, --from MODEL takes a model of yours",
+        SCRATCH: "resnet18 with random weights; hence 30 epochs and a learning rate of 0.02, unless you chose others",
+    }.get(start, f"that of {start}; its head is replaced unless the classes are the same")
+    if start not in (None, SCRATCH):
+        model = Path(str(start)).expanduser()
         refuse_folders_around(model, "ModelDirectory", "--from")
-        inputs = {"network.trained_model": str(model.absolute())}
-        network = f"that of {start}; its head is replaced unless the classes are the same"
+        inputs["network.trained_model"] = str(model.absolute())
         if (size := read_manifest(model, "ModelDirectory", InvalidModelDirectoryError).ours.size) is not None:
             side, why = max(size), "as that model was trained"
-    processes = max(1, gpus)
+    if "image_size" in given:
+        side, why = values.integer("image_size", given["image_size"]), "as you chose"
+    lines, images = look_at(folder)
+    if "network.trained_model" in inputs:
+        lines.append(("note", "if that model has seen some of these photos, the accuracy measured here is overstated"))
     inputs |= {
         "images": str(folder.absolute()),
         "image_size": str(side),
         "resize": str(round(side * RESIZED)),
-        "processes": str(processes),
+        "processes": str(max(1, min(gpus, images))),
     }
-    lines = [("photos", f"{folder}, an archive")] if folder.is_file() else describe(trainable(folder))
+    inputs |= given
     lines += [
         ("network", network),
         ("input", f"{side} x {side} pixels ({why}), cropped and flipped at random, anew in every epoch"),
         ("parts", "81 % of the photos to train on, 9 % to choose the best epoch by, 10 % held out to measure the accuracy"),
     ]
     return Choice(inputs, lines)
+
+
+def look_at(folder: Path) -> tuple[Lines, int]:
+    """What is in a folder or an archive, in words, and how many images at least."""
+    if folder.is_file():
+        if not looks_packed(folder):
+            raise InvalidDatasetError(f"{folder} is one file; give the folder that has a sub-folder for each class")
+        return [("photos", f"{folder}, an archive")], sys.maxsize
+    inner = unwrap(folder)
+    if only_archives(inner):
+        return [("photos", f"archives in {folder}")], sys.maxsize
+    index = trainable(inner)
+    return describe(index), len(index)
 
 
 def describe(index: ImageIndex) -> Lines:
@@ -143,8 +165,12 @@ def describe(index: ImageIndex) -> Lines:
     lines = [
         (
             "photos",
-            f"{len(index):,} of {len(index.classes):,} classes, from {index.classes[least]} ({counts[least]:,}) "
-            f"to {index.classes[most]} ({counts[most]:,})",
+            f"{len(index):,} of {len(index.classes):,} classes, "
+            + (
+                f"{counts[most]:,} each"
+                if counts[most] == counts[least]
+                else f"from {index.classes[least]} ({counts[least]:,}) to {index.classes[most]} ({counts[most]:,})"
+            ),
         )
     ]
     if index.left_out:
@@ -155,5 +181,7 @@ def describe(index: ImageIndex) -> Lines:
 
 
 def gpus_here() -> int:
-    """NVIDIA GPUs of this machine, told without loading torch."""
-    return len(list(GPUS.iterdir())) if GPUS.is_dir() else 0
+    """NVIDIA GPUs of this machine that this process may use, told without loading torch."""
+    there = len(list(GPUS.iterdir())) if GPUS.is_dir() else 0
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return there if visible is None else min(there, len([one for one in visible.split(",") if one.strip() not in ("", "-1")]))

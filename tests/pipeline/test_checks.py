@@ -18,7 +18,7 @@ from designer_vision.errors import (
     NotLabeledDatasetError,
     PipelineError,
 )
-from designer_vision.pipeline.preflight import check
+from designer_vision.pipeline.checks import check
 
 PHOTOS = ROOT / "pipelines" / "photos.yaml"
 
@@ -143,7 +143,7 @@ def test_a_path_that_is_not_there_is_answered_with_the_nearest(photos: Path) -> 
 
 
 def test_a_file_where_a_folder_is_meant_is_refused_and_an_archive_is_not(tmp_path: Path, photos: Path) -> None:
-    refused(photos / "red" / "photo 0.png", rf"a file; expected a folder: {photos / 'red'}, say")
+    refused(photos / "red" / "photo 0.png", rf"a file; expected a folder, such as {photos / 'red'}$")
     (tmp_path / "notes.txt").write_text("x")
     refused(tmp_path / "notes.txt", "a file; expected a folder")
     packed = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", photos))
@@ -161,10 +161,11 @@ def test_a_home_folder_is_a_tilde(photos: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_the_folder_of_a_run_is_answered_with_what_is_in_it(tmp_path: Path, trained_model: Path, photos: Path) -> None:
     inside = make_image_directory(tmp_path / "run" / "convert" / "outputs" / "output_image_directory")
-    refused(tmp_path / "run", f"is no ImageDirectory but holds some; give one of: {inside}")
-    refused(tmp_path / "run" / "convert", f"give one of: {inside}")
-    refused(inside.parent, f"give one of: {inside}")
     shutil.copytree(trained_model, tmp_path / "run" / "train" / "outputs" / "trained_model")
+    refused(tmp_path / "run", f"is no ImageDirectory but holds some; give one of: {inside}")
+    assert check(PHOTOS, {"images": str(tmp_path / "run" / "convert")}) == []  # Convert enters folders around one
+    with pytest.raises(PipelineError, match=f"split.input_image_directory is .*give one of: {inside}"):
+        check(PHOTOS, {"images": str(photos), "split.input_image_directory": str(tmp_path / "run" / "convert")})
     with pytest.raises(PipelineError, match=r"network\.trained_model is .*give one of: .*train/outputs/trained_model$"):
         check(PHOTOS, {"images": str(photos), "network.trained_model": str(tmp_path / "run")})
 
@@ -225,3 +226,34 @@ def test_what_cannot_be_told_here_is_left_to_the_client(tmp_path: Path, text: st
     (tmp_path / "x.yaml").write_text("inputs: {b: 3, c: {type: integer, min: {}}}\nname: y\n")
     (tmp_path / "p.yaml").write_text(f"type: pipeline\n{text}\n")
     assert check(tmp_path / "p.yaml", {}) == []
+
+
+def test_one_class_to_validate_is_enough(tmp_path: Path, photos: Path, trained_model: Path) -> None:
+    shutil.copytree(photos / "red", tmp_path / "one" / "red")
+    given = {"images": str(photos), "train.training_dataset": str(photos), "train.validation_dataset": str(tmp_path / "one")}
+    assert check(PHOTOS, given) == []
+
+
+def test_labels_that_a_component_of_ones_own_makes_are_left_to_it(tmp_path: Path) -> None:
+    (tmp_path / "flat").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "flat" / "a.png")
+    (tmp_path / "label.yaml").write_text(
+        "name: label\ntype: command\ninputs: {images: {type: uri_folder}}\noutputs: {out: {type: uri_folder}}\n"
+    )
+    path = changed(tmp_path, {"split": {"inputs": {"input_image_directory": "${{parent.jobs.label.outputs.out}}"}}})
+    content = yaml.safe_load(path.read_text())
+    content["jobs"]["label"] = {
+        "component": str(tmp_path / "label.yaml"),
+        "inputs": {"images": "${{parent.jobs.convert.outputs.output_image_directory}}"},
+    }
+    content["jobs"]["score"]["inputs"]["dataset"] = content["jobs"]["evaluate"]["inputs"]["dataset"] = (
+        "${{parent.jobs.split.outputs.output_image_directory2}}"
+    )
+    path.write_text(yaml.safe_dump(content))
+    assert check(path, {"images": str(tmp_path / "flat")}) == []
+
+
+def test_steps_in_a_circle_are_left_to_the_client(tmp_path: Path, photos: Path) -> None:
+    circle = {"inputs": {"input_image_directory": "${{parent.jobs.split.outputs.output_image_directory1}}"}}
+    other = {"inputs": {"input_image_directory": "${{parent.jobs.hold_out.outputs.output_image_directory1}}"}}
+    assert check(changed(tmp_path, {"hold_out": circle, "split": other}), {"images": str(photos)}) == []

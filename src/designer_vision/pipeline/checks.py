@@ -16,7 +16,7 @@ import yaml
 from designer_vision import values
 from designer_vision.architectures import smallest_side
 from designer_vision.directories.manifest import is_unfinished, read_manifest
-from designer_vision.directories.plain_folder import looks_packed
+from designer_vision.directories.plain_folder import looks_packed, only_archives, unwrap
 from designer_vision.errors import DesignerError, InvalidDatasetError, InvalidModelDirectoryError, PipelineError
 from designer_vision.pipeline.data_folders import check_images, closest, nearest, refuse_folders_around
 from designer_vision.pipeline.graph import (
@@ -44,6 +44,8 @@ IMAGE_PORTS = {
     ("score_image_model", "dataset"),
 }
 """Component and port."""
+PASSING_ON = {CONVERT, "split_image_directory", "apply_image_transformation"}
+"""Components whose output has the classes of their input."""
 MODEL_PORTS = {
     (TRAIN, "untrained_model"),
     ("score_image_model", "trained_model"),
@@ -103,7 +105,7 @@ def check(path: Path, overrides: Mapping[str, str]) -> list[str]:
             found += check_sizes(node, nodes)
         for port, value in node.given.items():
             if isinstance(value, Path):
-                check_data(node, port, value, needs_labels=feeds_training(node, nodes))
+                check_data(node, port, value, needs_labels=feeds_training(node, port, nodes))
     return list(dict.fromkeys(found))
 
 
@@ -128,7 +130,7 @@ def read_nodes(path: Path, overrides: Mapping[str, str]) -> Iterator[Node]:
                 written, base = overrides[key], Path()
                 if is_data and not written:
                     raise PipelineError(f"--input {key}= is empty; expected {key}=FOLDER")
-            elif elsewhere := address_of(written):
+            elif is_data and (elsewhere := address_of(written)):
                 raise not_here(key, elsewhere)
             value = _resolved(written, is_data, base)
             if value is not None:
@@ -221,7 +223,7 @@ def _mapping(written: Any) -> dict[str, Any]:
 
 def address_of(written: Any) -> str:
     """Where data that is not on this machine lies, an asset or an address; empty for any other."""
-    path = str(written.get("path")) if isinstance(written, dict) else ""
+    path = str(written.get("path") if isinstance(written, dict) else written)
     return path if ELSEWHERE.match(path) else ""
 
 
@@ -264,16 +266,24 @@ def _limit(declared: Mapping[str, Any], name: str) -> float | None:
     return value if isinstance(value, (int, float)) else None
 
 
-def feeds_training(node: Node, nodes: Mapping[str, Node]) -> bool:
-    """Whether what a step writes reaches a training, or it is one."""
+def feeds_training(node: Node, port: str, nodes: Mapping[str, Node]) -> bool:
+    """Whether the images at a port are what a training learns from, as far as our own components pass them on."""
     if node.component == TRAIN:
-        return True
-    readers = (other for other in nodes.values() for value in other.given.values() if value and _is_output_of(value, node))
-    return any(feeds_training(reader, nodes) for reader in readers if reader is not node)
-
-
-def _is_output_of(value: Value, node: Node) -> bool:
-    return isinstance(value, OutputOf) and value.step == node.name
+        return port == "training_dataset"
+    passing = {node.name} if (node.component, port) in IMAGE_PORTS else set[str]()
+    while True:
+        readers = [
+            (other, name)
+            for other in nodes.values()
+            for name, value in other.given.items()
+            if isinstance(value, OutputOf) and value.step in passing and (other.component, name) in IMAGE_PORTS
+        ]
+        if any(other.component == TRAIN and name == "training_dataset" for other, name in readers):
+            return True
+        more = {other.name for other, _ in readers if other.component in PASSING_ON} - passing
+        if not more:
+            return False
+        passing |= more
 
 
 def check_sizes(train: Node, nodes: Mapping[str, Node]) -> list[str]:
@@ -320,8 +330,11 @@ def _side_of(train: Node, port: str, nodes: Mapping[str, Node]) -> tuple[int | N
     crops = [] if inference else ["random_crop", "random_resized_crop"]
     for switch in (*crops, "center_crop"):
         if is_on(switch):
-            padding = 2 * int(str(init.given["padding"])) if is_on("pad") and switch == "center_crop" else 0
+            border = init.given.get("padding") if is_on("pad") and switch == "center_crop" else "0"
+            padding = 2 * int(border) if isinstance(border, str) else 0
             size = {"center_crop": "crop_size"}.get(switch, f"{switch}_size")
+            if not isinstance(init.given.get(size), str):
+                break
             return int(str(init.given[size])) + padding, init.place(size)
     return None, ""
 
@@ -343,7 +356,7 @@ def check_data(node: Node, port: str, path: Path, needs_labels: bool) -> None:
         if node.component == CONVERT and looks_packed(path):
             return
         if str(node.declared[port].get("type")) == "uri_folder":
-            raise PipelineError(f"{node.place(port)} is {path}, a file; expected a folder: {path.parent}, say")
+            raise PipelineError(f"{node.place(port)} is {path}, a file; expected a folder, such as {path.parent}")
         return
     if (node.component, port) in MODEL_PORTS:
         refuse_folders_around(path, "ModelDirectory", node.place(port))
@@ -353,5 +366,6 @@ def check_data(node: Node, port: str, path: Path, needs_labels: bool) -> None:
             read_manifest(path, "ModelDirectory", InvalidModelDirectoryError)
         except DesignerError as error:
             raise type(error)(f"{node.place(port)}: {error.message}") from error
-    if (node.component, port) in IMAGE_PORTS:
-        check_images(path, needs_labels, node.place(port))
+    inner = unwrap(path) if node.component == CONVERT else path
+    if (node.component, port) in IMAGE_PORTS and not (node.component == CONVERT and only_archives(inner)):
+        check_images(inner, needs_labels, node.place(port))
