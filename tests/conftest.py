@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +52,11 @@ def make_image_directory(folder: Path, per_class: int = 4, size: tuple[int, int]
                 info = ImageInfo(height=size[0], width=size[1], content_hash=hash_of_bytes(content), original_file_name=name)
                 writer.add(content, ".png", Row(info, label))
     return folder
+
+
+def hear_ctrl_c() -> None:
+    """For a process that is to be interrupted, also where the tests run in a background job, which ignores it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def run_entry(component: str, environment: dict[str, str] | None = None, **flags: object) -> subprocess.CompletedProcess[str]:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from conftest import hear_ctrl_c
 from rich.console import Console, RenderableType
 
 from designer_vision.pipeline.display import PlainLines, final_table, live_table, open_console, sources
@@ -250,7 +251,7 @@ def seen_at_a_terminal(
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     with subprocess.Popen(
-        words, stdin=theirs, stdout=theirs, stderr=theirs, env=variables(**changed), preexec_fn=_hear_ctrl_c
+        words, stdin=theirs, stdout=theirs, stderr=theirs, env=variables(**changed), preexec_fn=hear_ctrl_c
     ) as process:
         os.close(theirs)
         written = b""
@@ -266,11 +267,6 @@ def seen_at_a_terminal(
     os.close(ours)
     assert process.returncode == exit_code, written
     return written.decode()
-
-
-def _hear_ctrl_c() -> None:
-    """Also where the tests run in a background job, which ignores it."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def test_at_a_terminal_a_bar_with_the_figures_so_far_appears_while_a_step_runs(pipeline: Path) -> None:

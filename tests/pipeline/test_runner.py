@@ -15,7 +15,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from conftest import ROOT, make_photos
+from conftest import ROOT, hear_ctrl_c, make_photos
 
 from designer_vision.directories.data_frame_directory import read_data_frame_directory
 from designer_vision.directories.model_directory import read_model_directory
@@ -135,7 +135,10 @@ def test_the_first_error_is_shown_with_its_log(pipeline: Path, tmp_path: Path) -
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_run_leaves_no_process_and_goes_on_later(pipeline: Path, tmp_path: Path, number: signal.Signals) -> None:
     runner = subprocess.Popen(
-        [*COMMAND, str(pipeline), "--output_dir", "out", "--input", "text=wait"], cwd=tmp_path, stderr=subprocess.PIPE
+        [*COMMAND, str(pipeline), "--output_dir", "out", "--input", "text=wait"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        preexec_fn=hear_ctrl_c,
     )
     pid = tmp_path / "out" / "second" / "outputs" / "out" / "pid"
     while not pid.exists() or not pid.read_text():

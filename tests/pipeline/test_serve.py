@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, colored_pixels, run_entry
+from conftest import ROOT, colored_pixels, hear_ctrl_c, run_entry
 from PIL import Image
 
 from designer_vision.directories.data_frame_directory import read_data_frame_directory
@@ -33,7 +33,14 @@ def serving(model: Path, folder: Path) -> Iterator[tuple[subprocess.Popen[str], 
     words = [*COMMAND, str(model), "--port", "0"]
     with (folder / "log").open("w") as log:
         server = subprocess.Popen(
-            words, stdout=subprocess.PIPE, stderr=log, text=True, cwd=folder, env=ENVIRONMENT, start_new_session=True
+            words,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            cwd=folder,
+            env=ENVIRONMENT,
+            start_new_session=True,
+            preexec_fn=hear_ctrl_c,
         )
     assert server.stdout is not None
     try:
