@@ -115,7 +115,7 @@ def _whole_letters(value: Any, text: str) -> Any:
 
 
 def _in_one_line(cause: Exception) -> str:
-    if isinstance(cause, RecursionError):
+    if isinstance(cause, RecursionError) or "nesting depth" in str(cause):  # libyaml has a limit of its own from PyYAML 6.0.4 on
         return "nested too deeply"
     return " ".join(str(cause).replace('in "<unicode string>", ', "").split())[:300]
 
