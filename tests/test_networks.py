@@ -76,5 +76,7 @@ def test_without_weights_and_network_the_error_says_which_file_to_put_where(
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
-    with pytest.raises(PretrainedWeightsError, match=r"resnet18-f37072fd\.pth .*TORCH_HOME.*pretrained False, or `designer-vision train"):
+    with pytest.raises(
+        PretrainedWeightsError, match=r"resnet18-f37072fd\.pth .*TORCH_HOME.*pretrained False, or `designer-vision train"
+    ):
         networks.fetch_pretrained("resnet18")

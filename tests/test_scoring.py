@@ -86,7 +86,9 @@ def test_images_that_cannot_be_read_are_left_out_and_told(
     assert [line.partition(":")[0] for line in scores.unreadable] == [f"image/0_{row}.png" for row in range(4)] + [
         "image/1_7.png"
     ]
-    assert scores.unreadable[1].endswith("0_1.png is not an image in one of the formats JPEG, PNG, PPM, BMP, TIFF, WEBP, GIF, AVIF, HEIF")
+    assert scores.unreadable[1].endswith(
+        "0_1.png is not an image in one of the formats JPEG, PNG, PPM, BMP, TIFF, WEBP, GIF, AVIF, HEIF"
+    )
     assert "0_3.png is missing" in scores.unreadable[3]
 
 

@@ -37,7 +37,8 @@ def on_ranks(scenario: str, folder: Path, world: int, distribution: str = "pytor
     logs = [folder / f"log_{rank}" for rank in range(world)]
     words = [sys.executable, str(Path(__file__).parent / "scenarios.py"), scenario, str(folder)]
     with Processes(words, environments, logs, folder) as processes:
-        failure = processes.wait(lambda: None)
+        while (failure := processes.failure()) is None and not processes.have_ended():
+            time.sleep(0.05)
     assert failure is None, failure.log.read_text()
     return [torch.load(folder / f"rank_{rank}.pt", weights_only=False) for rank in range(world)]
 
