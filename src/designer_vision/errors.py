@@ -144,6 +144,10 @@ class PretrainedWeightsError(DesignerError):
     """Pretrained weights could not be fetched."""
 
 
+class RequestError(DesignerError):
+    """A request to an endpoint is not what it takes."""
+
+
 class PipelineError(DesignerError):
     """A pipeline YAML cannot be run here, or one of its steps failed, with some lines of its log."""
 

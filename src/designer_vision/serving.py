@@ -2,7 +2,7 @@
 
 MLmodel              python_function with this module as its loader, and the signature
 code/                this package's sources, so that the folder alone can be served
-requirements.txt, conda.yaml, python_env.yaml   exact versions of what the loader imports
+requirements.txt, conda.yaml, python_env.yaml   exact versions of what the loader imports, and what an endpoint on Azure needs
 """
 
 from __future__ import annotations
@@ -10,25 +10,35 @@ from __future__ import annotations
 import base64
 import platform
 import shutil
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 import yaml
 
 import designer_vision
+from designer_vision.description import from_json
 from designer_vision.directories.data_frame_directory import PROBABILITIES, SCORED_LABELS, score_columns
 from designer_vision.directories.model_directory import Model
-from designer_vision.errors import DesignerError
+from designer_vision.errors import DesignerError, RequestError
 from designer_vision.precision import choose_precision
 from designer_vision.scoring import BATCH_SIZE, Scorer, fit_for, pixels_of, read_trained_model
 from designer_vision.settings import Settings
 from designer_vision.tracking import import_mlflow
 
 IMAGE = "image"
-REQUIREMENTS = ("msgspec", "numpy", "pandas", "pillow", "pillow-heif", "pyarrow", "pyyaml", "simplejpeg", "torch", "torchvision")
+ERROR = "Error"
+"""The column of an answer that says why a row has no label; None in all other rows."""
+REQUIREMENTS = ("msgspec", "numpy", "pandas", "pillow", "pillow-heif", "pyyaml", "simplejpeg", "torch", "torchvision")
+"""Without pyarrow, which mlflow brings: what Azure ML adds for a batch endpoint wants an older one."""
+ON_AZURE = ("azureml-ai-monitoring==1.0.0", "azureml-inference-server-http==1.5.1")
+"""What Azure ML's own scoring script imports where a model is deployed without another one, and the server that runs it."""
+MOST_BYTES = 2**26
+"""Of a request: some twenty photos as they come from a camera."""
 
 
 def write_mlflow_files(folder: Path, labels: tuple[str, ...]) -> None:
@@ -39,7 +49,8 @@ def write_mlflow_files(folder: Path, labels: tuple[str, ...]) -> None:
     package = Path(designer_vision.__file__).parent
     shutil.copytree(package, folder / "code" / package.name, ignore=shutil.ignore_patterns("__pycache__"))
     # the image on Azure has mlflow-skinny only, whose version is the whole mlflow's
-    pins = [f"mlflow=={mlflow.__version__}", *(f"{name}=={version(name).partition('+')[0]}" for name in REQUIREMENTS)]
+    own = (f"{name}=={version(name).partition('+')[0]}" for name in REQUIREMENTS)
+    pins = [f"mlflow=={mlflow.__version__}", *own, *ON_AZURE]
     (folder / "requirements.txt").write_text("".join(f"{pin}\n" for pin in pins))
     python = platform.python_version()
     _write_yaml(folder / "python_env.yaml", {"python": python, "dependencies": ["-r requirements.txt"]})
@@ -57,7 +68,8 @@ def _description(labels: tuple[str, ...]) -> Any:
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema
 
-    outputs = [ColSpec("double", PROBABILITIES + label) for label in labels] + [ColSpec("string", SCORED_LABELS)]
+    outputs = [ColSpec("double", PROBABILITIES + label, required=False) for label in labels]
+    outputs += [ColSpec("string", name, required=False) for name in (SCORED_LABELS, ERROR)]
     return MlflowModel(signature=ModelSignature(inputs=Schema([ColSpec("string", IMAGE)]), outputs=Schema(outputs)))
 
 
@@ -77,28 +89,89 @@ class ServedModel:
     def predict(self, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """The score columns for a column `image` of base64 texts of JPEG, PNG or other image files, of any size.
 
-        Raises:
-            ValueError: a text is not base64 or not an image; the message says in which row.
+        Returns:
+            A row for each text, in their order. One that cannot be scored has the reason in the column `Error`, and else None:
+            an endpoint on Azure does not hand on what an exception says.
         """
-        texts = model_input[IMAGE]
-        frames = []
-        for start in range(0, len(texts), BATCH_SIZE):
-            batch = [self._pixels(text, row) for row, text in enumerate(texts[start : start + BATCH_SIZE], start)]
-            frames.append(pd.DataFrame(score_columns(self._labels, self._scorer(torch.stack(batch)))))
-        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[SCORED_LABELS])
+        texts = list(model_input[IMAGE])
+        starts = range(0, len(texts), BATCH_SIZE)
+        frames = [self._answers(texts[start : start + BATCH_SIZE], start) for start in starts]
+        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[SCORED_LABELS, ERROR])
 
-    def _pixels(self, text: object, row: int) -> torch.Tensor:
-        name = f"row {row}, column {IMAGE}"
+    def _answers(self, texts: Sequence[object], first: int) -> pd.DataFrame:
+        """The rows of one batch; `first` is the number of its first row."""
+        read = {row: self._pixels(text, f"row {first + row}, column {IMAGE}") for row, text in enumerate(texts)}
+        reasons = {row: reason for row, reason in read.items() if isinstance(reason, str)}
+        pixels = {row: seen for row, seen in read.items() if isinstance(seen, torch.Tensor)}
+        probabilities = self._scorer(torch.stack([*pixels.values()])) if pixels else np.empty((0, len(self._labels)))
+        for row, numbers in zip(pixels, probabilities, strict=True):
+            if not np.isfinite(numbers).all():
+                reasons[row] = f"the network gives no numbers for row {first + row}; train the model again"
+        frame = pd.DataFrame(score_columns(self._labels, probabilities), index=[*pixels])
+        if reasons:
+            frame = frame.drop(index=[row for row in reasons if row in pixels]).reindex([*read]).astype(object)
+            frame = frame.where(frame.notna(), None)  # not NaN, which is no JSON
+        return frame.assign(**{ERROR: pd.Series([reasons.get(row) for row in read], frame.index, dtype=object)})
+
+    def _pixels(self, text: object, name: str) -> torch.Tensor | str:
+        """The photo, or why it cannot be read."""
         if not isinstance(text, str):
-            raise ValueError(f"{name}: a {type(text).__name__}, expected the bytes of an image file as base64 text")
+            found = "nothing" if text is None or (isinstance(text, float) and np.isnan(text)) else f"a {type(text).__name__}"
+            return f"{name}: {found}, expected the bytes of an image file as base64 text"
         try:
             content = base64.b64decode("".join(text.rpartition("base64,")[2].split()), validate=True)
         except ValueError as error:
-            raise ValueError(f"{name}: not base64 text ({error}); send the bytes of an image file as base64") from error
+            return f"{name}: not base64 text ({error}); send the bytes of an image file as base64"
         try:
             return pixels_of(content, name, self._fit)
         except DesignerError as error:
-            raise ValueError(error.message) from error
+            return error.message
+
+
+def answer(model: ServedModel, body: bytes) -> tuple[int, Any]:
+    """What an endpoint answers: the work of a scoring script, apart from the server that calls it.
+
+    Args:
+        model: as `load` gives it.
+        body: JSON: `input_data` or `dataframe_split` with `columns` and `data`, `dataframe_records` with an object a photo, or
+            `input_data` with a list of texts.
+
+    Returns:
+        The status, and what goes into the answer as JSON: the rows, or a message.
+    """
+    try:
+        frame = _frame_of(body)
+    except RequestError as error:
+        return 400, {"message": error.message}
+    rows = model.predict(frame).to_dict("records")
+    return 200, rows
+
+
+def _frame_of(body: bytes) -> pd.DataFrame:
+    """The column `image` of a request.
+
+    Raises:
+        RequestError: it is not what an endpoint takes.
+    """
+    example = f'{{"input_data": {{"columns": ["{IMAGE}"], "data": [["base64 text"]]}}}}'
+    if len(body) > MOST_BYTES:
+        raise RequestError(f"the request has {len(body):,} bytes, expected {MOST_BYTES:,} at most; send fewer or smaller photos")
+    request = from_json(body, dict[str, Any], "the request", RequestError, expected=f"JSON like {example}")
+    key = next((key for key in ("input_data", "dataframe_split", "dataframe_records") if key in request), None)
+    content = request.get(key) if key else None
+    if isinstance(content, dict) and {"columns", "data"} <= content.keys():
+        columns, rows = content["columns"], content["data"]
+        if isinstance(columns, list) and IMAGE in columns and isinstance(rows, list):
+            place = columns.index(IMAGE)
+            return _column([row[place] if isinstance(row, list) and len(row) == len(columns) else row for row in rows])
+    if isinstance(content, list):
+        return _column([row.get(IMAGE) if isinstance(row, dict) else row for row in content])
+    found = ", ".join(request) if key is None else f"{key} without a column {IMAGE}"
+    raise RequestError(f"the request has {found[:100] or 'nothing'}, expected JSON like {example}")
+
+
+def _column(values: Sequence[object]) -> pd.DataFrame:
+    return pd.DataFrame({IMAGE: pd.Series(values, dtype=object)})
 
 
 def application(model: Model) -> Any:
@@ -109,6 +182,15 @@ def application(model: Model) -> Any:
     return scoring_server.init(PyFuncModel(_description(model.labels), ServedModel(model)))
 
 
+def load(folder: Path) -> ServedModel:
+    """A trained model, ready to answer.
+
+    Raises:
+        InvalidModelDirectoryError: it is untrained or damaged.
+    """
+    return ServedModel(read_trained_model(folder))
+
+
 def _load_pyfunc(path: str) -> ServedModel:
     """MLflow's entry: `path` is the model folder."""
-    return ServedModel(read_trained_model(Path(path)))
+    return load(Path(path))
