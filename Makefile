@@ -53,10 +53,14 @@ test-release: setup
 	$(RELEASE)/venv/bin/python -m pytest -m 'not slow and not gpu' $(CORE)
 	SERVED_FROM=$(abspath $(RELEASE))/model $(BIN)/pytest tests/test_served.py
 
-# the image's packages with their hashes
+# the images' packages with their hashes; those without CUDA leave out torch and all that only a CUDA build of it needs
+COMPILE := uv pip compile --generate-hashes --python-version 3.12 --python-platform x86_64-manylinux_2_39 --no-header --quiet
+NO_CUDA = $$(grep -oE '^(torch|torchvision|triton|cuda-[a-z]+|nvidia-[a-z0-9-]+)==' requirements.txt | sed 's/^/--no-emit-package /; s/==//')
 lock: setup
-	cd environment && $(BIN)/uv pip compile requirements.in --generate-hashes --python-version 3.12 --python-platform x86_64-manylinux_2_39 --no-header --output-file requirements.txt
-	sed -i '1i # Made by `make lock` from requirements.in: Linux on x86-64, Python 3.12. Do not edit.' environment/requirements.txt
+	cd environment && $(BIN)/$(COMPILE) requirements.in --output-file requirements.txt
+	cd environment && $(BIN)/$(COMPILE) requirements.in --constraint requirements.txt $(NO_CUDA) --output-file requirements_cpu.txt
+	cd environment && $(BIN)/$(COMPILE) requirements_serving.in $(NO_CUDA) --output-file requirements_serving.txt
+	sed -i '1i # Made by `make lock`: Linux on x86-64, Python 3.12. Do not edit.' environment/requirements*.txt
 
 check: setup
 	$(BIN)/ruff check .

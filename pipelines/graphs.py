@@ -11,11 +11,9 @@ them would show in every other node of that component.
 from typing import Any
 
 from azure.ai.ml import PyTorchDistribution, dsl
-from azure.ai.ml.entities import JobResourceConfiguration
+from azure.ai.ml.entities import JobResourceConfiguration, QueueSettings
 from azure.ai.ml.sweep import Choice, LogUniform
-from train_and_score import component
-
-MANY_SMALL_FILES = {"DATASET_MOUNT_BLOCK_BASED_CACHE_ENABLED": "true"}
+from train_and_score import MANY_SMALL_FILES, component
 
 
 def prepared(mode: str, transformation: Any, images: Any) -> Any:
@@ -66,6 +64,7 @@ def photos(
         patience=epochs,
     )
     train.distribution = PyTorchDistribution(process_count_per_instance=processes)
+    train.environment_variables = dict(MANY_SMALL_FILES)
     score = component("score_image_model")(
         trained_model=train.outputs.trained_model, dataset=hold_out.outputs.output_image_directory2
     )
@@ -75,12 +74,13 @@ def photos(
     return {"trained_model": train.outputs.trained_model, "evaluation_results": evaluate.outputs.evaluation_results}
 
 
-@dsl.pipeline(name="imagenet_resnet50", display_name="ImageNet ResNet-50", default_compute="cpu-cluster")
+@dsl.pipeline(name="imagenet_resnet50", display_name="ImageNet ResNet-50", default_compute="serverless")
 def imagenet_resnet50(
     training_images,
     validation_images,
     nodes: int = 1,
     processes: int = 8,
+    instance_type: str = "Standard_ND96asr_v4",
     epochs: int = 90,
     batch_size: int = 128,
     warmup_step_number: int = 5,
@@ -109,9 +109,9 @@ def imagenet_resnet50(
         patience=epochs,
         print_frequency=50,
     )
-    train.compute = "gpu-cluster"
     train.distribution = PyTorchDistribution(process_count_per_instance=processes)
-    train.resources = JobResourceConfiguration(instance_count=nodes, shm_size="64g")
+    train.resources = JobResourceConfiguration(instance_type=instance_type, instance_count=nodes, shm_size="64g")
+    train.queue_settings = QueueSettings(job_tier="Spot")
     train.environment_variables = dict(MANY_SMALL_FILES)
     return {"trained_model": train.outputs.trained_model}
 
@@ -144,6 +144,7 @@ def fine_tune(
         learning_rate=learning_rate,
         random_seed=random_seed,
     )
+    train.environment_variables = dict(MANY_SMALL_FILES)
     return {"trained_model": train.outputs.trained_model}
 
 
@@ -195,4 +196,5 @@ def image_classification_with_densenet(
         batch_size=batch_size,
         patience=2,
     )
+    train.environment_variables = dict(MANY_SMALL_FILES)
     return {"trained_model": train.outputs.trained_model}

@@ -13,6 +13,8 @@ from azure.ai.ml import Input, MLClient, PyTorchDistribution, dsl, load_componen
 from azure.ai.ml.entities import PipelineJob
 
 COMPONENTS = Path(__file__).parent.parent / "component"
+MANY_SMALL_FILES = {"DATASET_MOUNT_BLOCK_BASED_CACHE_ENABLED": "true"}
+"""For the mount of a folder that is read in every epoch."""
 
 
 def component(name: str) -> Any:
@@ -61,6 +63,7 @@ def train_and_score(
         random_seed=random_seed,
     )
     train.distribution = PyTorchDistribution(process_count_per_instance=2)  # a new object: the old one is the component's own
+    train.environment_variables = dict(MANY_SMALL_FILES)
     score = component("score_image_model")(
         trained_model=train.outputs.trained_model, dataset=hold_out.outputs.output_image_directory2
     )

@@ -178,6 +178,8 @@ def test_the_graph_in_the_sdk_is_the_graph_in_yaml(pipeline: str, graphs: dict[s
         ours, theirs = composed.jobs["train"], written.jobs["train"]
         assert _plain(ours.distribution.process_count_per_instance) == _plain(theirs.distribution.process_count_per_instance)
         assert _plain((ours.resources or {}).get("instance_count")) == _plain((theirs.resources or {}).get("instance_count"))
+        assert _plain((ours.resources or {}).get("instance_type")) == _plain((theirs.resources or {}).get("instance_type"))
+        assert ours.queue_settings == theirs.queue_settings
         assert (ours.environment_variables, ours.compute) == (theirs.environment_variables, theirs.compute)
 
 

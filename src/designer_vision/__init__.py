@@ -1,3 +1,3 @@
 """Azure ML designer's computer-vision modules as v2 command components."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
