@@ -111,7 +111,7 @@ def imagenet_resnet50(
     )
     train.distribution = PyTorchDistribution(process_count_per_instance=processes)
     train.resources = JobResourceConfiguration(instance_type=instance_type, instance_count=nodes, shm_size="64g")
-    train.queue_settings = QueueSettings(job_tier="Spot")
+    train.queue_settings = QueueSettings(job_tier="spot")
     train.environment_variables = dict(MANY_SMALL_FILES)
     return {"trained_model": train.outputs.trained_model}
 
