@@ -19,9 +19,12 @@ from azure.ai.ml.entities._load_functions import load_model_batch_deployment
 from azure_imitation import Service, imitated
 from conftest import ROOT
 
+import designer_vision
+
 GOLDEN = Path(__file__).parent / "golden"
 COMPONENTS = sorted((ROOT / "component").glob("*.yaml"))
-PIPELINES = sorted((ROOT / "pipelines").glob("*.yaml"))
+REGISTERED = ROOT / "pipelines/train_and_score_registered.yaml"
+PIPELINES = sorted(path for path in (ROOT / "pipelines").glob("*.yaml") if path != REGISTERED)
 
 
 def plain(value: Any) -> Any:
@@ -80,7 +83,7 @@ def test_the_client_sends_a_pipeline_with_its_components_registered(path: Path, 
         if getattr(entry._data, "path", None) == "digits":
             (tmp_path / "a.png").write_bytes(b"1")
             job.inputs[name].path = str(tmp_path)
-    service.client().jobs.create_or_update(job, skip_validation=True)
+    service.client().jobs.create_or_update(job)
     (body,) = service.put("jobs")
     golden = json.loads((GOLDEN / f"pipeline_{path.stem}.json").read_text())["properties"]["jobs"]
     nodes = body["properties"]["jobs"]
@@ -91,9 +94,40 @@ def test_the_client_sends_a_pipeline_with_its_components_registered(path: Path, 
         assert re.search(r"/components/azureml_anonymous/versions/", str(component))
 
 
+def test_the_registered_pipeline_is_train_and_score_on_components_of_this_version() -> None:
+    raw = yaml.safe_load(REGISTERED.read_text())
+    twin = yaml.safe_load((ROOT / "pipelines/train_and_score.yaml").read_text())
+    for name, job in twin["jobs"].items():
+        component = yaml.safe_load((ROOT / "pipelines" / job["component"]).resolve().read_text())
+        assert raw["jobs"][name].pop("component") == f"azureml:{component['name']}:{designer_vision.__version__}"
+        job.pop("component")
+    assert raw["inputs"].pop("images") == {"type": "uri_folder", "path": "azureml:photos@latest"}
+    twin["inputs"].pop("images")
+    assert raw == twin
+
+
+def test_the_client_sends_the_registered_pipeline_without_any_code(service: Service) -> None:
+    for path in COMPONENTS:
+        service.client().components.create_or_update(load_component(path))
+    service.sent.clear()
+    service.client().jobs.create_or_update(load_job(REGISTERED))
+    (body,) = service.put("jobs")
+    ids = {name: node["componentId"] for name, node in body["properties"]["jobs"].items()}
+    assert len(ids) == 10
+    assert all(re.search(rf"/components/\w+/versions/{re.escape(designer_vision.__version__)}$", found) for found in ids.values())
+    assert service.put("codes") == service.put("environments") == []
+
+
+@pytest.mark.parametrize("path", [*COMPONENTS, *sorted((ROOT / "environment").glob("*.yaml"))], ids=lambda path: path.stem)
+def test_the_version_of_what_is_registered_is_the_packages(path: Path) -> None:
+    """Versions are immutable there: a changed release under an old number would not arrive."""
+    assert str(yaml.safe_load(path.read_text())["version"]) == designer_vision.__version__
+
+
 DEPLOYMENTS = {
     "online_endpoint": load_online_endpoint,
     "online_deployment": load_online_deployment,
+    "online_deployment_no_code": load_online_deployment,
     "batch_endpoint": load_batch_endpoint,
     "batch_deployment": load_model_batch_deployment,
 }
