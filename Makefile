@@ -3,6 +3,7 @@
 # make bench   how fast it is, beside other programs, on this machine
 # make test-faults   every fault that a training must survive, in about an hour
 # make test-release   the core of the tests with the image's own packages (two more environments; Python 3.12)
+# make register   both environments and all components in your workspace, or in a registry: REGISTRY=name
 # make fuzz   100,000 almost right inputs for every reader, in about half an hour
 # All set themselves up in VENV; VENV=path shares one environment (5.5 GB with torch) between checkouts.
 
@@ -22,7 +23,7 @@ BIN := $(abspath $(VENV))/bin
 STAMP := $(abspath $(VENV))/.set_up$(subst /,_,$(CURDIR))
 export PYTHONPATH := $(CURDIR)/src
 
-.PHONY: demo digits test test-faults fuzz test-release golden lock check setup clean bench bench-full bench-photos
+.PHONY: demo digits test test-faults fuzz test-release golden lock register check setup clean bench bench-full bench-photos
 
 demo: setup digits
 	@$(BIN)/designer-vision run pipelines/train_and_score.yaml --output_dir $(OUTPUT)
@@ -61,6 +62,19 @@ lock: setup
 	cd environment && $(BIN)/$(COMPILE) requirements.in --constraint requirements.txt $(NO_CUDA) --output-file requirements_cpu.txt
 	cd environment && $(BIN)/$(COMPILE) requirements_serving.in $(NO_CUDA) --output-file requirements_serving.txt
 	sed -i '1i # Made by `make lock`: Linux on x86-64, Python 3.12. Do not edit.' environment/requirements*.txt
+
+# by name and version: what a registry takes, and what the designer shows; a version that is there already cannot be changed
+REGISTRY_FLAGS = $(if $(REGISTRY),--registry-name $(REGISTRY))
+REGISTERED = $(if $(REGISTRY),azureml://registries/$(REGISTRY)/environments/$$name/versions/$$version,azureml:$$name:$$version)
+register:
+	@set -e; for file in environment/environment.yaml environment/environment_cpu.yaml; do \
+	  echo "$$file"; az ml environment create --file "$$file" $(REGISTRY_FLAGS) --output none; \
+	done
+	@set -e; for file in component/*.yaml; do \
+	  environment=component/$$(sed -n 's/^environment: file://p' "$$file"); \
+	  name=$$(sed -n 's/^name: //p' "$$environment"); version=$$(sed -n 's/^version: //p' "$$environment"); \
+	  echo "$$file"; az ml component create --file "$$file" --set environment="$(REGISTERED)" $(REGISTRY_FLAGS) --output none; \
+	done
 
 check: setup
 	$(BIN)/ruff check .

@@ -24,6 +24,8 @@ MOST_SMALL = 2**20
 """Bytes; a schema of a million classes fits."""
 DEEPEST = 50
 LONGEST_NUMBER = 19
+LONGEST_SHARED_NUMBER = 100
+"""Digits of any base, underscores and colons: Python makes text of these."""
 WRITTEN = "what a component writes; copy the folder again, or make it again"
 
 Record = TypeVar("Record")
@@ -48,9 +50,31 @@ def from_yaml(content: bytes, kind: type[Record], source: Path, error: type[Desi
     text = _text(content, source, error)
     try:
         _check_events(text)
-        return msgspec.convert(_whole_letters(_value(text), text), kind)
+        return msgspec.convert(_whole_letters(_value(text, _Loader), text), kind)
     except (yaml.YAMLError, msgspec.ValidationError, ValueError) as cause:
         raise error(f"{source}: {_in_one_line(cause)}; expected {WRITTEN}") from cause
+
+
+def shared_yaml(content: bytes, source: Path, error: type[DesignerError]) -> Any:
+    """One YAML document that PyYAML's safe loader will read again, in another program: the values are the ones it will see.
+
+    So these are YAML 1.1's: `yes` is True, `010` is 8, `1_000` is 1000, `1e-3` is text and `2026-11-25` a date. What that loader
+    takes silently and a person did not mean, or what grows without limit, is refused: repeated keys, keys that are not text,
+    anchors, merges, tags, deep nesting.
+
+    Args:
+        content: of the file, UTF-8 with or without a byte-order mark.
+        source: what the error names.
+        error: raised, with the line.
+    """
+    text = _text(content, source, error)
+    try:
+        _check_events(text)
+        return _whole_letters(_value(text, _SharedLoader), text)
+    except _NotPlainError as cause:
+        raise error(f"{source}: {cause}") from cause
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as cause:
+        raise error(f"{source} is not readable YAML: {_in_one_line(cause)}") from cause
 
 
 def to_yaml(value: Any) -> str:
@@ -153,8 +177,35 @@ _resolve("float", r"^[-+]?(?:(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?
 _Loader.add_constructor("tag:yaml.org,2002:float", lambda loader, node: _float(str(node.value)))
 
 
-def _value(text: str) -> Any:
-    loader = _Loader(text)
+class _SharedLoader(yaml.CSafeLoader):
+    """PyYAML's own values, from what can be taken in one way only."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            line, name = key.start_mark.line + 1, str(key.value)[:100]
+            if key.tag == "tag:yaml.org,2002:merge":
+                raise _NotPlainError(f"line {line}: the merge key {name!r}; write the values out")
+            if key.tag != "tag:yaml.org,2002:str":
+                raise _NotPlainError(f"line {line}: the key {name!r} is not text to YAML; put it in quotes")
+            if key.value in lines:
+                raise _NotPlainError(f"line {line}: the key {name!r} is there already, in line {lines[key.value]}; keep one")
+            lines[key.value] = line
+        return super().construct_mapping(node, deep)
+
+    def short_int(self, node: yaml.ScalarNode) -> Any:
+        """A whole number, if a parameter can have it."""
+        if len(node.value) > LONGEST_SHARED_NUMBER:
+            line = node.start_mark.line + 1
+            raise _NotPlainError(f"line {line}: a number of {len(node.value)} digits; put it in quotes if it is text")
+        return self.construct_yaml_int(node)
+
+
+_SharedLoader.add_constructor("tag:yaml.org,2002:int", _SharedLoader.short_int)
+
+
+def _value(text: str, kind: type[_Loader | _SharedLoader]) -> Any:
+    loader = kind(text)
     try:
         return loader.get_single_data()
     finally:

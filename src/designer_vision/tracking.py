@@ -7,6 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -27,6 +28,8 @@ def import_mlflow() -> Any:
 
 PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 60.0
 """Between two tries to send the same message; each pause is twice the last."""
+LOOKING_SECONDS = 5.0
+"""For what a run holds already; every other message waits meanwhile."""
 CLOSING_SECONDS, CLOSING_SECONDS_OF_A_FAILURE = 15.0, 3.0
 """For what was not sent yet: a job that failed or was stopped has no time."""
 
@@ -69,6 +72,8 @@ class Tracker:
 
     def resume(self, history: Sequence[tuple[int, Mapping[str, float]]], name: str) -> None:
         """Have the run hold each step once: send those of the history that it lacks, and none again that it has.
+
+        Where the server does not tell what it has, which Azure's has refused, all steps are sent.
 
         Args:
             history: steps and their metrics, so far.
@@ -130,8 +135,16 @@ class Tracker:
             self._own_run = True
 
     def _look_what_is_logged(self, name: str) -> None:
+        """One try, of a few seconds: a step that is there twice is better than a run without metrics."""
+
+        def look() -> None:
+            with suppress(Exception):  # whatever MLflow's store and server raise
+                self._logged = {metric.step for metric in self._client.get_metric_history(self._run_id, name)}
+
         if not self._own_run:
-            self._logged = {metric.step for metric in self._client.get_metric_history(self._run_id, name)}
+            thread = threading.Thread(target=look, name="mlflow history", daemon=True)
+            thread.start()
+            thread.join(LOOKING_SECONDS)
 
     def _log_metrics(self, metrics: dict[str, float], step: int) -> None:
         from mlflow.entities import Metric

@@ -162,6 +162,8 @@ class Job:
 
 @pytest.fixture(scope="session")
 def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
+    if sys.platform != "linux":
+        pytest.skip("looks for a job's processes in /proc")
     zygote = Zygote(tmp_path_factory.mktemp("zygote"))
     yield zygote
     zygote.end()

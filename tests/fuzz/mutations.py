@@ -45,6 +45,8 @@ TEXTS = [
 JSON = [*NUMBERS, *TEXTS, b'{"a":1,"a":2}', b"[" * 300, b'{"a":' * 300, b"Infinity"]
 YAML = [*NUMBERS, *TEXTS, b"&a [*a]", b"*a", b"!!python/object/apply:os.system [id]", b"<<: ", b"---\n", b"\t", b"? ", b"- ", b"# ", b"| ", b"> ",
         b"12:30:45", b"2026-11-23", b"010", b"no", b"~", b"!!binary x", b"%YAML 9.9\n"]  # fmt: skip
+PIPELINE = [b"${{parent.inputs.epochs}}", b"${{parent.jobs.train.outputs.trained_model}}", b"file:", b"component: ", b"jobs:\n", b"type: pipeline\n",
+            b"./pipeline.yaml", b"conda_file: ", b"0x" + b"f" * 5000, b"1:59:59", b"2026-99-99", b"1.0e+999", b"x" * 300]  # fmt: skip
 PICKLE = [b"cos\nsystem\n", b"ctorch\nload\n", b"cbuiltins\nexec\n", b"R", b"o", b"b", b"s", b"u", b"a", b"e", b"(", b")", b"]", b"}", b"t", b"Q",
           b"K\xff", b"J\xff\xff\xff\x7f", b"\x8a\x08" + b"\xff" * 8, b"q\x01", b"h\x01", b"2", b"0", b"N", b"X\xff\xff\xff\x7f"]  # fmt: skip
 BINARY = [b"\0", b"\xff", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\0\0\0\0", b"\x80\0\0\0", b"\1", b"PK\3\4", b"PK\5\6", b"../"]  # fmt: skip

@@ -11,6 +11,7 @@ import tarfile
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+import yaml
 from fuzz import mutations
 from fuzz.mutations import Mutate, Mutator
 from PIL import Image
@@ -33,7 +35,9 @@ from designer_vision.directories.manifest import Manifest, Ours, write_manifest
 from designer_vision.directories.model_directory import LABELS, SPEC, _read_labels, _spec_text, read_spec, untrained
 from designer_vision.directories.transformation_directory import read_transformation_directory
 from designer_vision.directories.weights import read_weights
-from designer_vision.errors import CheckpointError
+from designer_vision.errors import CheckpointError, DesignerError
+from designer_vision.pipeline.checks import check
+from designer_vision.pipeline.yaml_files import read_pipeline
 from designer_vision.training.checkpoint import Checkpoints, Position, state_of
 from designer_vision.training.checkpoint import Manifest as CheckpointManifest
 
@@ -141,6 +145,22 @@ def _checkpoint(folder: Path, content: bytes) -> object:
     return found
 
 
+def _pipeline(folder: Path, content: bytes) -> object:
+    for component, text in COMPONENTS.items():
+        (folder / component).write_bytes(text)
+    path = folder / "pipeline.yaml"
+    path.write_bytes(content)
+    raw = read_pipeline(path)
+    with suppress(yaml.YAMLError):  # such as a tab behind a value, which only the client's parser refuses: it says so itself
+        assert repr(raw) == repr(yaml.safe_load(content.decode("utf-8-sig"))), "the client sees other values"
+    try:
+        check(path, {})
+    except DesignerError as error:
+        if "input_dataset" not in error.message or "does not exist" not in error.message:  # the photos are not part of it
+            raise
+    return raw
+
+
 def _file(image: Image.Image, kind: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
@@ -226,6 +246,16 @@ def _coco_file() -> bytes:
     }).encode()  # fmt: skip
 
 
+def _pipeline_files() -> tuple[bytes, dict[str, bytes]]:
+    """A pipeline of ours as if its components lay beside it, and these by name."""
+    root = Path(__file__).parents[2]
+    pipeline = (root / "pipelines" / "train_and_score.yaml").read_bytes().replace(b"../component/", b"./")
+    return pipeline, {path.name: path.read_bytes() for path in (root / "component").glob("*.yaml")}
+
+
+PIPELINE, COMPONENTS = _pipeline_files()
+
+
 def targets() -> dict[str, Target]:
     """All of them by name."""
     model = untrained(Architecture("resnet18"), pretrained=False)
@@ -250,6 +280,7 @@ def targets() -> dict[str, Target]:
         "an archive": Target(
             (_zip(), _tar(), gzip.compress(_tar()), bz2.compress(_tar())), _tokens([*mutations.BINARY, *mutations.TEXTS]), _archive
         ),
+        "a pipeline": Target((PIPELINE,), _tokens([*mutations.YAML, *mutations.PIPELINE]), _pipeline),
         "a scored set": Target((_parquet(),), _tokens(mutations.BINARY), _scored),
     }  # fmt: skip
 

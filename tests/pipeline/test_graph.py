@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from designer_vision.errors import PipelineError
-from designer_vision.pipeline.graph import Graph, OutputOf, experiment_name, load_graph
+from designer_vision.pipeline.graph import Graph, OutputOf, load_graph
+from designer_vision.pipeline.yaml_files import experiment_name
 
 COMPONENT = """
 $schema: https://azuremlschemas.azureedge.net/latest/commandComponent.schema.json

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from designer_vision import values
 from designer_vision.architectures import smallest_side
 from designer_vision.directories.manifest import is_unfinished, read_manifest
@@ -28,9 +26,9 @@ from designer_vision.pipeline.graph import (
     as_text,
     local_path,
     not_here,
-    read_pipeline,
     refuse_optional,
 )
+from designer_vision.pipeline.yaml_files import local_file, read_pipeline, read_yaml
 
 CHECKOUT = Path(__file__).parents[3]
 """Of the repository that this package runs from, where it does."""
@@ -94,11 +92,12 @@ def check(path: Path, overrides: Mapping[str, str]) -> list[str]:
         DesignerError: the first thing that is wrong, with the step, the input and the value.
     """
     find_pipeline(path)
-    nodes = {node.name: node for node in read_nodes(path, overrides)}
-    check_names(path, overrides, nodes)
+    raw = read_pipeline(path)
+    nodes = {node.name: node for node in read_nodes(path, raw, overrides)}
+    check_names(path, raw, overrides, nodes)
     for node in nodes.values():
         check_parameters(node)
-    check_counts(path, overrides)
+    check_counts(raw, overrides)
     found = []
     for node in nodes.values():
         if node.component == TRAIN:
@@ -109,9 +108,8 @@ def check(path: Path, overrides: Mapping[str, str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def read_nodes(path: Path, overrides: Mapping[str, str]) -> Iterator[Node]:
-    """The steps whose components are files of this machine."""
-    raw = read_pipeline(path)
+def read_nodes(path: Path, raw: Mapping[str, Any], overrides: Mapping[str, str]) -> Iterator[Node]:
+    """The steps whose components are files of this machine, or are written into the pipeline."""
     inputs = _mapping(raw.get("inputs"))
     for name, job in raw["jobs"].items():
         component = _read_component(path, str(name), job)
@@ -155,13 +153,12 @@ def find_pipeline(path: Path) -> None:
     raise PipelineError(f"{wrong}; expected a pipeline's YAML{advice}")
 
 
-def check_names(path: Path, overrides: Mapping[str, str], nodes: Mapping[str, Node]) -> None:
+def check_names(path: Path, raw: Mapping[str, Any], overrides: Mapping[str, str], nodes: Mapping[str, Node]) -> None:
     """Refuse a name behind --input that the pipeline and its steps do not have.
 
     Raises:
         PipelineError: with the nearest, or all that there are.
     """
-    raw = read_pipeline(path)
     refuse_optional(raw.get("inputs"), path)
     inputs, jobs = [str(name) for name in _mapping(raw.get("inputs"))], [str(name) for name in raw["jobs"]]
     for name in overrides:
@@ -180,13 +177,12 @@ def check_names(path: Path, overrides: Mapping[str, str], nodes: Mapping[str, No
             raise PipelineError(f"{owner} {wanted!r}; {nearest_one}it has {', '.join(known) or 'none'}")
 
 
-def check_counts(path: Path, overrides: Mapping[str, str]) -> None:
+def check_counts(raw: Mapping[str, Any], overrides: Mapping[str, str]) -> None:
     """Check of every step how many nodes and processes it asks for.
 
     Raises:
         DesignerError: that is no whole number from 1.
     """
-    raw = read_pipeline(path)
     inputs = {**_mapping(raw.get("inputs")), **overrides}
     for name, job in raw["jobs"].items():
         for block, count in (("resources", "instance_count"), ("distribution", "process_count_per_instance")):
@@ -200,19 +196,18 @@ def check_counts(path: Path, overrides: Mapping[str, str]) -> None:
 def _read_component(path: Path, name: str, job: Any) -> Any:
     """The component's YAML; None where it is none of this machine's files, which the client knows more about."""
     written = job.get("component") if isinstance(job, dict) else None
-    if not isinstance(written, str) or ":" in written:
+    if isinstance(written, dict):
+        return written
+    if not isinstance(written, str) or ":" in written.removeprefix("file:"):
         return None
-    file = path.parent / written
-    if not file.is_file():
-        ours = CHECKOUT / "component" / file.name
-        advice = f"; {ours} has it" if ours.is_file() else ", relative to the pipeline's folder"
+    if (file := local_file(written, path.parent)) is None:
+        missing = path.parent / written.removeprefix("file:")
+        ours = CHECKOUT / "component" / missing.name
+        advice = f"; {ours} has it" if local_file(str(ours), path.parent) else ", relative to the pipeline's folder"
         raise PipelineError(
-            f"{path}: step {name} has the component {written}, and {file} is not there; give the path of its YAML{advice}"
+            f"{path}: step {name} has the component {written}, and {missing} is not there; give the path of its YAML{advice}"
         )
-    try:
-        component = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError):
-        return None
+    component = read_yaml(file)
     return component if isinstance(component, dict) else None
 
 

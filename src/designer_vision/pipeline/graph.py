@@ -11,9 +11,8 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from designer_vision.errors import PipelineError
+from designer_vision.pipeline.yaml_files import read_pipeline
 
 STEP_OUTPUT = re.compile(r"\$\{\{\s*parent\.jobs\.(\w+)\.outputs\.(\w+)\s*\}\}")
 PIPELINE_INPUT = re.compile(r"\$\{\{\s*parent\.inputs\.(\w+)\s*\}\}")
@@ -121,24 +120,6 @@ def refuse_optional(inputs: Any, path: Path) -> None:
                 f"{path}: input {name} of a pipeline cannot be `optional`, which Azure's client refuses; leave out its path and "
                 "`optional`, and it gives optional inputs of steps nothing"
             )
-
-
-def experiment_name(path: Path) -> str:
-    """The experiment of a pipeline YAML, for MLflow; the file's stem where it names none."""
-    return str(read_pipeline(path).get("experiment_name") or path.stem)
-
-
-def read_pipeline(path: Path) -> Any:
-    """The YAML's content, sure to be a mapping of a pipeline with jobs."""
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise PipelineError(f"{path} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise PipelineError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(raw, dict) or raw.get("type") != "pipeline" or not isinstance(raw.get("jobs"), dict):
-        raise PipelineError(f"{path} is not a pipeline; expected `type: pipeline` and `jobs`")
-    return raw
 
 
 def _load_by_azure(path: Path) -> Any:
