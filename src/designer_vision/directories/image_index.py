@@ -88,6 +88,7 @@ class ImageIndex:
         unused_classes: names that the folder's schema has and no image.
         left_out: what lies in the folder, or lay where it was converted from, and is not used.
         notes: how a plain folder was read, where that is not plain to see.
+        not_found: what a file of labels names and is not there, a sentence each.
     """
 
     folder: Path
@@ -103,6 +104,7 @@ class ImageIndex:
     unused_classes: tuple[str, ...] = ()
     left_out: LeftOut = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    not_found: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
