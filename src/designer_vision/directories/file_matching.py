@@ -54,7 +54,8 @@ class FileMatcher:
     def match(self, locations: Iterable[str], base: str = "", without_suffix: bool = False) -> Match | None:
         """The file that is meant; None where there is none.
 
-        A file whose whole path is a location counts first, then the one that shares most of its last parts.
+        A file whose whole path is a location counts first, then the one that shares most of its last parts. An address that
+        tells more parts than such a path has, as it does of a mere file name, counts before it.
 
         Args:
             locations: paths or addresses that all mean the same image, the best first.
@@ -68,7 +69,9 @@ class FileMatcher:
         for location, parts in split:
             for path in (posixpath.normpath(posixpath.join(base, location)), "/".join(parts)):
                 if path in self._known:
-                    return Match(path, WHOLE)
+                    others = [other for _, other in split if len(other) > len(parts) > 0]
+                    rank, names = max((self._by_end.find(other) for other in others), default=(0, []))
+                    return Match(names[0], rank) if rank > len(parts) and len(names) == 1 else Match(path, WHOLE)
         for index in (self._by_end, self._by_stem) if without_suffix else (self._by_end,):
             found = [(index.find(parts), location, parts) for location, parts in split if parts]
             (rank, names), location, parts = max(found, key=lambda one: one[0][0], default=((0, []), "", []))

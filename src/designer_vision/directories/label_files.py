@@ -162,15 +162,16 @@ def _csv_rows(folder: Path, name: str) -> Iterator[Named]:
     path = folder / name
     lines = _lines(folder, name, blank=True)
     number, first = next(lines, (1, b""))
-    separator = _header(first)
-    columns = _columns(separator)
+    _text(path, number, first)
+    header = _header(first)
+    columns = _columns(header)
     if columns is None:
         raise InvalidDatasetError(
             f"{path} line {number}: no header with a column for the file (such as file_name) and one for the label "
             f"(one of {', '.join(LABEL_COLUMNS)})"
         )
     file_column, label_columns = columns
-    names = separator.names
+    names = header.names
     if len(label_columns) > 1:
         several = " and ".join(repr(names[column]) for column in label_columns)
         raise InvalidDatasetError(
@@ -178,7 +179,7 @@ def _csv_rows(folder: Path, name: str) -> Iterator[Named]:
         )
     [label_column] = label_columns
     reader = csv.reader(
-        (_text(path, number, line) for number, line in lines), delimiter=separator.letter, strict=True, skipinitialspace=True
+        (_text(path, number, line) for number, line in lines), delimiter=header.letter, strict=True, skipinitialspace=True
     )
     while True:
         begin = number + reader.line_num + 1
@@ -193,7 +194,7 @@ def _csv_rows(folder: Path, name: str) -> Iterator[Named]:
         if len(cells) != len(names):
             raise InvalidDatasetError(
                 f"{path} line {begin}: {len(cells)} columns, expected the {len(names)} of the header; "
-                f"put cells that hold {separator.letter!r} in quotes"
+                f"put cells that hold {header.letter!r} in quotes"
             )
         location = cells[file_column].strip()
         if not location:

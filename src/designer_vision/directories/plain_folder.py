@@ -14,7 +14,7 @@ from designer_vision.directories import left_out as leaving
 from designer_vision.directories.class_folders import Reading, TwoReadingsError, read_classes
 from designer_vision.directories.coco import is_coco
 from designer_vision.directories.image_index import ImageIndex, ImageInfo, Row, index_rows
-from designer_vision.directories.label_files import LabelFile, find_label_files, in_words
+from designer_vision.directories.label_files import MLTABLE, LabelFile, find_label_files, in_words
 from designer_vision.directories.labelled_images import LabelledImages, label_images
 from designer_vision.directories.left_out import LeftOut, readable
 from designer_vision.directories.manifest import MANIFEST
@@ -133,14 +133,27 @@ def _other_label_files(folder: Path, images: Sequence[str], others: Sequence[str
     if not by_folders:
         return _Found(labelled, used)
     names = in_words(labelled.sources)
-    for name, label in labelled.labels.items():
-        own = by_folders.get(name, label)
-        if label and own != label:
-            raise InvalidDatasetError(
-                f"{folder} can be read in two ways: {name!r} is {own!r} by its folder and {label!r} by {names}; take {names} "
-                "away to use the folders, or put all images in one folder to use the labels of that file"
-            )
-    return _Found(None, used, [f"{names} gives the same labels as the class folders, which are used"])
+    other = next(
+        ((name, label) for name, label in labelled.labels.items() if label and by_folders.get(name, label) != label), None
+    )
+    if other is None:
+        return _Found(None, used, [f"the labels of {names} are those of the class folders, which are used"])
+    name, label = other
+    differs = f"{name!r} is {by_folders[name]!r} by its folder and {label!r} by {names}"
+    if MLTABLE in tables:  # in the folder itself: somebody says that this is what the folder is
+        return _Found(labelled, used, [f"{differs}; the labels of {names} are used, as {MLTABLE} says"])
+    raise InvalidDatasetError(
+        f"{folder} can be read in two ways: {differs}; to use the folders, take {names} away; to use {names}, "
+        + _how_to_choose(folder, labelled.sources)
+    )
+
+
+def _how_to_choose(folder: Path, sources: Sequence[LabelFile]) -> str:
+    """What makes label files count more than class folders."""
+    if all(source.kind == "coco" for source in sources):
+        return f"move it to {folder} itself"
+    paths = ", ".join(f"{{file: ./{source.name}}}" for source in sources if source.kind != "coco")
+    return f"write the line `paths: [{paths}]` to the file {folder / MLTABLE}"
 
 
 def _index_of_labelled(folder: Path, images: Sequence[str], labelled: LabelledImages, left_out: LeftOut) -> ImageIndex:
