@@ -84,7 +84,7 @@ def _coco(folder: Path, content: bytes) -> object:
 
 
 def _label_file(folder: Path, content: bytes, name: str) -> object:
-    for image in ("photos/1.jpg", "photos/a/2.jpg", "photos/b/2.jpg"):
+    for image in ("photos/1.jpg", "photos/a/2.jpg", "photos/a/b/2.jpg"):
         (folder / image).parent.mkdir(parents=True, exist_ok=True)
         (folder / image).write_bytes(b"")
     (folder / "labels").mkdir()
@@ -263,7 +263,7 @@ def _labeling_export() -> bytes:
     return json.dumps({
         "images": [
             {"id": number, "width": 4.0, "file_name": name[-5:], **{key: url.format(name) for key, url in addresses.items()}}
-            for number, name in enumerate(("1.jpg", "a/2.jpg", "b/2.jpg"))
+            for number, name in enumerate(("1.jpg", "a/2.jpg", "a/b/2.jpg"))
         ],
         "annotations": [{"id": n, "image_id": n, "category_id": n % 2, "area": 0.0} for n in range(3)],
         "categories": [{"id": 0, "name": "cat"}, {"id": 1, "name": "dog"}],

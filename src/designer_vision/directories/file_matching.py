@@ -65,7 +65,7 @@ class FileMatcher:
         Raises:
             SeveralFilesError: several files share most parts.
         """
-        split = [(location, parts_of(location)) for location in locations]
+        split = [(location, parts_of(location) or parts_of(f"{base}/{location}")) for location in locations]
         for location, parts in split:
             for path in (posixpath.normpath(posixpath.join(base, location)), "/".join(parts)):
                 if path in self._known:
