@@ -8,6 +8,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 from urllib.parse import unquote
 
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+")
@@ -51,7 +52,7 @@ class FileMatcher:
     def _by_stem(self) -> _Turned:
         return _Turned.of((posixpath.splitext(name)[0], name) for name in self.names)
 
-    def match(self, locations: Iterable[str], base: str = "", without_suffix: bool = False) -> Match | None:
+    def match(self, locations: Sequence[str], base: str = "", without_suffix: bool = False) -> Match | None:
         """The file that is meant; None where there is none.
 
         A file whose whole path is a location counts first, then the one that shares most of its last parts. An address that
@@ -65,13 +66,13 @@ class FileMatcher:
         Raises:
             SeveralFilesError: several files share most parts.
         """
-        split = [(location, parts_of(location) or parts_of(f"{base}/{location}")) for location in locations]
-        for location, parts in split:
-            for path in (posixpath.normpath(posixpath.join(base, location)), "/".join(parts)):
+        split = []
+        for location in locations:
+            beside, parts = parts_of(f"{base}/{location}") if base else [], parts_of(location)
+            split.append((location, parts or beside))
+            for path in ("/".join(beside), location, "/".join(parts)):
                 if path in self._known:
-                    others = [other for _, other in split if len(other) > len(parts) > 0]
-                    rank, names = max((self._by_end.find(other) for other in others), default=(0, []))
-                    return Match(names[0], rank) if rank > len(parts) and len(names) == 1 else Match(path, WHOLE)
+                    return self._better(path, parts, locations) or Match(path, WHOLE)
         for index in (self._by_end, self._by_stem) if without_suffix else (self._by_end,):
             found = [(index.find(parts), location, parts) for location, parts in split if parts]
             (rank, names), location, parts = max(found, key=lambda one: one[0][0], default=((0, []), "", []))
@@ -80,6 +81,12 @@ class FileMatcher:
             if names:
                 return Match(names[0], rank, rank == 1 < len(parts) and "/" in names[0])
         return None
+
+    def _better(self, path: str, parts: Sequence[str], locations: Sequence[str]) -> Match | None:
+        """The file of a location that tells more parts than the path of this one has."""
+        others = [other for other in map(parts_of, locations[1:]) if len(other) > len(parts)]
+        rank, names = max((self._by_end.find(other) for other in others), default=(0, []))
+        return Match(names[0], rank) if rank > path.count("/") + 1 and len(names) == 1 else None
 
 
 @dataclass(frozen=True)
@@ -98,29 +105,25 @@ class _Turned:
         """How many last parts the best files share, and the names of two of these files at most."""
         key = _turned(parts)
         place = bisect_left(self.paths, key)
-        shared = max(_shared(path, parts) for path in [*self.paths[max(0, place - 1) : place + 1], "/"])
+        near = self.paths[max(0, place - 1) : place + 1]  # those with the longest common end stand on both sides
+        shared = max([_shared(path, key) for path in near], default=0)
         if not shared:
             return 0, []
         end = _turned(parts[-shared:])
-        first = bisect_left(self.paths, end)
-        names = [self.names[first]]
-        if first + 1 < len(self.paths) and self.paths[first + 1].startswith(end):
-            names.append(self.names[first + 1])
-        return shared, names
+        first = max(0, place - 2)
+        found = [self.names[first + n] for n, path in enumerate(self.paths[first : place + 2]) if path.startswith(end)]
+        return shared, found[:2]
 
 
 def _turned(parts: Sequence[str]) -> str:
     return "/".join(reversed(parts)) + "/"
 
 
-def _shared(turned: str, parts: Sequence[str]) -> int:
-    """How many parts a turned path and the end of `parts` have in common."""
-    count = 0
-    for one, other in zip(turned.split("/"), reversed(parts), strict=False):
-        if one != other:
-            break
-        count += 1
-    return count
+def _shared(one: str, other: str) -> int:
+    """How many parts two turned paths have in common."""
+    if other.startswith(one):
+        return one.count("/")
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one.split("/"), other.split("/"), strict=False)))
 
 
 def parts_of(location: str) -> list[str]:
