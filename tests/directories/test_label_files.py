@@ -100,7 +100,7 @@ def test_what_is_named_and_not_there_is_left_out_named_and_counted(tmp_path: Pat
         "images that l.jsonl does not name": {".": 1},
     }
     assert index.notes == (
-        "2 of the 4 images that l.jsonl names are not here and are left out; the first: l.jsonl line 2: 'x/8.png' is not here",
+        "2 of the 4 images named in l.jsonl are not here and are left out; the first: l.jsonl line 2: 'x/8.png' is not here",
     )
     convert(tmp_path / "in", tmp_path / "out")
     lines = (tmp_path / "out/unreadable.txt").read_text().splitlines()
@@ -136,10 +136,10 @@ def test_a_file_of_labels_without_any_of_its_images_says_what_was_looked_for(tmp
     json_lines(tmp_path / "train/l.jsonl", (f"{DATASTORE}/can/8.png", "can"), (f"{DATASTORE}/can/9.png", "can"))
     (tmp_path / "train/MLTable").write_text("paths: [{file: ./l.jsonl}]\n")
     message = refused(tmp_path)
-    assert ("none of them is among the 3 images below" if there else "there is no image below") in message
-    assert "l.jsonl names 2 images, and" in message
+    assert "of the 2 images named in train/l.jsonl, none is " in message
+    assert ("none is among the 3 images below" if there else "none is here: there is no image below") in message
     assert f"train/l.jsonl line 1: '{DATASTORE}/can/8.png'" in message
-    assert "give a folder that holds the images as well as the label file" in message
+    assert "give a folder that holds both the images and the label file" in message
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_an_image_with_a_blank_label_has_none(tmp_path: Path, label: object) -> 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('{"image_url": "2.png", "label": ["can", "jug"]}', "label has 2 labels, expected one text; only a single label"),
+        ('{"image_url": "2.png", "label": ["can", "jug"]}', "label has 2 labels, expected one text; an image can have one label here"),
         ('{"image_url": "2.png", "label": [{"label": "can", "topX": 0.1}]}', "label has boxes or polygons, expected one text"),
         ('{"image_url": "2.png", "label": 3}', "$.label"),
         ('{"image_url": "2.png", "label": [3]}', "label has 1 labels, expected one text"),

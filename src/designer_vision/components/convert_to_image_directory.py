@@ -65,6 +65,8 @@ def main(input_dataset: Path, output_image_directory: Path) -> None:
                 raise InvalidDatasetError(
                     f"none of the {len(index)} images in {input_dataset} can be read; the first: {unreadable[0]}"
                 )
+    if index.labels_from:
+        say(f"the labels come from {index.labels_from}")
     for warning in [
         *(f"{input_dataset}: {note}" for note in index.notes),
         *look_alike_labels(index.classes),

@@ -40,6 +40,7 @@ SEPARATORS = ",;\t"
 HARMLESS = frozenset({"read_json_lines", "read_delimited", "convert_column_types", "keep_columns", "drop_columns"})
 """Transformations of an MLTable that leave the rows as they are."""
 EXAMPLE = '{"image_url": "photos/cats/1.jpg", "label": "cat"}'
+ADVICE = "an image can have one label here: write that one, or take the file away to use the images without labels"
 ONE_LABEL = "only a single label an image can be used"
 
 Kind = Literal["jsonl", "csv", "coco"]
@@ -150,7 +151,7 @@ def _one_label(label: str | list[Any] | None, place: str) -> str:
     if isinstance(label, list):
         if len(label) > 1 or not all(isinstance(one, str) for one in label):
             kind = "boxes or polygons" if any(isinstance(one, dict) for one in label) else f"{len(label)} labels"
-            raise InvalidDatasetError(f"{place}: label has {kind}, expected one text; {ONE_LABEL}")
+            raise InvalidDatasetError(f"{place}: label has {kind}, expected one text; {ADVICE}")
         label = label[0] if label else None
     return (label or "") if (label or "").strip() else ""
 

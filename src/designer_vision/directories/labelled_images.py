@@ -151,7 +151,7 @@ class _Reading:
         if result.not_found:
             total = result.not_found + len(self.claims)
             result.notes.append(
-                f"{result.not_found:,} of the {total:,} images that {in_words(result.sources)} names are not here and are "
+                f"{result.not_found:,} of the {total:,} images named in {in_words(result.sources)} are not here and are "
                 f"left out; the first: {result.not_found_listed[0]}"
             )
         if self.by_name_alone:
@@ -170,8 +170,12 @@ def _places(one: _Claim, other: _Claim) -> str:
 
 def _nothing_found(folder: Path, label_files: Sequence[LabelFile], images: Sequence[str], result: LabelledImages) -> str:
     first = result.not_found_listed[0]
-    there = f"none of them is among the {len(images):,} images below {folder}" if images else f"there is no image below {folder}"
+    there = (
+        f"none is among the {len(images):,} images below {folder}"
+        if images
+        else f"none is here: there is no image below {folder}"
+    )
     return (
-        f"{folder}: {in_words(label_files)} names {result.not_found:,} images, and {there}; the first: {first}, neither by "
-        "its whole path nor by the last parts of it; give a folder that holds the images as well as the label file"
+        f"{folder}: of the {result.not_found:,} images named in {in_words(label_files)}, {there}; the first: {first} by its "
+        "path, nor by the last parts of it; give a folder that holds both the images and the label file"
     )

@@ -169,7 +169,12 @@ def _index_of_labelled(folder: Path, images: Sequence[str], labelled: LabelledIm
     if labelled.not_found:
         leaving.count(left_out, leaving.NOT_FOUND, "x", labelled.not_found)
     index = index_rows(folder, labelled.rows(), True)
-    return replace(index, notes=tuple(map(readable, labelled.notes)), not_found=tuple(labelled.not_found_listed))
+    return replace(
+        index,
+        notes=tuple(map(readable, labelled.notes)),
+        labels_from=readable(in_words(sources)),
+        not_found=tuple(labelled.not_found_listed),
+    )
 
 
 def is_image(name: str) -> bool:
