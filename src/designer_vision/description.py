@@ -35,7 +35,7 @@ class _NotPlainError(ValueError):
     """Something that YAML or JSON may have and a description has not."""
 
 
-def from_yaml(content: bytes, kind: type[Record], source: Path, error: type[DesignerError]) -> Record:
+def from_yaml(content: bytes, kind: type[Record], source: Path, error: type[DesignerError], expected: str = WRITTEN) -> Record:
     """One YAML document as a record.
 
     Text stays text unless it is plainly a number (no octal, no times of day, no dates), true, false or null. Anchors, tags,
@@ -46,13 +46,14 @@ def from_yaml(content: bytes, kind: type[Record], source: Path, error: type[Desi
         kind: a msgspec.Struct, or another type that msgspec converts to.
         source: what the error names.
         error: raised, with line or field.
+        expected: what the error says should be there.
     """
     text = _text(content, source, error)
     try:
         _check_events(text)
         return msgspec.convert(_whole_letters(_value(text, _Loader), text), kind)
     except (yaml.YAMLError, msgspec.ValidationError, ValueError) as cause:
-        raise error(f"{source}: {_in_one_line(cause)}; expected {WRITTEN}") from cause
+        raise error(f"{source}: {_in_one_line(cause)}; expected {expected}") from cause
 
 
 def shared_yaml(content: bytes, source: Path, error: type[DesignerError]) -> Any:

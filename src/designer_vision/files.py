@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import hashlib
 import os
 import stat
 import time
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
@@ -69,6 +71,31 @@ def read(folder: Path, name: str, error: type[DesignerError], most: int) -> byte
                     raise _unreadable(folder / name, cause, error) from cause
         time.sleep(pause)
     raise AssertionError("the last try returns or raises")
+
+
+def lines(
+    folder: Path, name: str, error: type[DesignerError], *, longest: int, most: int | None = None, blank: bool = False
+) -> Iterator[tuple[int, bytes]]:
+    """The lines of a regular file inside the folder, each with its number, counted from 1.
+
+    Args:
+        folder: that the name is relative to.
+        name: of the file.
+        error: raised where the file cannot be read, leads out of the folder, or it or a line is longer than expected.
+        longest: bytes of a line, with its end.
+        most: bytes of the file; None for as many as it has.
+        blank: whether blank lines are given too.
+    """
+    with opened(folder, name, error) as file:
+        if most is not None and (size := os.fstat(file.fileno()).st_size) > most:
+            raise error(f"{folder / name} has {size:,} bytes, more than the {most:,} that such a file may have")
+        number = 0
+        while line := file.readline(longest + 1):
+            number += 1
+            if len(line) > longest:
+                raise error(f"{folder / name} line {number} is longer than {longest:,} bytes, expected an image a line")
+            if blank or line.removeprefix(codecs.BOM_UTF8).strip():
+                yield number, line
 
 
 def hash_of_bytes(content: bytes) -> str:

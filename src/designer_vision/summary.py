@@ -67,6 +67,7 @@ class Images(msgspec.Struct, frozen=True, kw_only=True):
         with_content_hash: images whose content hash is recorded.
         repeated: how many of these have the content of another one before them.
         fingerprint: of names, labels, sizes and content hashes.
+        labels_from: the names of the label files that give the labels of a plain folder; empty where its folders do.
         left_out: files beside the images, here or where they were converted from, that are not used: by kind and folder.
     """
 
@@ -80,6 +81,7 @@ class Images(msgspec.Struct, frozen=True, kw_only=True):
     with_content_hash: int
     repeated: int
     fingerprint: str
+    labels_from: str
     left_out: dict[str, dict[str, int]]
 
 
@@ -243,6 +245,7 @@ def _images(folder: Path) -> Images:
         with_content_hash=len(hashes),
         repeated=len(hashes) - len(np.unique(np.ascontiguousarray(hashes).view("S16"))),
         fingerprint=index.fingerprint,
+        labels_from=index.labels_from,
         left_out=index.left_out,
     )
 

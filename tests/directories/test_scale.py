@@ -66,3 +66,24 @@ def test_case_88_a_million_files_in_one_folder(tmp_path: Path) -> None:
     assert (rows, found) == (MILLION + 1, 2)
     assert seconds < 60
     assert bytes_a_row < 1000
+
+
+@pytest.mark.parametrize("one_name", [False, True], ids=["a name each", "one name"])
+def test_a_million_rows_of_json_lines_are_matched_in_less_than_two_minutes(tmp_path: Path, one_name: bool) -> None:
+    for name, count in (("small", 5), ("large", MILLION)):
+        with (tmp_path / f"{name}.jsonl").open("w") as file:
+            for number in range(count):
+                image = (
+                    f"images/{number % 1000}/{'x' if one_name else number}.jpg" if number >= 1000 else f"images/{number}/0.jpg"
+                )
+                place = tmp_path / name / "in" / (f"{number}/{image}" if one_name else image)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.touch()
+                url = f"azureml://datastores/store/paths/{place.relative_to(tmp_path / name)}"
+                file.write(f'{{"image_url": "{url}", "label": "class {number % 7}"}}\n')
+        (tmp_path / f"{name}.jsonl").rename(tmp_path / name / "l.jsonl")
+        (tmp_path / name / "MLTable").write_text("paths: [{file: ./l.jsonl}]")
+    rows, found, seconds, bytes_a_row = measured(tmp_path / "large", tmp_path / "small")
+    assert (rows, found) == (MILLION, 7)
+    assert seconds < 120
+    assert bytes_a_row < 1500

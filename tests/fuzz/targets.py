@@ -87,6 +87,21 @@ def _coco(folder: Path, content: bytes) -> object:
     return read_image_directory(folder)
 
 
+def _label_file(folder: Path, content: bytes, name: str) -> object:
+    for image in ("photos/1.jpg", "photos/a/2.jpg", "photos/a/b/2.jpg"):
+        (folder / image).parent.mkdir(parents=True, exist_ok=True)
+        (folder / image).write_bytes(b"")
+    (folder / "labels").mkdir()
+    (folder / "labels" / name).write_bytes(content)
+    if name == "MLTable":
+        (folder / "labels/train.jsonl").write_bytes(JSON_LINES)
+    index = read_image_directory(folder)
+    names = [index.names[row] for row in range(len(index))]
+    assert len(set(names)) == len(names)
+    assert all((index.folder / name).is_file() for name in names)
+    return index
+
+
 def _transformation(folder: Path, content: bytes) -> object:
     (folder / "_meta.yaml").write_text("type: TransformationDirectory\ntransform_type: Image\n")
     (folder / "_transforms.json").write_bytes(content)
@@ -255,6 +270,34 @@ def _pipeline_files() -> tuple[bytes, dict[str, bytes]]:
 
 PIPELINE, COMPONENTS = _pipeline_files()
 
+JSON_LINES = b"".join(
+    json.dumps({"image_url": url, "image_details": {"format": "jpg", "width": "4px"}, "label": label}).encode() + b"\n"
+    for url, label in (
+        ("azureml://subscriptions/s/resourcegroups/g/workspaces/w/datastores/d/paths/UI/photos/1.jpg", "cat"), ("../photos/a/2.jpg", ["dog"]),
+        ("https://account.blob.core.windows.net/container/b/2.jpg?sig=x%2Fy", "cat"),
+    )
+)  # fmt: skip
+MLTABLE = (
+    b"type: mltable\npaths:\n  - file: ./train.jsonl\ntransformations:\n  - read_json_lines:\n      encoding: utf8\n"
+    b"  - convert_column_types:\n      - columns: image_url\n        column_type: stream_info\n"
+)
+CSV = (
+    b'file_name,label,note\n1.jpg,cat,"a ""b"""\na/2.jpg, dog ,\n\n"b/2.jpg",cat,x\n',
+    b"\xef\xbb\xbfimage_id;class\r\n1;cat\r\n../photos/a/2;dog\r\n",
+)
+
+
+def _labeling_export() -> bytes:
+    addresses = {"coco_url": "AmlDatastore://store/photos/{}", "absolute_url": "https://a.blob.core.windows.net/c/photos/{}"}
+    return json.dumps({
+        "images": [
+            {"id": number, "width": 4.0, "file_name": name[-5:], **{key: url.format(name) for key, url in addresses.items()}}
+            for number, name in enumerate(("1.jpg", "a/2.jpg", "a/b/2.jpg"))
+        ],
+        "annotations": [{"id": n, "image_id": n, "category_id": n % 2, "area": 0.0} for n in range(3)],
+        "categories": [{"id": 0, "name": "cat"}, {"id": 1, "name": "dog"}],
+    }).encode()  # fmt: skip
+
 
 def targets() -> dict[str, Target]:
     """All of them by name."""
@@ -266,6 +309,10 @@ def targets() -> dict[str, Target]:
         "_schema.json": Target((SCHEMA.encode(),), _tokens(mutations.JSON), partial(_directory, name="_schema.json")),
         "images.lst": Target((ROWS.encode(),), _tokens(mutations.JSON), partial(_directory, name="images.lst")),
         "a COCO file": Target((_coco_file(),), _tokens(mutations.JSON), _coco),
+        "a labeling export": Target((_labeling_export(),), _tokens([*mutations.JSON, *LOCATIONS]), partial(_label_file, name="l.json")),
+        "JSON lines": Target((JSON_LINES,), _tokens([*mutations.JSON, *LOCATIONS]), partial(_label_file, name="l.jsonl")),
+        "an MLTable": Target((MLTABLE,), _tokens([*mutations.YAML, *TABLES]), partial(_label_file, name="MLTable")),
+        "a CSV of labels": Target(CSV, _tokens([*mutations.TEXTS, *mutations.NUMBERS, *LOCATIONS, b";", b"\t", b'""', b"\r"]), partial(_label_file, name="l.csv")),
         "_transforms.json": Target(
             (b'[["Resize", 256], ["RandomCrop", {"size": [4, 4]}], ["RandomHorizontalFlip", {}]]', b'[["Pad", 3], ["RandomAffine", 10]]'),
             _tokens([*mutations.JSON, *(f'"{name}"'.encode() for name in transforms.IMAGE_TO_IMAGE)]),
@@ -285,6 +332,22 @@ def targets() -> dict[str, Target]:
     }  # fmt: skip
 
 
+LOCATIONS = [
+    b"%2e%2e/",
+    b"azureml://",
+    b"file:///etc/passwd",
+    b"://",
+    b"/paths/",
+    b"\\",
+    b"/",
+    b"2.jpg",
+    b"%00",
+    b"%ff",
+    b"?",
+    b"#",
+    b"\x1b[2J",
+]
+TABLES = [b"- file: /etc/passwd\n", b"../train.jsonl", b"- take: 1\n", b"- filter\n", b"azureml://", b"MLTable", b"./train.csv"]
 "".encode("cp437")  # zipfile's for names, which Python imports at its first use
 
 

@@ -194,6 +194,8 @@ def test_images_that_cannot_be_trained_on_are_refused_before_a_step_runs(tmp_pat
         (tmp_path / "flat").mkdir(exist_ok=True)
         Image.new("RGB", (8, 8)).save(tmp_path / "flat" / name)
     refused(tmp_path / "flat", r"images\): .*flat has 2 images and no class folders", NotLabeledDatasetError)
+    (tmp_path / "flat" / "labels.csv").write_text("file,label\nnowhere.png,a\n")
+    refused(tmp_path / "flat", r"images\): .*flat: of the 1 images named in labels\.csv, none", InvalidDatasetError)
     shutil.copytree(photos / "red", tmp_path / "one" / "red")
     refused(tmp_path / "one", "has one class, 'red'; at least two are needed", InvalidDatasetError)
     (tmp_path / "none").mkdir()

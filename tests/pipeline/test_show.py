@@ -140,6 +140,14 @@ def test_photos_alone_are_shown(tmp_path: Path) -> None:
     assert (told["images"], told["sizes"], told["content hashes"]) == ("12, labelled", "not recorded", "not recorded")
 
 
+def test_the_file_that_gives_the_labels_is_shown(tmp_path: Path) -> None:
+    photos = make_photos(tmp_path) / "red"
+    (photos / "labels.csv").write_text("file_name,label\nphoto 0.png,a\nphoto 1.png,b\nphoto 2.png,\n")
+    told = lines(photos)
+    assert told["images"] == "3, labelled by labels.csv, 1 without a label"
+    assert told["left out"] == "1 images that labels.csv does not name"
+
+
 def test_what_is_not_used_and_how_the_folders_were_read_is_shown(tmp_path: Path) -> None:
     photos = make_photos(tmp_path / "in" / "photos")
     (photos / "red" / "a.svg").write_text("x")

@@ -54,6 +54,15 @@ def test_what_was_found_is_told(tmp_path: Path) -> None:
     assert lines["note"] == "the classes are looked for in photos/, the one folder around everything"
 
 
+def test_labels_of_a_file_are_told_with_its_name(tmp_path: Path) -> None:
+    photos = make_photos(tmp_path) / "red"
+    (photos / "labels.csv").write_text("file_name,label\n" + "".join(f"photo {n}.png,{'ab'[n % 2]}\n" for n in range(5)))
+    lines = dict(choose(photos, None, gpus=0).lines)
+    assert (lines["photos"], lines["labels"]) == ("4 of 2 classes, 2 each", "from labels.csv")
+    assert lines["left out"] == "1 images named in a label file but not found"
+    assert lines["note"].endswith("the first: labels.csv line 6: 'photo 4.png' is not here")
+
+
 def test_folders_that_cannot_be_trained_on_are_one_line(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     for folder, message in ((tmp_path, "has 1 images and no class folders"), (tmp_path / "nowhere", "does not exist")):

@@ -1,4 +1,4 @@
-"""Convert to Image Directory: from what people have (a folder, an archive, COCO) to an ImageDirectory."""
+"""Convert to Image Directory: from what people have (a folder, an archive, a file of labels) to an ImageDirectory."""
 
 from __future__ import annotations
 
@@ -60,11 +60,13 @@ def main(input_dataset: Path, output_image_directory: Path) -> None:
                     labels.append(int(index.labels[number]))
                     hashes += bytes.fromhex(str(seen.info.content_hash))
                 progress.step()
-            write_list(output_image_directory / UNREADABLE, unreadable, left_out)
+            write_list(output_image_directory / UNREADABLE, [*unreadable, *index.not_found], left_out)
             if len(unreadable) == len(index):
                 raise InvalidDatasetError(
                     f"none of the {len(index)} images in {input_dataset} can be read; the first: {unreadable[0]}"
                 )
+    if index.labels_from:
+        say(f"the labels come from {index.labels_from}")
     for warning in [
         *(f"{input_dataset}: {note}" for note in index.notes),
         *look_alike_labels(index.classes),
@@ -101,7 +103,7 @@ def read(dataset: Path, scratch: Path) -> tuple[ImageIndex, LeftOut]:
 
 
 def write_list(path: Path, unreadable: Sequence[str], left_out: LeftOut) -> None:
-    """A line for each image that cannot be read, then one for each folder and kind of what else is not used."""
+    """A line for each image that cannot be read or is not there, then one for each folder and kind of what else is not used."""
     others = {kind: folders for kind, folders in left_out.items() if kind != leaving.UNREADABLE}
     with path.open("w", encoding="utf-8") as file:
         for line in (*unreadable, *by_folder(others)):

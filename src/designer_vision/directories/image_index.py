@@ -88,6 +88,8 @@ class ImageIndex:
         unused_classes: names that the folder's schema has and no image.
         left_out: what lies in the folder, or lay where it was converted from, and is not used.
         notes: how a plain folder was read, where that is not plain to see.
+        labels_from: the names of the label files that give the labels; empty where folders or an image list do.
+        not_found: what a file of labels names and is not there, a sentence each.
     """
 
     folder: Path
@@ -103,6 +105,8 @@ class ImageIndex:
     unused_classes: tuple[str, ...] = ()
     left_out: LeftOut = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    labels_from: str = ""
+    not_found: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -182,8 +186,8 @@ class ImageIndex:
         """
         if not self.is_labeled:
             raise NotLabeledDatasetError(
-                f"{self.folder} has no labels; put the images of each class in a folder with the class's name "
-                "and run Convert to Image Directory"
+                f"{self.folder} has no labels; put the images of each class in a folder with the class's name, "
+                "or add a CSV with the columns file_name and label, and run Convert to Image Directory"
             )
         with_label = self.labels != NO_LABEL
         return self if with_label.all() else self.subset(np.flatnonzero(with_label))

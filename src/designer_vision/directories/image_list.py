@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -189,7 +188,7 @@ def _hashes(texts: pa.StringArray) -> npt.NDArray[np.uint8]:
 
 def _rows(folder: Path, name: str) -> Iterator[Row]:
     ids: dict[int | str, int] = {}
-    for number, line in _lines(folder, name):
+    for number, line in files.lines(folder, name, InvalidDatasetError, longest=LONGEST_LINE):
         place = f"{folder / name} line {number}"
         row = from_json(line, Row, place, InvalidDatasetError, f"an object such as {EXAMPLE}")
         file_name = row.image_info.name
@@ -198,17 +197,3 @@ def _rows(folder: Path, name: str) -> Iterator[Row]:
         if row.id is not None and ids.setdefault(row.id, number) != number:
             raise InvalidDatasetError(f"{place}: the id {row.id} is also in line {ids[row.id]}; give every image its own")
         yield row
-
-
-def _lines(folder: Path, name: str) -> Iterator[tuple[int, bytes]]:
-    """The lines that are not blank, and their numbers."""
-    with files.opened(folder, name, InvalidDatasetError) as file:
-        number = 0
-        while line := file.readline(LONGEST_LINE + 1):
-            number += 1
-            if len(line) > LONGEST_LINE:
-                raise InvalidDatasetError(
-                    f"{folder / name} line {number} is longer than {LONGEST_LINE:,} bytes, expected an image a line"
-                )
-            if line.removeprefix(codecs.BOM_UTF8).strip():
-                yield number, line

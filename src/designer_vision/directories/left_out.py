@@ -11,6 +11,8 @@ LeftOut = dict[str, dict[str, int]]
 LINKS, HIDDEN, UNREADABLE, NO_FILES = "links", "hidden files", "unreadable", "pipes and devices"
 CLOSED = "folders that cannot be read"
 OUTSIDE, UNLISTED = "images outside the class folders", "images that the COCO file does not list"
+UNNAMED = "images that the label files do not name"
+NOT_FOUND = "images named in a label file but not found"
 NO_SUFFIX = "without a suffix"
 MOST_KINDS, MOST_FOLDERS, LONGEST = 30, 50, 300
 """In a record: a folder's `_meta.yaml` stays short, whatever lies there."""

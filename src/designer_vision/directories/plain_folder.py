@@ -1,30 +1,27 @@
-"""Folders of images that nobody converted yet: COCO, class folders, or images alone; what is not used is counted."""
+"""Folders of images that nobody converted yet: files of labels, class folders, or images alone; what is not used is counted."""
 
 from __future__ import annotations
 
-import codecs
 import os
 import posixpath
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import msgspec
-
 from designer_vision import files
-from designer_vision.description import MOST_JSON, from_json
 from designer_vision.directories import left_out as leaving
-from designer_vision.directories.class_folders import TwoReadingsError, read_classes
+from designer_vision.directories.class_folders import Reading, TwoReadingsError, read_classes
+from designer_vision.directories.coco import is_coco
 from designer_vision.directories.image_index import ImageIndex, ImageInfo, Row, index_rows
+from designer_vision.directories.label_files import MLTABLE, LabelFile, find_label_files, in_words
+from designer_vision.directories.labelled_images import LabelledImages, label_images
 from designer_vision.directories.left_out import LeftOut, readable
 from designer_vision.directories.manifest import MANIFEST
 from designer_vision.errors import InvalidDatasetError
 from designer_vision.images import BEGINNING, format_of
 
 DEEPEST = 100
-MOST_COCO = 2 * 2**30
-"""Bytes of a COCO file; that of COCO itself has half a billion."""
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"})
 """Of images for a classic reader."""
 IMAGE_SUFFIXES = SUFFIXES | {".jfif", ".jpe", ".pbm", ".pnm", ".gif", ".avif", ".heic", ".heif"}
@@ -36,40 +33,148 @@ OPENED_AT_ONCE, LOT = 32, 50
 
 
 def read_plain_folder(folder: Path) -> ImageIndex:
-    """Read a COCO `*.json` beside its images, class folders, or unlabelled images, at any depth.
+    """Read a COCO `*.json` beside images, class folders, another file of labels, or unlabelled images, at any depth.
 
-    What is an image, its content decides where the suffix does not. Which folders are classes, `read_classes` says. Links, hidden
-    files and all that is no image are not used, and counted in the index's `left_out`.
+    What is an image, its content decides where the suffix does not. Which folders are classes, `read_classes` says; what is a
+    file of labels, `find_label_files` does. Links, hidden files and all that is not used are counted in the index's `left_out`.
 
     Raises:
-        InvalidDatasetError: the folder can be read in two ways, or the COCO file is broken or contradicts itself.
+        InvalidDatasetError: the folder can be read in two ways, or a file of labels is broken or contradicts itself.
     """
     left_out: LeftOut = {}
-    annotations = [path for path in sorted(folder.glob("*.json")) if _is_coco(path)]
-    names = sorted(_image_names(folder, left_out))
-    if annotations:
-        rows, notes = _coco_rows(annotations)
-        listed = {posixpath.normpath(row.image_info.name) for row in rows}
-        for name in names:
-            if name not in listed:
-                leaving.count(left_out, leaving.UNLISTED, name)
-        return replace(index_rows(folder, rows, True), left_out=left_out, notes=notes)
+    images, others = _survey(folder, left_out)
+    coco = [LabelFile(path.name, "coco") for path in sorted(folder.glob("*.json")) if is_coco(folder, path.name)]
+    by_folder = _ByFolder.of(folder, images)
+    if coco:
+        found = _Found(label_images(folder, coco, images), frozenset(source.name for source in coco))
+    else:
+        found = _other_label_files(folder, images, others, by_folder)
+    for name in others:
+        if name not in found.used:
+            leaving.count(left_out, leaving.kind_of(name), name)
+    index = _index_of_labelled(folder, images, found.labelled, left_out) if found.labelled else by_folder.index(left_out)
+    return replace(index, left_out=left_out, notes=(*index.notes, *map(readable, found.notes)))
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What label files say.
+
+    Attributes:
+        labelled: the images; None where their folders count.
+        used: names of files that are not left out.
+        notes: what to say of them.
+    """
+
+    labelled: LabelledImages | None
+    used: frozenset[str] = frozenset()
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class _ByFolder:
+    """What the folders alone say of some images: their reading, or why there is none."""
+
+    folder: Path
+    names: Sequence[str]
+    reading: Reading | None
+    error: InvalidDatasetError | None
+
+    @classmethod
+    def of(cls, folder: Path, names: Sequence[str]) -> _ByFolder:
+        try:
+            reading = read_classes(names)
+        except TwoReadingsError as error:
+            refused = InvalidDatasetError(f"{folder} can be read in two ways: {error}")
+            refused.__cause__ = error
+            return cls(folder, names, None, refused)
+        if any(label and not label.strip() for label in reading.labels):
+            return cls(folder, names, None, InvalidDatasetError(f"{folder} has a class folder whose name is blank; rename it"))
+        return cls(folder, names, reading, None)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Of each image its class, where there are several classes: a single one may be no class."""
+        pairs = zip(self.names, self.reading.labels, strict=True) if self.reading else ()
+        labels = {name: label for name, label in pairs if label}
+        return labels if len(set(labels.values())) > 1 else {}
+
+    def index(self, left_out: LeftOut) -> ImageIndex:
+        """The images with the classes of their folders; what lies outside these is counted."""
+        if self.reading is None:
+            raise self.error or AssertionError("one of the two is there")
+        reading, used = self.reading, []
+        for name, label, is_used in zip(self.names, reading.labels, reading.used, strict=True):
+            if is_used:
+                used.append(Row(ImageInfo(file_name=name.removeprefix(reading.entered)), readable(label) or None))
+            else:
+                leaving.count(left_out, leaving.OUTSIDE, name)
+        index = index_rows(self.folder / reading.entered, used, reading.has_classes)
+        return replace(index, notes=tuple(map(readable, reading.notes)))
+
+
+def _other_label_files(folder: Path, images: Sequence[str], others: Sequence[str], by_folder: _ByFolder) -> _Found:
+    """What label files say, where that counts and not the folders.
+
+    Raises:
+        InvalidDatasetError: they cannot be read, and no class folders give the labels; or these give others.
+    """
+    by_folders = by_folder.labels
     try:
-        reading = read_classes(names)
-    except TwoReadingsError as error:
-        raise InvalidDatasetError(f"{folder} can be read in two ways: {error}") from error
-    if any(label and not label.strip() for label in reading.labels):
-        raise InvalidDatasetError(f"{folder} has a class folder whose name is blank; rename it")
-    for name, used in zip(names, reading.used, strict=True):
-        if not used:
-            leaving.count(left_out, leaving.OUTSIDE, name)
-    rows_used = (
-        Row(ImageInfo(file_name=name.removeprefix(reading.entered)), readable(label) or None)
-        for name, label, used in zip(names, reading.labels, reading.used, strict=True)
-        if used
+        label_files, tables = find_label_files(folder, others)
+        labelled = label_images(folder, label_files, images)
+    except InvalidDatasetError as error:
+        if not by_folders:
+            raise
+        return _Found(None, notes=[f"the class folders give the labels, and a file of labels is not used: {error.message}"])
+    if not any(labelled.labels.values()):
+        return _Found(None, notes=labelled.notes)
+    used = frozenset({*tables, *(source.name for source in labelled.sources)})
+    if not by_folders:
+        return _Found(labelled, used)
+    names = in_words(labelled.sources)
+    other = next(
+        ((name, label) for name, label in labelled.labels.items() if label and by_folders.get(name, label) != label), None
     )
-    index = index_rows(folder / reading.entered, rows_used, reading.has_classes)
-    return replace(index, left_out=left_out, notes=tuple(map(readable, reading.notes)))
+    if other is None:
+        return _Found(None, used, [f"the labels of {names} are those of the class folders, which are used"])
+    name, label = other
+    differs = f"{name!r} is {by_folders[name]!r} by its folder and {label!r} by {names}"
+    if MLTABLE in tables:  # in the folder itself: somebody says that this is what the folder is
+        return _Found(labelled, used, [f"{differs}; the labels of {names} are used, as {MLTABLE} says"])
+    raise InvalidDatasetError(
+        f"{folder} can be read in two ways: {differs}; to use the folders, take {names} away; to use {names}, "
+        + _how_to_choose(folder, labelled.sources)
+    )
+
+
+def _how_to_choose(folder: Path, sources: Sequence[LabelFile]) -> str:
+    """What makes label files count more than class folders."""
+    if all(source.kind == "coco" for source in sources):
+        return f"move it to {folder} itself"
+    paths = ", ".join(f"{{file: ./{source.name}}}" for source in sources if source.kind != "coco")
+    return f"write the line `paths: [{paths}]` to the file {folder / MLTABLE}"
+
+
+def _index_of_labelled(folder: Path, images: Sequence[str], labelled: LabelledImages, left_out: LeftOut) -> ImageIndex:
+    """The images that label files name; the others are counted, and so are names without an image."""
+    sources = labelled.sources
+    if all(source.kind == "coco" for source in sources):
+        unlisted = leaving.UNLISTED
+    else:
+        unlisted = f"images that {in_words(sources)} does not name" if len(sources) == 1 else leaving.UNNAMED
+    for name in images:
+        if name not in labelled.labels:
+            leaving.count(left_out, unlisted, name)
+    if labelled.not_found:
+        leaving.count(left_out, leaving.NOT_FOUND, "x", labelled.not_found)
+    index = index_rows(folder, labelled.rows(), True)
+    return replace(
+        index,
+        notes=tuple(map(readable, labelled.notes)),
+        labels_from=readable(in_words(sources)),
+        not_found=tuple(labelled.not_found_listed),
+    )
 
 
 def is_image(name: str) -> bool:
@@ -114,22 +219,19 @@ def visible(folder: Path) -> list[Path]:
     return sorted(entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry.name not in LITTER)
 
 
-def _image_names(folder: Path, left_out: LeftOut) -> Iterator[str]:
-    """The images below a folder, in any order; all else is counted."""
+def _survey(folder: Path, left_out: LeftOut) -> tuple[list[str], list[str]]:
+    """The images below a folder, sorted, and the other plain files; what else is there is counted."""
+    images: list[str] = []
     unknown: list[str] = []
     for name in _files(folder, left_out):
-        if is_image(name):
-            yield name
-        else:
-            unknown.append(name)
+        (images if is_image(name) else unknown).append(name)
+    others: list[str] = []
     lots = [unknown[start : start + LOT] for start in range(0, len(unknown), LOT)]
     with ThreadPoolExecutor(OPENED_AT_ONCE) as pool:  # a mount takes long to open a file, a disk does not: many at once, in lots
         for lot, found in zip(lots, pool.map(lambda lot: _are_images(folder, lot), lots), strict=True):
             for name, is_one in zip(lot, found, strict=True):
-                if is_one:
-                    yield name
-                else:
-                    leaving.count(left_out, leaving.kind_of(name), name)
+                (images if is_one else others).append(name)
+    return sorted(images), others
 
 
 def _files(folder: Path, left_out: LeftOut) -> Iterator[str]:
@@ -175,99 +277,3 @@ def _is_image_inside(path: str) -> bool:
     finally:
         os.close(descriptor)
     return found is not None and (found != "TIFF" or posixpath.splitext(path)[1].lower() in TIFF_SUFFIXES)
-
-
-# COCO
-
-
-def _is_coco(path: Path) -> bool:
-    """Whether a JSON file is meant as COCO, readable or not: it names images, and their annotations or categories."""
-    content = _read(path)
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        content = content.replace(b"\0", b"")
-    return b'"images"' in content and (b'"annotations"' in content or b'"categories"' in content)
-
-
-def _read(path: Path) -> bytes:
-    return files.read(path.parent, path.name, InvalidDatasetError, MOST_COCO)
-
-
-class _CocoImage(msgspec.Struct):
-    id: int
-    file_name: str
-
-
-class _CocoAnnotation(msgspec.Struct):
-    image_id: int
-    category_id: int
-
-
-class _CocoCategory(msgspec.Struct):
-    id: int
-    name: str
-
-
-class _Coco(msgspec.Struct):
-    images: list[_CocoImage]
-    annotations: list[_CocoAnnotation] = []
-    categories: list[_CocoCategory] = []
-
-
-def _coco_rows(paths: Sequence[Path]) -> tuple[list[Row], tuple[str, ...]]:
-    """A row for each file that the COCO files list, and what is worth saying of them."""
-    rows: dict[str, Row] = {}
-    notes = []
-    for path in paths:
-        coco, checked = _parsed(path)
-        if not checked:
-            notes.append(f"{path.name} is too long to be searched for keys that are there twice")
-        labels = _coco_labels(path, coco)
-        file_names: dict[int, str] = {}
-        for image in coco.images:
-            if file_names.setdefault(image.id, image.file_name) != image.file_name:
-                raise InvalidDatasetError(
-                    f"{path}: the id {image.id} is that of {file_names[image.id]!r} and {image.file_name!r}; give each its own"
-                )
-            label = labels.get(image.id)
-            before = rows.setdefault(image.file_name, Row(ImageInfo(file_name=image.file_name), label))
-            if label is not None and before.category not in (None, label):
-                raise InvalidDatasetError(
-                    f"{path}: {image.file_name!r} has the labels {before.category!r} and {label!r}; "
-                    "only a single label an image can be used"
-                )
-            before.category = before.category or label
-        if again := len(coco.images) - len({image.file_name for image in coco.images}):
-            notes.append(f"{path.name} lists {again:,} files more than once; each is used once")
-    return list(rows.values()), tuple(notes)
-
-
-def _parsed(path: Path) -> tuple[_Coco, bool]:
-    """A COCO file, and whether keys that are there twice, of which the last one would count, would have been refused."""
-    content, expected = _read(path), "COCO's images, annotations and categories"
-    if len(content) <= MOST_JSON:
-        return from_json(content, _Coco, path, InvalidDatasetError, expected), True
-    try:
-        return msgspec.json.decode(content.removeprefix(codecs.BOM_UTF8), type=_Coco), False
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
-        raise InvalidDatasetError(f"{path}: {cause}; expected {expected}") from cause
-
-
-def _coco_labels(path: Path, coco: _Coco) -> dict[int, str]:
-    """The label of each image that has one, by its id."""
-    names: dict[int, str] = {}
-    for category in coco.categories:
-        if names.setdefault(category.id, category.name) != category.name:
-            raise InvalidDatasetError(
-                f"{path}: the category {category.id} is {names[category.id]!r} and {category.name!r}; give each its own id"
-            )
-    labels: dict[int, str] = {}
-    for annotation in coco.annotations:
-        label = names.get(annotation.category_id)
-        if label is None:
-            raise InvalidDatasetError(f"{path}: annotation with category_id {annotation.category_id}, not in categories")
-        if labels.setdefault(annotation.image_id, label) != label:
-            raise InvalidDatasetError(
-                f"{path}: image {annotation.image_id} has the labels {labels[annotation.image_id]!r} and {label!r}; "
-                "only a single label an image can be used"
-            )
-    return labels

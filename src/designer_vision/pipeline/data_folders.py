@@ -37,7 +37,8 @@ def trainable(folder: Path) -> ImageIndex:
     index = read_image_directory(folder)
     if not index.is_labeled:
         raise NotLabeledDatasetError(
-            f"{folder} has {len(index):,} images and no class folders; put the images of each class into a folder with its name"
+            f"{folder} has {len(index):,} images and no class folders; put the images of each class into a folder with its name, "
+            "or add a CSV with the columns file_name and label"
         )
     if len(index.classes) < 2:
         raise InvalidDatasetError(

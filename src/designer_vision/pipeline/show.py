@@ -124,7 +124,8 @@ def _state(summary: Summary) -> tuple[str, str]:
 def _images(images: Images) -> Lines:
     labels = "not labelled"
     if images.labeled:
-        labels = f"labelled, {images.without_label:,} without a label" if images.without_label else "labelled"
+        source = f" by {images.labels_from}" if images.labels_from else ""
+        labels = f"labelled{source}" + (f", {images.without_label:,} without a label" if images.without_label else "")
     lines = [("images", f"{images.images:,}, {labels}")]
     if images.classes:
         lines.append(("classes", _counts(images.classes)))

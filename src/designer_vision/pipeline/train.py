@@ -173,6 +173,8 @@ def describe(index: ImageIndex) -> Lines:
             ),
         )
     ]
+    if index.labels_from:
+        lines.append(("labels", f"from {index.labels_from}"))
     if index.left_out:
         lines.append(("left out", in_words(index.left_out)))
     if not (index.folder / MANIFEST).exists():
