@@ -16,6 +16,7 @@ from designer_vision.directories.image_index import PROBES
 from designer_vision.directories.model_directory import Model
 from designer_vision.directories.plain_folder import is_image
 from designer_vision.errors import InvalidDatasetError, InvalidModelDirectoryError
+from designer_vision.gpus import device_for_scoring
 from designer_vision.machine import in_order, keep_freed_memory
 from designer_vision.precision import choose_precision
 from designer_vision.scoring import Scorer, fit_for, pixels_of
@@ -100,7 +101,7 @@ def predict(model: Model, photos: Sequence[Photo]) -> Iterator[tuple[Photo, Answ
     Raises:
         InvalidModelDirectoryError: the network gives no numbers.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = device_for_scoring()
     if device.type == "cpu":
         keep_freed_memory()
     scorer = Scorer(model, device, choose_precision(device, Settings.from_environment().precision))

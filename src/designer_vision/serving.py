@@ -25,6 +25,7 @@ from designer_vision.description import from_json
 from designer_vision.directories.data_frame_directory import PROBABILITIES, SCORED_LABELS, score_columns
 from designer_vision.directories.model_directory import Model
 from designer_vision.errors import DesignerError, RequestError
+from designer_vision.gpus import device_for_scoring
 from designer_vision.precision import choose_precision
 from designer_vision.scoring import BATCH_SIZE, Scorer, fit_for, pixels_of, read_trained_model
 from designer_vision.settings import Settings
@@ -81,7 +82,7 @@ class ServedModel:
     """Scores photos sent as base64 text."""
 
     def __init__(self, model: Model) -> None:
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = device_for_scoring()
         self._labels = model.labels
         self._scorer = Scorer(model, device, choose_precision(device, Settings.from_environment().precision))
         self._fit = fit_for(model)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from designer_vision.console import say
 from designer_vision.directories.data_frame_directory import SCORES, UNREADABLE, ScoredSet, write_data_frame_directory
 from designer_vision.directories.image_directory import read_image_directory, tell_reading
 from designer_vision.directories.image_index import NO_LABEL, ImageIndex
+from designer_vision.gpus import device_for_scoring
 from designer_vision.loader import worker_count
 from designer_vision.machine import available_cpus, keep_freed_memory
 from designer_vision.precision import choose_precision
@@ -31,7 +30,7 @@ def main(trained_model: Path, dataset: Path, scored_dataset: Path) -> None:
     model = read_trained_model(trained_model)
     index = read_image_directory(dataset, original_names=True)
     tell_reading(index)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = device_for_scoring()
     if device.type == "cpu":
         keep_freed_memory()
     settings = Settings.from_environment()

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from designer_vision import images, networks
@@ -45,6 +44,7 @@ from designer_vision.errors import (
     chain_of,
     is_out_of_memory,
 )
+from designer_vision.gpus import count_gpus
 from designer_vision.loader import ImageDataset, batches
 from designer_vision.report.training_report import TrainingRun, write_training_report
 from designer_vision.settings import Settings
@@ -97,7 +97,7 @@ def main(
     stop = StopRequest()
     with ExitStack() as stack:
         facts = {name: str(value) for name, value in (configuration | versions()).items()}
-        ranks, device = stack.enter_context(ranks.connected(torch.cuda.device_count(), *timeouts, facts))
+        ranks, device = stack.enter_context(ranks.connected(count_gpus(), *timeouts, facts))
         if ranks.told_by_main(ranks.is_main and is_already_trained(trained_model, configuration)):
             return
         height, width = preparation.size
