@@ -1,4 +1,5 @@
 # make demo    from handwritten digits to a trained, scored and evaluated network, on this machine
+# make bundle  each component as a folder for the studio's New component, in BUNDLE; needs Python alone
 # make test    everything that must hold before a commit lands
 # make bench   how fast it is, beside other programs, on this machine
 # make test-faults   every fault that a training must survive, in about an hour
@@ -9,6 +10,7 @@
 VENV ?= .venv
 PYTHON ?= python3
 OUTPUT ?= runs/demo
+BUNDLE ?= runs/bundle
 BENCH ?= runs/bench
 ROUNDS ?= 5
 RELEASE ?= runs/release
@@ -22,13 +24,17 @@ BIN := $(abspath $(VENV))/bin
 STAMP := $(abspath $(VENV))/.set_up$(subst /,_,$(CURDIR))
 export PYTHONPATH := $(CURDIR)/src
 
-.PHONY: demo digits test test-faults fuzz test-release golden lock check setup clean bench bench-full bench-photos
+.PHONY: demo digits bundle test test-faults fuzz test-release golden lock check setup clean bench bench-full bench-photos
 
 demo: setup digits
 	@$(BIN)/designer-vision run pipelines/train_and_score.yaml --output_dir $(OUTPUT)
 
 digits: setup
 	@$(BIN)/python pipelines/digits.py pipelines/digits
+
+# no setup: someone who works in the studio needs no torch
+bundle:
+	@$(PYTHON) pipelines/bundle.py $(BUNDLE)
 
 test: setup check
 	$(BIN)/pytest -rs
