@@ -24,7 +24,7 @@ BIN := $(abspath $(VENV))/bin
 STAMP := $(abspath $(VENV))/.set_up$(subst /,_,$(CURDIR))
 export PYTHONPATH := $(CURDIR)/src
 
-.PHONY: demo digits bundle test test-faults fuzz test-release golden lock check setup clean bench bench-full bench-photos
+.PHONY: demo digits bundle test test-faults fuzz test-release golden notebook lock check setup clean bench bench-full bench-photos
 
 demo: setup digits
 	@$(BIN)/designer-vision run pipelines/train_and_score.yaml --output_dir $(OUTPUT)
@@ -50,6 +50,10 @@ fuzz: setup
 # what the clients send, written anew; look at the difference before committing it
 golden: setup
 	UPDATE_GOLDEN=1 $(BIN)/pytest tests/client
+
+# the notebook run against the imitated service, with the outputs that it has now
+notebook: setup
+	UPDATE_NOTEBOOK=1 $(BIN)/pytest tests/client/test_notebook.py
 
 # the core of the tests with the image's packages, and the model served from a fresh environment of its own requirements
 test-release: setup
