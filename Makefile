@@ -1,8 +1,9 @@
 # make demo    from handwritten digits to a trained, scored and evaluated network, on this machine
+# make bundle  each component as a folder for the studio's New component, in BUNDLE; needs Python alone
 # make test    everything that must hold before a commit lands
 # make bench   how fast it is, beside other programs, on this machine
 # make test-faults   every fault that a training must survive, in about an hour
-# make test-release   the core of the tests with the image's own packages (two more environments; Python 3.12)
+# make test-release   what runs in each image, with that image's packages, and endpoints as Azure runs them (Python 3.12; half an hour)
 # make register   both environments and all components in your workspace, or in a registry: REGISTRY=name
 # make fuzz   100,000 almost right inputs for every reader, in about half an hour
 # All set themselves up in VENV; VENV=path shares one environment (5.5 GB with torch) between checkouts.
@@ -10,6 +11,7 @@
 VENV ?= .venv
 PYTHON ?= python3
 OUTPUT ?= runs/demo
+BUNDLE ?= runs/bundle
 BENCH ?= runs/bench
 ROUNDS ?= 5
 RELEASE ?= runs/release
@@ -18,18 +20,27 @@ PYTHON312 ?= python3.12
 CORE := tests/directories tests/training tests/entry tests/fuzz tests/report $(filter-out tests/test_bad_jobs.py,$(wildcard tests/test_bad_*.py)) tests/test_adversary.py tests/test_archives.py \
   tests/test_description.py tests/test_evaluation.py tests/test_files.py tests/test_images.py tests/test_loader.py tests/test_networks.py tests/test_scoring.py \
   tests/test_tracking_on_azure.py tests/test_transforms.py
+TRAINING := tests/training tests/entry tests/test_loader.py tests/test_networks.py tests/test_tracking_on_azure.py
 TODAY := $(shell date +%F)
 BIN := $(abspath $(VENV))/bin
 STAMP := $(abspath $(VENV))/.set_up$(subst /,_,$(CURDIR))
 export PYTHONPATH := $(CURDIR)/src
 
-.PHONY: demo digits test test-faults fuzz test-release golden lock register check setup clean bench bench-full bench-photos
+.PHONY: demo digits bundle test test-faults fuzz test-release golden notebook lock register check setup clean bench bench-full bench-photos
 
-demo: setup digits
+demo: setup
+	@$(MAKE) --no-print-directory digits
 	@$(BIN)/designer-vision run pipelines/train_and_score.yaml --output_dir $(OUTPUT)
 
-digits: setup
-	@$(BIN)/python pipelines/digits.py pipelines/digits
+# by this environment where there is one, else by a small one without torch
+digits:
+	@test -d pipelines/digits || { test -f $(STAMP) && $(BIN)/python pipelines/digits.py pipelines/digits; } || { \
+	  $(PYTHON) -m venv runs/digits && runs/digits/bin/pip install --quiet --disable-pip-version-check scikit-learn pillow && \
+	  runs/digits/bin/python pipelines/digits.py pipelines/digits; }
+
+# no setup: someone who works in the studio needs no torch
+bundle:
+	@$(PYTHON) pipelines/bundle.py $(BUNDLE)
 
 test: setup check
 	$(BIN)/pytest -rs
@@ -46,13 +57,28 @@ fuzz: setup
 golden: setup
 	UPDATE_GOLDEN=1 $(BIN)/pytest tests/client
 
-# the core of the tests with the image's packages, and the model served from a fresh environment of its own requirements
+# the notebook run against the imitated service, with the outputs that it has now
+notebook: setup
+	UPDATE_NOTEBOOK=1 $(BIN)/pytest tests/client/test_notebook.py
+
+# What runs in each image, with that image's packages, and the model behind Azure ML's inference server: with Azure's own script in a
+# fresh environment of the model's requirements, and with ours in the endpoint's image. Where PyTorch's own index cannot be reached, the
+# images without CUDA are tested with its build for CUDA.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+TORCH := torch==2.14.1 torchvision==0.29.1
+INSTALL := bin/pip install --quiet --disable-pip-version-check
 test-release: setup
-	@$(PYTHON312) -m venv $(RELEASE)/venv
-	@$(RELEASE)/venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement environment/requirements.txt
-	@$(RELEASE)/venv/bin/pip install --quiet --disable-pip-version-check pytest hypothesis packaging
-	$(RELEASE)/venv/bin/python -m pytest -m 'not slow and not gpu' $(CORE)
-	SERVED_FROM=$(abspath $(RELEASE))/model $(BIN)/pytest tests/test_served.py
+	@for name in cuda cpu serving; do $(PYTHON312) -m venv $(RELEASE)/$$name || exit 1; done
+	@$(RELEASE)/cuda/$(INSTALL) --require-hashes --requirement environment/requirements.txt
+	@for name in cpu serving; do $(RELEASE)/$$name/$(INSTALL) --require-hashes --requirement environment/requirements_$$name.txt && \
+	  echo "$$name without torch: $$(du -sm $(RELEASE)/$$name | cut -f1) MB" && \
+	  { $(RELEASE)/$$name/$(INSTALL) --no-deps --index-url $(TORCH_INDEX) $(TORCH) || $(RELEASE)/$$name/$(INSTALL) $(TORCH); } && \
+	  $(RELEASE)/$$name/bin/pip check || exit 1; done
+	@du -sm $(RELEASE)/cuda $(RELEASE)/cpu $(RELEASE)/serving
+	@for name in cuda cpu; do $(RELEASE)/$$name/$(INSTALL) pytest hypothesis packaging || exit 1; done
+	$(RELEASE)/cuda/bin/python -m pytest -m 'not slow and not gpu' $(TRAINING)
+	$(RELEASE)/cpu/bin/python -m pytest -m 'not slow and not gpu' $(CORE)
+	SERVED_FROM=$(abspath $(RELEASE))/model SERVED_FROM_IMAGE=$(abspath $(RELEASE))/serving $(BIN)/pytest -m 'not slow and not gpu' tests/test_served.py
 
 # the images' packages with their hashes; those without CUDA leave out torch and all that only a CUDA build of it needs
 COMPILE := uv pip compile --generate-hashes --python-version 3.12 --python-platform x86_64-manylinux_2_39 --no-header --quiet

@@ -12,7 +12,7 @@ from typing import Any
 from azure.ai.ml import Input, MLClient, PyTorchDistribution, dsl, load_component
 from azure.ai.ml.entities import PipelineJob
 
-COMPONENTS = Path(__file__).parent.parent / "component"
+COMPONENTS = Path(__file__).resolve().parent.parent / "component"
 MANY_SMALL_FILES = {"DATASET_MOUNT_BLOCK_BASED_CACHE_ENABLED": "true"}
 """For the mount of a folder that is read in every epoch."""
 
