@@ -35,8 +35,8 @@ demo: setup
 # by this environment where there is one, else by a small one without torch
 digits:
 	@test -d pipelines/digits || { test -f $(STAMP) && $(BIN)/python pipelines/digits.py pipelines/digits; } || { \
-	  $(PYTHON) -m venv runs/digits && runs/digits/bin/pip install --quiet --disable-pip-version-check scikit-learn pillow && \
-	  runs/digits/bin/python pipelines/digits.py pipelines/digits; }
+	  $(PYTHON) -m venv .venv_digits && .venv_digits/bin/pip install --quiet --disable-pip-version-check scikit-learn pillow && \
+	  .venv_digits/bin/python pipelines/digits.py pipelines/digits; }
 
 # no setup: someone who works in the studio needs no torch
 bundle:
@@ -122,7 +122,7 @@ bench-full: $(BENCH)/venv
 	$(BENCH)/venv/bin/python benchmarks/scaling.py $(BENCH)/5 benchmarks/$(TODAY)_scaling.png > benchmarks/$(TODAY)_scaling.md
 
 # how long a person with a folder of photos waits: PHOTOS is any tree of class folders
-bench-photos: digits
+bench-photos: setup digits
 	$(BIN)/python benchmarks/own_photos.py $(PHOTOS) pipelines/digits $(OTHER) > benchmarks/$(TODAY)_own_photos.md
 
 # timm and the sample photos in an environment of their own, which borrows torch and us from the other one
@@ -142,4 +142,4 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf .venv runs pipelines/digits
+	rm -rf .venv .venv_digits runs pipelines/digits
