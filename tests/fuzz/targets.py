@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import bz2
 import gzip
 import io
@@ -13,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +28,18 @@ from fuzz.mutations import Mutate, Mutator
 from PIL import Image
 from torch import nn
 
-from designer_vision import archives, images, transforms
+from designer_vision import archives, images, networks, transforms
 from designer_vision.architectures import Architecture
 from designer_vision.directories.data_frame_directory import LONGEST, read_data_frame_directory
 from designer_vision.directories.image_directory import read_image_directory, schema
 from designer_vision.directories.manifest import Manifest, Ours, write_manifest
-from designer_vision.directories.model_directory import LABELS, SPEC, _read_labels, _spec_text, read_spec, untrained
+from designer_vision.directories.model_directory import LABELS, SPEC, Model, _read_labels, _spec_text, read_spec, untrained
 from designer_vision.directories.transformation_directory import read_transformation_directory
 from designer_vision.directories.weights import read_weights
-from designer_vision.errors import CheckpointError, DesignerError
+from designer_vision.errors import CheckpointError, DesignerError, RequestError
 from designer_vision.pipeline.checks import check
 from designer_vision.pipeline.yaml_files import read_pipeline
+from designer_vision.serving import ServedModel, answer
 from designer_vision.training.checkpoint import Checkpoints, Position, state_of
 from designer_vision.training.checkpoint import Manifest as CheckpointManifest
 
@@ -158,6 +160,35 @@ def _checkpoint(folder: Path, content: bytes) -> object:
     if not found:
         raise CheckpointError("it is left aside")
     return found
+
+
+@cache
+def _served() -> ServedModel:
+    """A model of two classes that decodes photos and then guesses."""
+    architecture, labels = Architecture("resnet18"), ("cat", "dog")
+    weights = networks.build(architecture, len(labels), seed=0).state_dict()
+    served = ServedModel(Model(architecture, weights, labels=labels, operations=[], size=(3, 4)))
+    served._scorer = lambda pixels: np.full((len(pixels), len(labels)), 0.5)  # type: ignore[assignment]
+    return served
+
+
+def _request(folder: Path, content: bytes) -> object:
+    status, rows = answer(_served(), content)
+    json.dumps(rows, allow_nan=False)
+    if status != 200:
+        raise RequestError(rows["message"])
+    return rows
+
+
+def _requests() -> tuple[bytes, ...]:
+    photo = base64.b64encode(_photos()[0]).decode()
+    rows = {"columns": ["image"], "index": [0, 1], "data": [[photo], ["?"]]}
+    return (
+        json.dumps({"input_data": rows}).encode(),
+        json.dumps({"dataframe_split": rows}).encode(),
+        json.dumps({"dataframe_records": [{"image": photo}, {"image": f"data:image/png;base64,{photo}"}]}).encode(),
+        json.dumps({"input_data": [photo]}).encode(),
+    )
 
 
 def _pipeline(folder: Path, content: bytes) -> object:
@@ -327,6 +358,7 @@ def targets() -> dict[str, Target]:
         "an archive": Target(
             (_zip(), _tar(), gzip.compress(_tar()), bz2.compress(_tar())), _tokens([*mutations.BINARY, *mutations.TEXTS]), _archive
         ),
+        "a request": Target(_requests(), _tokens([*mutations.JSON, *mutations.TEXTS, b"base64,", b"=", b"null"]), _request),
         "a pipeline": Target((PIPELINE,), _tokens([*mutations.YAML, *mutations.PIPELINE]), _pipeline),
         "a scored set": Target((_parquet(),), _tokens(mutations.BINARY), _scored),
     }  # fmt: skip
