@@ -145,6 +145,62 @@ def test_the_client_takes_the_deployments(name: str) -> None:
         assert entity.model == "my_model@latest"
 
 
+def written(pattern: str) -> dict[str, Any]:
+    """The YAMLs below pipelines/, by stem."""
+    return {path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / "pipelines").glob(pattern)}
+
+
+@pytest.mark.parametrize(("name", "minutes"), [("online_deployment", 10), ("online_deployment_no_code", 30)])
+def test_a_deployment_waits_for_its_model_to_load(name: str, minutes: int) -> None:
+    """Azure's own probes give up after 310 seconds."""
+    deployment = written("deploy/*.yaml")[name]
+    for probe in (deployment["liveness_probe"], deployment["readiness_probe"]):
+        assert probe["initial_delay"] + probe["period"] * probe["failure_threshold"] >= 60 * minutes
+    assert ("environment" in deployment) == ("code_configuration" in deployment) == (name == "online_deployment")
+
+
+def test_an_endpoint_serves_as_many_requests_at_once_as_it_has_workers() -> None:
+    deployment = written("deploy/*.yaml")["online_deployment"]
+    assert deployment["request_settings"]["max_concurrent_requests_per_instance"] == int(
+        deployment["environment_variables"]["WORKER_COUNT"]
+    )
+
+
+def test_no_pipeline_names_a_cluster_that_nobody_has() -> None:
+    for name, pipeline in written("*.yaml").items():
+        assert pipeline["settings"]["default_compute"] == "serverless", name
+        assert not [job for job in pipeline["jobs"].values() if "compute" in job], name
+    deployment = (ROOT / "pipelines/deploy/batch_deployment.yaml").read_text()
+    cluster = yaml.safe_load(deployment)["compute"].removeprefix("azureml:")
+    assert f"az ml compute create --name {cluster} " in deployment
+
+
+def test_no_pipeline_feeds_a_file_into_a_port_for_folders() -> None:
+    for name, pipeline in written("*.yaml").items():
+        kinds = {entry["type"] for entry in pipeline["inputs"].values() if isinstance(entry, dict)}
+        assert kinds <= {"uri_folder", "mlflow_model"}, name
+
+
+def test_the_mount_that_training_reads_in_every_epoch_is_told_so_on_the_node() -> None:
+    """In an image's ENV the variable has no effect: the mount is made in another container, from the job's variables."""
+    variable = "DATASET_MOUNT_BLOCK_BASED_CACHE_ENABLED"
+    nodes = [pipeline["jobs"].get("train") for pipeline in written("*.yaml").values()]
+    trainings = [node for node in nodes if node and node["type"] == "command"]
+    assert len(trainings) == 6
+    assert all(node["environment_variables"] == {variable: "true"} for node in trainings)
+    assert not [path for path in (ROOT / "environment").glob("Dockerfile*") if variable in path.read_text()]
+
+
+def test_a_training_on_spot_machines_writes_to_a_fixed_place() -> None:
+    """Or the same pipeline, submitted again, would find nothing to resume from."""
+    spot = {name: raw for name, raw in written("*.yaml").items() if "job_tier: Spot" in yaml.safe_dump(raw)}
+    assert [*spot] == ["imagenet_resnet50"]
+    assert spot["imagenet_resnet50"]["outputs"]["trained_model"]["path"].startswith("azureml://datastores/")
+    sent = load_job(ROOT / "pipelines/imagenet_resnet50.yaml")._to_rest_object().as_dict()["properties"]
+    assert sent["outputs"]["trained_model"]["uri"] == spot["imagenet_resnet50"]["outputs"]["trained_model"]["path"]
+    assert sent["jobs"]["train"]["queue_settings"] == {"job_tier": "Spot"}
+
+
 def test_the_same_sources_have_the_same_hash_whatever_python_leaves_beside_them(tmp_path: Path) -> None:
     """Or every registration would be a new version."""
     import shutil

@@ -31,6 +31,22 @@ def test_f01_the_rank_that_was_killed_is_named_and_the_same_command_ends_with_th
     assert outcome(again.output) == whole()
 
 
+def test_a_job_submitted_again_with_the_same_output_path_resumes(
+    start: StartJob, whole: Callable, inputs: dict[str, Path], tmp_path: Path
+) -> None:
+    """As on Azure ML after a spot machine is gone: another run, another machine, other mount points, the same files."""
+    job = start(**MANY, MLFLOW_RUN_ID="0" * 32, AZUREML_RUN_ID="first")
+    job.until("epoch 2/3 iteration 2/4")
+    job.kill()
+    mounted = Path(shutil.copytree(job.output, tmp_path / "mount_2/trained_model"))
+    places = {"untrained_model": "model", "training_dataset": "training", "validation_dataset": "validation"}
+    moved = {port: Path(shutil.copytree(inputs[name], tmp_path / "mount_2" / name)) for port, name in places.items()}
+    again = start(mounted, **moved, MLFLOW_RUN_ID="1" * 32, AZUREML_RUN_ID="second")
+    assert again.end() == [0, 0], again.log()
+    assert re.search(r"going on after \d+ images of epoch 2", again.log())
+    assert outcome(mounted) == whole()
+
+
 def test_f02_the_main_rank_that_was_killed_is_named_by_the_other(start: StartJob, whole: Callable) -> None:
     job = start(**MANY)
     job.until("epoch 2/3 iteration 2/4")
