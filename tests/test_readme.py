@@ -10,6 +10,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
+from designer_vision import __version__
 from designer_vision.entry.command_line import DEBUG
 from designer_vision.pipeline.command_line import main, run
 from designer_vision.settings import Settings
@@ -84,6 +85,12 @@ def test_every_other_command_names_files_and_options_that_are_there(command: str
         given = dict(text.split("=") for text in parameters["inputs"])
         pipeline = yaml.safe_load((ROOT / parameters["pipeline"]).read_text())
         assert set(given) <= set(pipeline["inputs"])
+
+
+def test_versions_are_the_packages() -> None:
+    named = re.findall(r"(?:components/\w+|environments/\w+|azureml:\w+)[:/](?:versions/)?(\d+\.\d+\.\d+)", README)
+    assert len(named) >= 4
+    assert set(named) == {__version__}
 
 
 def test_links_lead_to_files_that_are_there() -> None:

@@ -92,6 +92,11 @@ def test_every_line_that_can_be_run_here_is_taken_by_the_client(folder: Path, se
     by_name = {path: body["properties"] for method, path, body in service.sent if method == "PUT"}
     assert by_name["/models/my_model/versions/2"]["modelUri"] == "azureml://jobs/photos-123123/outputs/trained_model"
     assert by_name["/onlineEndpoints/photos-123123/deployments/blue"]["codeConfiguration"]["scoringScript"] == "score.py"
+    changed = {path: body["componentSpec"]["environment"] for path, body in by_name.items() if path.startswith("/components/")}
+    assert changed["/components/train_pytorch_model_cpu/versions/0.2.0"].endswith(
+        "/environments/designer_vision_cpu/versions/0.2.0"
+    )
+    assert changed["/components/score_image_model_gpu/versions/0.2.0"].endswith("/environments/designer_vision/versions/0.2.0")
     jobs = service.put("jobs")
     assert {job["properties"]["inputs"]["images"]["uri"] for job in jobs if "images" in job["properties"]["inputs"]} != set()
     train = [job["properties"]["jobs"]["train"] for job in jobs]
