@@ -1,4 +1,4 @@
-"""An imitation of the two services that azure-ai-ml's client talks to: Azure Resource Manager and blob storage.
+"""An imitation of the services that azure-ai-ml's client talks to: Azure Resource Manager, registries and blob storage.
 
 It answers as much as the client asks for when assets, jobs and endpoints are created, followed, called and deleted, from what Microsoft's
 REST reference says of these answers, keeps what was created, and records every request. Nothing leaves the process.
@@ -22,6 +22,10 @@ from azure.ai.ml import MLClient
 from azure.core.credentials import AccessToken
 
 WORKSPACE = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.MachineLearningServices/workspaces/ws"
+REGISTRY = re.compile(
+    r"^/mferp/managementfrontend/subscriptions/s/resourceGroups/rg/providers/Microsoft.MachineLearningServices(/registries/[^/]+)"
+)
+"""Where a registry's own service has it, as its discovery says."""
 PROPERTIES = {
     "workspaces": {"discoveryUrl": "https://example/discovery", "workspaceId": "w", "storageAccount": "st"},
     "codes": {"codeUri": "https://st.blob.core.windows.net/c/src", "isAnonymous": True, "properties": {"hash_sha256": "h"}},
@@ -71,6 +75,10 @@ class Service:
     def client(self) -> MLClient:
         return MLClient(_Credential(), "s", "rg", "ws")
 
+    def registry(self, name: str) -> MLClient:
+        """A client of a registry; what it creates lies below `/registries/NAME`."""
+        return MLClient(_Credential(), registry_name=name)
+
     def put(self, kind: str) -> list[Any]:
         """The bodies of what was created of a kind, such as `components` or `jobs`."""
         return [body for method, path, body in self.sent if method == "PUT" and path.startswith(f"/{kind}/")]
@@ -83,9 +91,11 @@ class Service:
         if path.endswith("/score"):
             return self.score(request.body)
         body = json.loads(request.body) if request.body else None
-        path = path.removeprefix(WORKSPACE)
+        path = REGISTRY.sub(r"\1", path.removeprefix(WORKSPACE))
         self.sent.append((str(request.method), path, body))
         kind = path.split("/")[1] if path else "workspaces"
+        if kind in ("registries", "registrymanagement"):
+            return self.registered(str(request.method), path, body)
         match request.method:
             case "PUT":
                 self.kept[path] = self.made(path, body)
@@ -116,6 +126,24 @@ class Service:
         asset = {"id": WORKSPACE + whole, "name": whole.rpartition("/")[2], "type": "x", "location": "westeurope"}
         asset["properties"] = PROPERTIES.get(kind, {})
         return 200, {"value": [asset]} if listed else asset
+
+    def registered(self, method: str, path: str, body: Any) -> tuple[int, Any]:
+        """What a registry answers: where it is, where to upload, and what was created in it."""
+        if match := re.fullmatch(r"/registrymanagement/v1.0/registries/([^/]+)/discovery", path):
+            place = {
+                "primaryRegion": "westeurope",
+                "primaryRegionResourceProviderUri": "https://cert-westeurope.experiments.azureml.net/",
+            }
+            return 200, {"registryName": match[1], "subscriptionId": "s", "resourceGroup": "rg", "registryFqdns": {}} | place
+        if "/tempdatarefs/" in path:
+            place = "https://st.blob.core.windows.net/" + re.sub(r"\W+", "-", path.rpartition("tempdatarefs/")[2])
+            credential = {"credentialType": "SAS", "sasUri": f"{place}?sv=2024&sig=s"}
+            return 200, {"blobReferenceForConsumption": {"blobUri": place, "credential": credential}}
+        if method == "PUT":
+            asset_id = "azureml:/" + path
+            self.kept[path] = self.made(path.partition("/registries/")[2].partition("/")[2], body) | {"id": asset_id}
+            return 200, self.kept[path]
+        return (200, self.kept[path]) if path in self.kept else (404, {"error": {"code": "NotFound", "message": "not found"}})
 
     def stored(self, request: requests.PreparedRequest, name: str) -> tuple[int, Any]:
         """What blob storage answers: it takes every blob, and has the files of the outputs."""

@@ -90,11 +90,22 @@ def names_made_up(run: dict[str, Any]) -> dict[str, str]:
     return {job: "brave_photo_0123456789", endpoint: "photos-0123abcd"}
 
 
+def joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """Outputs with what was printed in several goes, and with a progress bar in between, as one text."""
+    together: list[NotebookNode] = []
+    for output in outputs:
+        if together and output.output_type == together[-1].output_type == "stream":
+            together[-1].text += output.text
+        else:
+            together.append(output)
+    return together
+
+
 def kept(cell: NotebookNode, names: dict[str, str], count: int) -> NotebookNode:
     """A cell with its outputs as they are kept: without progress bars, and with the same names in every run."""
     cell = nbformat.from_dict({key: value for key, value in cell.items() if key != "metadata"} | {"metadata": {}})
     if cell.cell_type == "code":
-        text = json.dumps([output for output in cell.outputs if output.get("name") != "stderr"])
+        text = json.dumps(joined([output for output in cell.outputs if output.get("name") != "stderr"]))
         for name, stands_for_it in names.items():
             text = text.replace(name, stands_for_it)
         cell.outputs = [nbformat.from_dict(output) for output in json.loads(text)]
