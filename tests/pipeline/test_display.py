@@ -316,6 +316,7 @@ def test_ctrl_c_leaves_the_table_as_it_was_and_a_second_one_ends_at_once(
     assert re.search(r"^…  train +warning: few images", last, re.MULTILINE)
     assert last.count("prepare") == 1
     *_, warning, stopped = last.splitlines()
+    assert "Traceback" not in last, last
     assert warning == "train: warning: few images"
     assert re.fullmatch(r"stopped; to resume: .*designer-vision run p/pipeline.yaml --output_dir out", stopped)
     assert (out / "saved").exists() is is_saved
