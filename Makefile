@@ -3,7 +3,7 @@
 # make test    everything that must hold before a commit lands
 # make bench   how fast it is, beside other programs, on this machine
 # make test-faults   every fault that a training must survive, in about an hour
-# make test-release   what runs in each image, with that image's packages, and endpoints as Azure runs them (Python 3.12; half an hour)
+# make test-release   what runs in each image, with that image's packages, and endpoints as Azure runs them (Python 3.12; 20 minutes)
 # make register   both environments and all components in your workspace, or in a registry: REGISTRY=name
 # make fuzz   100,000 almost right inputs for every reader, in about half an hour
 # All set themselves up in VENV; VENV=path shares one environment (5.5 GB with torch) between checkouts.
