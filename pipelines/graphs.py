@@ -40,7 +40,7 @@ def photos(
 ) -> dict[str, Any]:
     """Fine-tune a network on your own photos, score held-out ones, and evaluate.
 
-    To train a model of yours further: `job.jobs["network"].inputs.trained_model = Input(type="uri_folder", path=...)`.
+    To train a model of yours further: `job.jobs["network"].inputs.trained_model = Input(type="mlflow_model", path=...)`.
     """
     network = component("resnet")(model_name=model_name, pretrained=pretrained)
     convert = component("convert_to_image_directory")(input_dataset=images)

@@ -221,10 +221,10 @@ def test_case_147_a_value_stays_one_word_in_the_shell_that_azure_runs_the_comman
 def test_a_model_of_ones_own_can_be_given_to_the_photos_pipeline(graphs: dict[str, Any], tmp_path: Path) -> None:
     """As its YAML and its function in the SDK say: a pipeline job has no optional inputs, a component has."""
     port = "jobs.network.inputs.trained_model"
-    changes = [{f"{port}.type": "uri_folder"}, {f"{port}.path": "azureml:my_model@latest"}]
+    changes = [{f"{port}.type": "mlflow_model"}, {f"{port}.path": "azureml:my_model@latest"}]
     written = load_job(ROOT / "pipelines" / "photos.yaml", params_override=changes)
     composed = graphs["photos"](images=Input(type="uri_folder", path=str(tmp_path)))
-    composed.jobs["network"].inputs.trained_model = Input(type="uri_folder", path="azureml:my_model@latest")
+    composed.jobs["network"].inputs.trained_model = Input(type="mlflow_model", path="azureml:my_model@latest")
     for job in (written, composed):
         assert job._validate().passed
         assert job.jobs["network"].inputs["trained_model"]._data.path.endswith("my_model@latest")

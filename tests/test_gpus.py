@@ -43,7 +43,7 @@ def test_gpus_with_a_driver_that_is_too_old_are_an_error_with_both_versions(mach
 
 def test_a_build_without_cuda_beside_a_gpu_is_an_error(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.version, "cuda", None)
-    with pytest.raises(ProcessSetupError, match="this build of PyTorch has no CUDA; take an image with CUDA"):
+    with pytest.raises(ProcessSetupError, match="this build of PyTorch has no CUDA; use an image with CUDA"):
         gpus.count_gpus()
 
 

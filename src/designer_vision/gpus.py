@@ -26,7 +26,7 @@ def count_gpus() -> int:
     if not there or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
         return 0
     raise ProcessSetupError(
-        f"this machine has {there} GPU{'s' if there > 1 else ''} that PyTorch cannot use: {_reason()}; take an image with CUDA "
+        f"this machine has {there} GPU{'s' if there > 1 else ''} that PyTorch cannot use: {_reason()}; use an image with CUDA "
         "and a machine whose driver is new enough for it, or set CUDA_VISIBLE_DEVICES=-1 to compute on the CPU"
     )
 

@@ -34,7 +34,9 @@ LINES = [line for block in BLOCKS for line in lines(block)]
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where a newcomer stands: a clone, photos of theirs in it."""
+    """Where a newcomer stands: a clone in a folder with a space in its name, photos of theirs in it."""
+    tmp_path = tmp_path / "My clone"
+    tmp_path.mkdir()
     for name in ("pipelines", "component", "environment", "src"):
         (tmp_path / name).symlink_to(ROOT / name)
     photos = make_photos(tmp_path / "FOLDER", per_class=2)
@@ -136,3 +138,13 @@ def test_what_the_readme_says_of_set_arrives(folder: Path, service: Service, tex
     run(f"az ml job create -f pipelines/photos.yaml --set inputs.images.path=azureml:photos@latest --set {text}", {}, service)
     (job,) = service.put("jobs")
     assert SENT[text] in json.dumps(job["properties"])
+
+
+def test_a_model_of_ones_own_is_sent_as_a_model_and_not_as_data(folder: Path, service: Service) -> None:
+    line = next(
+        line for line in (ROOT / "pipelines/photos.yaml").read_text().splitlines() if "inputs.trained_model.path=azureml" in line
+    )
+    changes = line.partition("Azure ML:")[2]
+    run(f"az ml job create -f pipelines/photos.yaml --set inputs.images.path=azureml:photos@latest {changes}", {}, service)
+    (job,) = service.put("jobs")
+    assert "/models/my_model/versions/" in job["properties"]["jobs"]["network"]["inputs"]["trained_model"]["uri"]
