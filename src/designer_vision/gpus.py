@@ -1,4 +1,4 @@
-"""The GPUs of this machine; one that is there and cannot be used is told, not passed over."""
+"""The GPUs of this machine; one that is there and cannot be used is reported, not ignored."""
 
 from __future__ import annotations
 

@@ -94,7 +94,10 @@ class ServedModel:
             A row for each text, in their order. One that cannot be scored has the reason in the column `Error`, and else None:
             an endpoint on Azure does not hand on what an exception says.
         """
-        texts = list(model_input[IMAGE])
+        return self.score(list(model_input[IMAGE]))
+
+    def score(self, texts: Sequence[object]) -> pd.DataFrame:
+        """The rows of some texts, as `predict` gives them."""
         starts = range(0, len(texts), BATCH_SIZE)
         frames = [self._answers(texts[start : start + BATCH_SIZE], start) for start in starts]
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[SCORED_LABELS, ERROR])
@@ -141,15 +144,14 @@ def answer(model: ServedModel, body: bytes) -> tuple[int, Any]:
         The status, and what goes into the answer as JSON: the rows, or a message.
     """
     try:
-        frame = _frame_of(body)
+        texts = _texts_of(body)
     except RequestError as error:
         return 400, {"message": error.message}
-    rows = model.predict(frame).to_dict("records")
-    return 200, rows
+    return 200, model.score(texts).to_dict("records")
 
 
-def _frame_of(body: bytes) -> pd.DataFrame:
-    """The column `image` of a request.
+def _texts_of(body: bytes) -> list[object]:
+    """The column `image` of a request, whatever is in its rows.
 
     Raises:
         RequestError: it is not what an endpoint takes.
@@ -164,15 +166,11 @@ def _frame_of(body: bytes) -> pd.DataFrame:
         columns, rows = content["columns"], content["data"]
         if isinstance(columns, list) and IMAGE in columns and isinstance(rows, list):
             place = columns.index(IMAGE)
-            return _column([row[place] if isinstance(row, list) and len(row) == len(columns) else row for row in rows])
+            return [row[place] if isinstance(row, list) and len(row) == len(columns) else row for row in rows]
     if isinstance(content, list):
-        return _column([row.get(IMAGE) if isinstance(row, dict) else row for row in content])
+        return [row.get(IMAGE) if isinstance(row, dict) else row for row in content]
     found = ", ".join(request) if key is None else f"{key} without a column {IMAGE}"
     raise RequestError(f"the request has {found[:100] or 'nothing'}, expected JSON like {example}")
-
-
-def _column(values: Sequence[object]) -> pd.DataFrame:
-    return pd.DataFrame({IMAGE: pd.Series(values, dtype=object)})
 
 
 def application(model: Model) -> Any:
