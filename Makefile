@@ -35,7 +35,7 @@ demo: setup
 # by this environment where there is one, else by a small one without torch
 digits:
 	@test -d pipelines/digits || { test -f $(STAMP) && $(BIN)/python pipelines/digits.py pipelines/digits; } || { \
-	  $(PYTHON) -m venv .venv_digits && .venv_digits/bin/pip install --quiet --disable-pip-version-check scikit-learn pillow && \
+	  $(PYTHON) -m venv .venv_digits && PYTHONPATH= .venv_digits/bin/pip install --quiet --disable-pip-version-check scikit-learn pillow && \
 	  .venv_digits/bin/python pipelines/digits.py pipelines/digits; }
 
 # no setup: someone who works in the studio needs no torch
