@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import pickle
 import shutil
 import subprocess
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from designer_vision.cache import shared_cache
 from designer_vision.directories.image_directory import read_image_directory
 from designer_vision.errors import DataWorkerError, InvalidDatasetError
-from designer_vision.loader import ImageDataset, Loader, batches, epoch_order, shard, worker_count, workers_that_fit
+from designer_vision.loader import ImageDataset, Loader, _Worker, batches, epoch_order, shard, worker_count, workers_that_fit
 from designer_vision.transforms import FitToNetwork
 
 CPU = torch.device("cpu")
@@ -169,6 +170,18 @@ def test_workers_of_a_killed_process_end_with_it(tmp_path: Path) -> None:
     process.wait()
     time.sleep(2)
     assert not any(worker.exists() and "Z (zombie)" not in (worker / "status").read_text() for worker in workers)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
+def test_a_worker_whose_process_was_killed_before_it_looked_ends_at_once() -> None:
+    """It would hold the output folder's lock, and no training could be started there again."""
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    worker = os.fork()
+    if worker == 0:
+        _Worker(gone.pid)(0)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]) == 1
 
 
 @given(st.integers(0, 64), st.integers(1, 10**8), st.integers(0, 10**10))

@@ -326,6 +326,8 @@ class _Worker:
 
     def __call__(self, worker: int) -> None:
         end_with(self.parent)
+        if multiprocessing.get_start_method() == "fork" and os.getppid() != self.parent:
+            os._exit(1)  # it was killed before it could be watched, and nobody else would ever end this worker
         os.setpgid(0, 0)
 
 

@@ -66,7 +66,6 @@ class Job:
         per_rank: dict[int, dict[str, str]],
         environment: dict[str, str],
     ) -> None:
-        self.mark = f"FAULT_JOB={uuid.uuid4()}"
         self.output = Path(str(flags["trained_model"]))
         self._zygote = zygote
         port = str(free_port())
@@ -88,7 +87,6 @@ class Job:
             common = {
                 "DESIGNER_VISION_PROCESS_GROUP_TIMEOUT": str(TIMEOUT),
                 "DESIGNER_VISION_CHECKPOINT_SECONDS": "0",
-                "FAULT_JOB": self.mark.partition("=")[2],
             }
             changed = flags | {name: value for name, value in own.items() if name in flags}
             variables = (
@@ -135,16 +133,15 @@ class Job:
         return [self.codes[pid] for pid in self.pids]
 
     def alive(self) -> list[int]:
-        """All processes that carry the job's mark."""
+        """All processes of the job: each rank began a session, which its workers stay in when the rank is gone."""
         found = []
-        for folder in Path("/proc").iterdir():
-            if folder.name.isdigit():
-                try:
-                    zombie = (folder / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
-                    if not zombie and self.mark.encode() in (folder / "environ").read_bytes():
-                        found.append(int(folder.name))
-                except OSError:
-                    continue
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                state, _, _, session, *_ = stat.read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if state != "Z" and int(session) in self.pids:
+                found.append(int(stat.parent.name))
         return found
 
     def workers(self, rank: int = 0) -> list[int]:
