@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import codecs
+import ctypes
 import errno
 import hashlib
 import os
 import stat
+import sys
 import time
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from designer_vision.errors import DesignerError
 
@@ -20,12 +22,15 @@ PAUSES = (0.1, 0.5, 2.0)
 """Seconds before each further try."""
 OPENING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 """A pipe that nobody writes to must not stop us before we see that it is one."""
+C_LIBRARY: Any = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+SYS_OPENAT2 = 437
+"""Of Linux 5.6, the same on every processor."""
 KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFLNK: "a link"}
 
 
 def contained(folder: Path, name: str, error: type[DesignerError]) -> Path:
     """The path of `name` inside `folder`; absolute names, `..` and links that lead out of it are refused."""
-    _resolved_inside(folder, name, error)
+    _resolved_inside(folder, _relative(folder, name, error), error)
     return folder / name
 
 
@@ -35,19 +40,7 @@ def opened(folder: Path, name: str, error: type[DesignerError]) -> BinaryIO:
     Raises:
         DesignerError: of the class `error`: the name leads out of the folder, or is no regular file that can be read.
     """
-    for pause in (*PAUSES, None):
-        try:
-            descriptor = os.open(_resolved_inside(folder, name, error), OPENING)
-            break
-        except OSError as cause:
-            if pause is None or cause.errno not in PASSING:
-                raise _unreadable(folder / name, cause, error) from cause
-            time.sleep(pause)
-    kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
-    if kind != stat.S_IFREG:
-        os.close(descriptor)
-        raise error(f"{folder / name} is {KINDS.get(kind, 'a device')}, expected a plain file")
-    return os.fdopen(descriptor, "rb")
+    return os.fdopen(_open_regular(folder, name, error)[0], "rb")
 
 
 def read(folder: Path, name: str, error: type[DesignerError], most: int) -> bytes:
@@ -60,17 +53,26 @@ def read(folder: Path, name: str, error: type[DesignerError], most: int) -> byte
         most: bytes that are read.
     """
     for pause in (*PAUSES, None):
-        with opened(folder, name, error) as file:
-            size = os.fstat(file.fileno()).st_size
+        descriptor, size = _open_regular(folder, name, error)
+        try:
             if size > most:
                 raise error(f"{folder / name} has {size:,} bytes, more than the {most:,} that such a file may have")
-            try:
-                return file.read()
-            except OSError as cause:
-                if pause is None or cause.errno not in PASSING:
-                    raise _unreadable(folder / name, cause, error) from cause
+            return _read_all(descriptor, size)
+        except OSError as cause:
+            if pause is None or cause.errno not in PASSING:
+                raise _unreadable(folder / name, cause, error) from cause
+        finally:
+            os.close(descriptor)
         time.sleep(pause)
     raise AssertionError("the last try returns or raises")
+
+
+def _read_all(descriptor: int, size: int) -> bytes:
+    """What an opened file holds, up to the size that it had; with one call where the file has not shrunk."""
+    content = os.read(descriptor, size)
+    while len(content) < size and (more := os.read(descriptor, size - len(content))):
+        content += more
+    return content
 
 
 def lines(
@@ -120,14 +122,84 @@ def _unreadable(path: Path, cause: OSError, error: type[DesignerError]) -> Desig
     return error(f"{path} cannot be read: {cause.strerror}; copy the folder again")
 
 
-def _resolved_inside(folder: Path, name: str, error: type[DesignerError]) -> Path:
+def _open_regular(folder: Path, name: str, error: type[DesignerError]) -> tuple[int, int]:
+    """A descriptor of a regular file inside the folder, and its size in bytes."""
+    relative = _relative(folder, name, error)
+    for pause in (*PAUSES, None):
+        try:
+            found = _open_beneath(folder, relative)
+            descriptor = os.open(_resolved_inside(folder, relative, error), OPENING) if found is None else found
+            break
+        except OSError as cause:
+            if pause is None or cause.errno not in PASSING:
+                raise _unreadable(folder / name, cause, error) from cause
+            time.sleep(pause)
+    status = os.fstat(descriptor)
+    kind = stat.S_IFMT(status.st_mode)
+    if kind != stat.S_IFREG:
+        os.close(descriptor)
+        raise error(f"{folder / name} is {KINDS.get(kind, 'a device')}, expected a plain file")
+    return descriptor, status.st_size
+
+
+class _How(ctypes.Structure):
+    """Linux's open_how."""
+
+    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
+
+
+HOW = _How(OPENING, 0, 0x08 | 0x04 | 0x02)
+"""Beneath the folder, through no link of any kind (RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, RESOLVE_NO_MAGICLINKS)."""
+
+
+def _open_beneath(folder: Path, relative: Path) -> int | None:
+    """A file opened without a link on its way: the kernel checks that in the one walk that it makes anyway.
+
+    On a mount each step of a path can be a round trip, and to resolve a path in Python asks for every one of them.
+
+    Returns:
+        A descriptor; None where the slow way must tell what is wrong, where there is a link, or where the kernel is older.
+
+    Raises:
+        OSError: what may pass.
+    """
+    if C_LIBRARY is None:
+        return None
+    try:
+        path = os.fsencode(relative)
+        place = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            return _openat2(place, path)
+        finally:
+            os.close(place)
+    except OSError as cause:
+        if cause.errno in PASSING:
+            raise
+    except UnicodeEncodeError:
+        pass
+    return None
+
+
+def _openat2(place: int, path: bytes) -> int:
+    descriptor = int(C_LIBRARY.syscall(SYS_OPENAT2, place, path, ctypes.byref(HOW), ctypes.sizeof(HOW)))
+    if descriptor < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return descriptor
+
+
+def _relative(folder: Path, name: str, error: type[DesignerError]) -> Path:
     relative = Path(name)
     if not relative.parts or "\0" in name or relative.is_absolute() or ".." in relative.parts:
         raise error(f"{folder}: {name[:200]!r} is not the name of a file inside the folder")
+    return relative
+
+
+def _resolved_inside(folder: Path, relative: Path, error: type[DesignerError]) -> Path:
     try:
         path = (folder / relative).resolve()
     except (OSError, RuntimeError, UnicodeEncodeError) as cause:  # too long, links in a circle, no name at all
-        raise error(f"{folder}: {name[:200]!r} cannot be a file: {cause}") from cause
+        raise error(f"{folder}: {str(relative)[:200]!r} cannot be a file: {cause}") from cause
     if not path.is_relative_to(_resolved(folder)):
         raise error(f"{folder / relative} is a link that leads out of the folder")
     return path
