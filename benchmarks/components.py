@@ -68,13 +68,13 @@ def reading(folder: Path, runs: int) -> dict[str, list[float]]:
     figures: dict[str, list[float]] = {"PIL and torchvision to floats": [], "ours to uint8": [], "ours from the cache": []}
     with shared_cache(index.all_sizes(), 10**9, True, lambda said: said) as cached.cache:
         for number in range(len(index)):
-            cached[1, number]
+            cached.image(1, number)
         for _ in range(runs):
             figures["PIL and torchvision to floats"].append(
                 milliseconds_an_image(lambda number: theirs(Image.open(index.path(number)).convert("RGB")), len(index))
             )
-            figures["ours to uint8"].append(milliseconds_an_image(lambda number: ours[1, number], len(index)))
-            figures["ours from the cache"].append(milliseconds_an_image(lambda number: cached[2, number], len(index)))
+            figures["ours to uint8"].append(milliseconds_an_image(lambda number: ours.image(1, number), len(index)))
+            figures["ours from the cache"].append(milliseconds_an_image(lambda number: cached.image(2, number), len(index)))
     return figures
 
 

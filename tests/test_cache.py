@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import pickle
 from collections.abc import Iterator
 from multiprocessing import get_context
@@ -27,28 +29,46 @@ def image(index: int) -> torch.Tensor:
     return torch.randint(0, 256, (3, *SIZES[index].tolist()), dtype=torch.uint8)
 
 
-def test_an_image_comes_back_as_it_was_put_in_a_later_epoch_only(cache: PixelCache) -> None:
+def test_an_image_comes_back_as_it_was_put(cache: PixelCache) -> None:
     put = [image(index) for index in range(3)]
     for index in (2, 0, 1):
-        assert cache.get(index, 1) is None
-        cache.put(index, 1, put[index])
-        assert cache.get(index, 1) is None
-    assert all(torch.equal(cache.get(index, 2), put[index]) for index in range(3))
+        assert cache.get(index) is None
+        assert index not in cache
+        cache.put(index, put[index])
+        assert index in cache
+    assert all(torch.equal(cache.get(index), put[index]) for index in range(3))
+
+
+def test_an_image_that_is_there_is_not_written_again(cache: PixelCache) -> None:
+    first = image(0)
+    cache.put(0, first)
+    cache.put(0, 255 - first)
+    assert torch.equal(cache.get(0), first)
+
+
+def test_memory_that_is_full_keeps_no_more_images(cache: PixelCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.pwrite", full)
+        cache.put(0, image(0))
+    assert cache.get(0) is None
 
 
 def test_an_image_smaller_than_its_place_keeps_its_size_and_a_larger_one_is_not_kept(cache: PixelCache) -> None:
     small = torch.ones(3, 2, 3, dtype=torch.uint8)
-    cache.put(0, 1, small)
-    assert torch.equal(cache.get(0, 2), small)
-    cache.put(1, 1, torch.ones(3, 9, 9, dtype=torch.uint8))
-    assert cache.get(1, 2) is None
+    cache.put(0, small)
+    assert torch.equal(cache.get(0), small)
+    cache.put(1, torch.ones(3, 9, 9, dtype=torch.uint8))
+    assert cache.get(1) is None
 
 
 def test_as_many_of_the_first_images_are_kept_as_the_budget_holds() -> None:
     with shared_cache(SIZES, 4 * 6 * 3 + 8 * 2 * 3, True, lambda said: said) as cache:
         assert len(cache) == 2
-        cache.put(2, 1, image(2))
-        assert cache.get(2, 2) is None
+        cache.put(2, image(2))
+        assert cache.get(2) is None
     with shared_cache(SIZES, 4 * 6 * 3 - 1, True, lambda said: said) as cache:
         assert cache is None
 
@@ -66,12 +86,12 @@ def test_processes_that_are_told_the_memory_read_what_another_put() -> None:
         shared_cache(SIZES, 0, False, lambda text: said[0]) as other,
     ):
         put = image(1)
-        other.put(1, 3, put)
-        assert torch.equal(mine.get(1, 4), put)
+        other.put(1, put)
+        assert torch.equal(mine.get(1), put)
 
 
 def _put(cache: PixelCache) -> None:
-    cache.put(0, 1, torch.full((3, 4, 6), 7, dtype=torch.uint8))
+    cache.put(0, torch.full((3, 4, 6), 7, dtype=torch.uint8))
 
 
 @pytest.mark.parametrize("start", ["fork", "spawn"])
@@ -79,13 +99,13 @@ def test_a_worker_writes_into_the_same_memory_however_it_was_started(cache: Pixe
     worker = get_context(start).Process(target=_put, args=(cache,))
     worker.start()
     worker.join()
-    assert (cache.get(0, 2) == 7).all()
+    assert (cache.get(0) == 7).all()
 
 
 def test_a_copy_by_pickle_is_the_same_memory_not_its_content(cache: PixelCache) -> None:
     pickled = pickle.dumps(cache)
     _put(cache)
-    assert (pickle.loads(pickled).get(0, 2) == 7).all()
+    assert (pickle.loads(pickled).get(0) == 7).all()
 
 
 def test_without_memory_files_there_is_no_cache(monkeypatch: pytest.MonkeyPatch) -> None:

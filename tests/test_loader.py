@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,18 @@ from hypothesis import strategies as st
 from designer_vision.cache import shared_cache
 from designer_vision.directories.image_directory import read_image_directory
 from designer_vision.errors import DataWorkerError, InvalidDatasetError
-from designer_vision.loader import ImageDataset, Loader, _Worker, batches, epoch_order, shard, worker_count, workers_that_fit
+from designer_vision.loader import (
+    Asked,
+    ImageDataset,
+    Indices,
+    Loader,
+    _Worker,
+    batches,
+    epoch_order,
+    shard,
+    worker_count,
+    workers_that_fit,
+)
 from designer_vision.transforms import FitToNetwork
 
 CPU = torch.device("cpu")
@@ -67,6 +79,10 @@ def dataset(folder: Path, operations: list, seed: int = 1) -> ImageDataset:
     return ImageDataset(index, FitToNetwork([], (32, 32)), (16, 16), operations, seed)
 
 
+def asked(epoch: int, plan: Sequence[Indices], dataset: int = 0) -> list[Asked]:
+    return [Asked(epoch, indices, dataset) for indices in plan]
+
+
 RANDOM = [["RandomCrop", 16], ["RandomHorizontalFlip", {}], ["ColorJitter", {"brightness": 0.5}]]
 
 
@@ -74,18 +90,18 @@ def test_an_image_looks_the_same_whichever_worker_reads_it(tmp_path: Path) -> No
     data = dataset(tmp_path / "images", RANDOM)
     plan = batches(np.arange(len(data)), 5)
     torch.manual_seed(1)
-    alone = [batch.images for batch in Loader(data, 0, CPU).epoch(3, plan)]
+    alone = [batch.images for batch in Loader([data], 0, CPU).batches(asked(3, plan))]
     torch.manual_seed(2)
-    shared = [batch.images for batch in Loader(data, 2, CPU).epoch(3, plan)]
+    shared = [batch.images for batch in Loader([data], 2, CPU).batches(asked(3, plan))]
     assert all(torch.equal(one, other) for one, other in zip(alone, shared, strict=True))
 
 
 def test_random_operations_are_drawn_anew_for_each_epoch_image_and_seed(tmp_path: Path) -> None:
     data = dataset(tmp_path / "one", RANDOM)
-    first = data[1, 0]
-    assert torch.equal(first, data[1, 0])
-    assert not torch.equal(first, data[2, 0])
-    assert not torch.equal(first, dataset(tmp_path / "two", RANDOM, seed=2)[1, 0])
+    first = data.image(1, 0)
+    assert torch.equal(first, data.image(1, 0))
+    assert not torch.equal(first, data.image(2, 0))
+    assert not torch.equal(first, dataset(tmp_path / "two", RANDOM, seed=2).image(1, 0))
 
 
 def test_random_operations_leave_the_global_random_state_alone(tmp_path: Path) -> None:
@@ -93,13 +109,13 @@ def test_random_operations_leave_the_global_random_state_alone(tmp_path: Path) -
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
-    data[1, 0]
+    data.image(1, 0)
     assert torch.rand(1) == expected
 
 
 def test_batches_are_bytes_with_channels_last_and_the_right_labels(tmp_path: Path) -> None:
     data = dataset(tmp_path / "images", [["RandomCrop", 16]])
-    (batch,) = Loader(data, 0, CPU).epoch(1, [np.array([0, 4, 8])])
+    (batch,) = Loader([data], 0, CPU).batches(asked(1, [np.array([0, 4, 8])]))
     assert batch.images.dtype == torch.uint8
     assert batch.images.shape == (3, 3, 16, 16)
     assert batch.images.is_contiguous(memory_format=torch.channels_last)
@@ -108,7 +124,7 @@ def test_batches_are_bytes_with_channels_last_and_the_right_labels(tmp_path: Pat
 
 def test_a_dataset_can_be_sent_to_workers_that_are_not_forked(tmp_path: Path) -> None:
     data = dataset(tmp_path / "images", RANDOM)
-    assert torch.equal(pickle.loads(pickle.dumps(data))[1, 0], data[1, 0])
+    assert torch.equal(pickle.loads(pickle.dumps(data)).image(1, 0), data.image(1, 0))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -116,11 +132,11 @@ def test_what_the_cache_holds_is_not_read_again_and_looks_the_same(tmp_path: Pat
     plain, kept = dataset(tmp_path / "one", RANDOM), dataset(tmp_path / "two", RANDOM)
     plan = batches(np.arange(len(plain)), 5)
     with shared_cache(np.full((len(kept), 2), 32), 10**6, True, lambda said: said) as kept.cache:
-        loader = Loader(kept, workers, CPU)
-        list(loader.epoch(1, plan))
+        loader = Loader([kept], workers, CPU)
+        list(loader.batches(asked(1, plan)))
         shutil.rmtree(tmp_path / "two" / "image")
-        again = [batch.images for batch in loader.epoch(2, plan)]
-    expected = [batch.images for batch in Loader(plain, 0, CPU).epoch(2, plan)]
+        again = [batch.images for batch in loader.batches(asked(2, plan))]
+    expected = [batch.images for batch in Loader([plain], 0, CPU).batches(asked(2, plan))]
     assert all(torch.equal(one, other) for one, other in zip(again, expected, strict=True))
 
 
@@ -129,13 +145,13 @@ def test_an_unreadable_image_stops_the_epoch_by_name(tmp_path: Path, workers: in
     data = dataset(tmp_path / "images", [["RandomCrop", 16]])
     (tmp_path / "images" / "image" / "1_5.png").write_bytes(b"not an image")
     with pytest.raises(InvalidDatasetError, match=r"1_5\.png is not an image"):
-        list(Loader(data, workers, CPU).epoch(1, batches(np.arange(len(data)), 4)))
+        list(Loader([data], workers, CPU).batches(asked(1, batches(np.arange(len(data)), 4))))
 
 
 def test_an_image_that_does_not_fit_is_named_with_both_sizes(tmp_path: Path) -> None:
     data = dataset(tmp_path / "images", [])
     with pytest.raises(InvalidDatasetError, match=r"0_0\.png does not fit: .*32 x 32 pixels, the network takes 16 x 16"):
-        data[1, 0]
+        data.image(1, 0)
 
 
 def test_processes_share_the_cpus_among_their_workers() -> None:
@@ -150,11 +166,11 @@ import os, sys, time
 from pathlib import Path
 import numpy as np, torch
 from designer_vision.directories.image_directory import read_image_directory
-from designer_vision.loader import ImageDataset, Loader
+from designer_vision.loader import Asked, ImageDataset, Loader
 from designer_vision.transforms import FitToNetwork
 index = read_image_directory(Path(sys.argv[1]))
-loader = Loader(ImageDataset(index, FitToNetwork([], (32, 32)), (32, 32)), 2, torch.device("cpu"))
-next(loader.epoch(1, [np.array([0, 1])]))
+loader = Loader([ImageDataset(index, FitToNetwork([], (32, 32)), (32, 32))], 2, torch.device("cpu"))
+next(loader.batches([Asked(1, np.array([0, 1]))]))
 print(*Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split(), flush=True)
 time.sleep(60)
 """
@@ -201,4 +217,4 @@ def test_f25_workers_that_cannot_be_started_are_told(tmp_path: Path, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr("os.fork", no_more)
         with pytest.raises(DataWorkerError, match="2 data workers cannot be started: Resource .*ulimit -u"):
-            Loader(dataset, 2, CPU)
+            Loader([dataset], 2, CPU)

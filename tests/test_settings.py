@@ -19,12 +19,13 @@ def test_the_operators_variables_are_read() -> None:
         "DESIGNER_VISION_PRECISION": "float32",
         "DESIGNER_VISION_DATA_WORKERS": "0",
         "DESIGNER_VISION_CACHE_MB": "500",
+        "DESIGNER_VISION_DISK_CACHE_MB": "9000",
         "DESIGNER_VISION_START_TIMEOUT": "60",
         "DESIGNER_VISION_PROCESS_GROUP_TIMEOUT": "30",
         "DESIGNER_VISION_CHECKPOINT_SECONDS": "0",
     }
     seconds = [timedelta(seconds=number) for number in (60, 30, 0)]
-    assert Settings.from_environment(variables) == Settings("float32", 0, 500, *seconds)
+    assert Settings.from_environment(variables) == Settings("float32", 0, 500, 9000, *seconds)
     assert Settings.from_environment(variables).patience == timedelta(seconds=15)
 
 

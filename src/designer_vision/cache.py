@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -17,8 +18,8 @@ from designer_vision.machine import memory_file
 Sizes = npt.NDArray[np.integer[Any]]
 NO_SUCH_IMAGE = 2**36
 """Pixels. A list can claim any size; a sum of claims must not overflow."""
-STATE = 3
-"""What is noted of each image: the epoch that wrote it (0 before), its height and its width."""
+STATE = np.dtype((np.int32, 2))
+"""What is noted of each image once it is there: its height and its width."""
 
 
 @contextmanager
@@ -36,7 +37,7 @@ def shared_cache(sizes: Sizes, budget: int, is_first: bool, tell: Callable[[str]
         said = ""
         if is_first and (fitting := int(np.searchsorted(ends, budget, side="right"))):
             with suppress(OSError):
-                memory = stack.enter_context(memory_file(STATE * 4 * fitting + int(ends[fitting - 1])))
+                memory = stack.enter_context(memory_file(STATE.itemsize * fitting + int(ends[fitting - 1])))
                 said = f"{fitting} {memory}"
         count, _, path = tell(said).partition(" ")
         cache = None
@@ -49,18 +50,19 @@ def shared_cache(sizes: Sizes, budget: int, is_first: bool, tell: Callable[[str]
 class PixelCache:
     """Pixels by number, written by whichever process decodes an image first and read by all.
 
-    An image is given out only in an epoch after the one that wrote it: in between the processes have waited for each
-    other, so that a reader never sees half an image, on any processor.
+    An image's size is written behind its pixels and read before them, each by a system call: the kernel keeps these in order
+    between processes on any processor, so that a reader never sees half an image.
 
     Args:
-        memory: a file in memory with room for the state and the pixels, zeros at first.
+        memory: a file in memory with room for the sizes and the pixels, zeros at first.
         ends: the byte where each image's pixels end, for at least one image.
     """
 
     def __init__(self, memory: Path, ends: npt.NDArray[np.int64]) -> None:
         self._memory, self._ends = memory, ends
-        self._state = np.memmap(memory, np.int32, "r+", shape=(len(ends), STATE))
-        self._pixels = np.memmap(memory, np.uint8, "r+", offset=self._state.nbytes, shape=int(ends[-1]))
+        self._file = memory.open("r+b", buffering=0)
+        self._start = STATE.itemsize * len(ends)
+        self._pixels = np.memmap(self._file, np.uint8, "r+", offset=self._start, shape=int(ends[-1]))
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -73,21 +75,30 @@ class PixelCache:
     def __reduce__(self) -> tuple[type[PixelCache], tuple[Path, npt.NDArray[np.int64]]]:
         return PixelCache, (self._memory, self._ends)  # a worker that is not forked maps the same memory
 
-    def get(self, index: int, epoch: int) -> Tensor | None:
-        """The image as it was put in an earlier epoch, uint8 [3, height, width], not to be changed; None if it was not."""
+    def __contains__(self, index: int) -> bool:
+        return self._size_of(index) is not None
+
+    def get(self, index: int) -> Tensor | None:
+        """The image as it was put, uint8 [3, height, width], not to be changed; None if it was not."""
+        if (size := self._size_of(index)) is None:
+            return None
+        start, (height, width) = self._begin(index), size
+        return torch.from_numpy(self._pixels[start : start + 3 * height * width].reshape(height, width, 3)).permute(2, 0, 1)
+
+    def put(self, index: int, image: Tensor) -> None:
+        """Keep an image, uint8 [3, height, width], if it has a place and fits it, and there is memory for it."""
+        if index >= len(self._ends) or image.numel() > self._ends[index] - (start := self._begin(index)) or index in self:
+            return
+        pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
+        with suppress(OSError):
+            if os.pwrite(self._file.fileno(), pixels.data, self._start + start) == image.numel():
+                os.pwrite(self._file.fileno(), np.array(image.shape[1:], np.int32).tobytes(), STATE.itemsize * index)
+
+    def _begin(self, index: int) -> int:
+        return int(self._ends[index - 1]) if index else 0
+
+    def _size_of(self, index: int) -> tuple[int, int] | None:
         if index >= len(self._ends):
             return None
-        written, height, width = (int(value) for value in self._state[index])
-        if not 0 < written < epoch:
-            return None
-        return torch.from_numpy(self._place(index)[: 3 * height * width].reshape(height, width, 3)).permute(2, 0, 1)
-
-    def put(self, index: int, epoch: int, image: Tensor) -> None:
-        """Keep an image, uint8 [3, height, width], if it has a place and fits it."""
-        if index >= len(self._ends) or image.numel() > len(place := self._place(index)):
-            return
-        place[: image.numel()] = image.permute(1, 2, 0).numpy().reshape(-1)
-        self._state[index] = epoch, *image.shape[1:]
-
-    def _place(self, index: int) -> npt.NDArray[np.uint8]:
-        return self._pixels[self._ends[index - 1] if index else 0 : self._ends[index]]
+        height, width = np.frombuffer(os.pread(self._file.fileno(), STATE.itemsize, STATE.itemsize * index), np.int32)
+        return (int(height), int(width)) if height else None

@@ -5,9 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from itertools import accumulate, count, islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,8 +22,10 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from designer_vision import images
 from designer_vision.cache import PixelCache
+from designer_vision.disk_cache import DiskCache
 from designer_vision.errors import DataWorkerError, DesignerError, InvalidDatasetError
 from designer_vision.machine import end_with
+from designer_vision.read_ahead import Depth, ReadAhead, depth_for, is_far
 from designer_vision.transforms import Operation, Size, check_size, compose
 
 PREFETCHED = 2
@@ -79,6 +84,9 @@ class ImageSource(Protocol):
     """What a dataset needs to know of a list of images; directories.ImageIndex is one."""
 
     @property
+    def folder(self) -> Path: ...
+
+    @property
     def labels(self) -> npt.NDArray[np.int32]: ...
 
     def __len__(self) -> int: ...
@@ -107,11 +115,10 @@ class Batch:
         return replace(self, images=self.images.pin_memory(), labels=self.labels.pin_memory())
 
 
-class ImageDataset(Dataset[Tensor]):
+class ImageDataset:
     """Decodes images, prepares them for the network and applies the random operations.
 
-    Items are asked for as (epoch, index) in lists, a batch at a time. Random operations are drawn from (seed, epoch,
-    index), so that an image looks the same whichever worker or rank reads it.
+    Random operations are drawn from (seed, epoch, index), so that an image looks the same whichever worker or rank reads it.
 
     Args:
         source: the images and their labels.
@@ -120,6 +127,7 @@ class ImageDataset(Dataset[Tensor]):
         random_operations: drawn anew for each epoch.
         seed: of the random operations.
         cache: keeps images from one epoch to the next, as they are before the random operations.
+        on_disk: keeps the files that the cache has no room for.
         strict: whether an image that cannot be read ends the epoch; otherwise it is left out of its batch.
     """
 
@@ -131,11 +139,11 @@ class ImageDataset(Dataset[Tensor]):
         random_operations: Sequence[Operation] = (),
         seed: int = 0,
         cache: PixelCache | None = None,
+        on_disk: DiskCache | None = None,
         strict: bool = True,
     ) -> None:
-        self.cache = cache
-        self._strict = strict
-        self.reading: Any = None
+        self.strict = strict
+        self.cache, self.on_disk = cache, on_disk
         self._source = source
         self._prepare = prepare
         self._size = size
@@ -146,11 +154,43 @@ class ImageDataset(Dataset[Tensor]):
     def __len__(self) -> int:
         return len(self._source)
 
-    def __getitem__(self, item: tuple[int, int]) -> Tensor:
-        """One image, uint8 [3, height, width]."""
-        epoch, index = item
+    @property
+    def folder(self) -> Path:
+        return self._source.folder
+
+    def path(self, index: int) -> Path:
+        """The path of an image, to name it by."""
+        return self._source.path(index)
+
+    def content(self, index: int) -> bytes | None:
+        """The bytes of an image's file; None where it is in memory once decoded.
+
+        Raises:
+            DesignerError: it cannot be read.
+        """
+        if self.cache is not None and index in self.cache:
+            return None
+        if self.on_disk is None:
+            return self._source.read(index)
+        content = self.on_disk.get(index)
+        if content is None:
+            content = self._source.read(index)
+            self.on_disk.put(index, content)
+        return content
+
+    def image(self, epoch: int, index: int, content: Callable[[], bytes | None] | None = None) -> Tensor:
+        """One image, uint8 [3, height, width].
+
+        Args:
+            epoch: that random operations are drawn for.
+            index: of the image.
+            content: gives what `self.content(index)` does, which has perhaps been fetched.
+
+        Raises:
+            DesignerError: it cannot be read, or does not fit.
+        """
         try:
-            image = self._prepared(index, epoch)
+            image = self._prepared(index, content() if content else self.content(index))
             if self._randomly is not None:
                 with torch.random.fork_rng(devices=[]):
                     torch.default_generator.manual_seed(_seed_of(self._seed, epoch, index))
@@ -163,44 +203,22 @@ class ImageDataset(Dataset[Tensor]):
             ) from error
         return image
 
-    def _prepared(self, index: int, epoch: int) -> Tensor:
+    def _prepared(self, index: int, content: bytes | None) -> Tensor:
         """An image as it is before the random operations, decoded unless the cache has it."""
-        if self.cache is not None and (kept := self.cache.get(index, epoch)) is not None:
+        if self.cache is not None and (kept := self.cache.get(index)) is not None:
             return kept
+        assert content is not None
         path = self._source.path(index)
-        image = self._prepare(torch.from_numpy(images.decode(self._source.read(index), path)).permute(2, 0, 1))
+        image = self._prepare(torch.from_numpy(images.decode(content, path)).permute(2, 0, 1))
         if self.cache is not None:
-            self.cache.put(index, epoch, image)
+            self.cache.put(index, image)
         return image
 
-    def __getitems__(self, items: list[tuple[int, int]]) -> Batch | DesignerError:
-        """One batch. A user's error is returned, not raised: raising across processes would lose its type."""
-        pixels, read, unreadable = [], [], {}
-        for item in items:
-            try:
-                pixels.append(self._noted(item).permute(1, 2, 0))
-            except DesignerError as error:
-                if self._strict:
-                    return error
-                unreadable[item[1]] = error
-            else:
-                read.append(item[1])
-        stacked = torch.stack(pixels) if pixels else torch.empty(0, *self._size, 3, dtype=torch.uint8)
-        return Batch(stacked.permute(0, 3, 1, 2), self._labels[read], unreadable)
-
-    def _noted(self, item: tuple[int, int]) -> Tensor:
-        """One image; while it is read, its number is where the training process can see it, should this worker end."""
-        worker = get_worker_info()
-        if self.reading is None or worker is None:
-            return self[item]
-        self.reading[worker.id] = item[1]
-        try:
-            return self[item]
-        finally:
-            self.reading[worker.id] = NOTHING
-
-    def path(self, index: int) -> Path:
-        return self._source.path(index)
+    def batch(self, pixels: Sequence[Tensor], read: Sequence[int], unreadable: Mapping[int, DesignerError]) -> Batch:
+        """Images of some numbers as one batch."""
+        channels_last = [image.permute(1, 2, 0) for image in pixels]
+        stacked = torch.stack(channels_last) if pixels else torch.empty(0, *self._size, 3, dtype=torch.uint8)
+        return Batch(stacked.permute(0, 3, 1, 2), self._labels[list(read)], unreadable)
 
 
 def _seed_of(seed: int, epoch: int, index: int) -> int:
@@ -227,31 +245,90 @@ def workers_that_fit(workers: int, batch_bytes: int, room: int) -> int:
     return max(0, min(workers, (room - batch) // ((PREFETCHED + 1) * batch + WORKER_OVERHEAD)))
 
 
-class Loader:
-    """Batches of a dataset, decoded ahead by workers that live as long as the loader.
+@dataclass(frozen=True)
+class Asked:
+    """A batch of the plan: which images of which dataset, as they are in an epoch.
 
-    The workers start with the loader: forked later, when a training's memory has grown, each would make its parent copy all
-    of that memory again at the next step.
+    Attributes:
+        epoch: that random operations are drawn for.
+        indices: of the images.
+        dataset: its number among the loader's.
+    """
 
-    Iterate `epoch(number, batches)`, where the batches are lists of indices.
+    epoch: int
+    indices: Indices
+    dataset: int = 0
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a worker is sent: the batch to decode, those whose files it shall begin to fetch, and whether a plan begins."""
+
+    asked: Asked
+    ahead: Sequence[Asked]
+    is_first: bool
+
+
+def requests(plan: Iterable[Asked], workers: int, batches_ahead: int) -> Iterator[Request]:
+    """Each batch of a plan, and with it what its worker is told of the batches that it will get.
+
+    DataLoader deals batches out in turn. With its first batch a worker is told of its next ones; then, with each, of one more.
 
     Args:
-        dataset: that the batches are of.
+        plan: batches in their order; asked for no earlier than it must be.
+        workers: that share them.
+        batches_ahead: that a worker knows of, besides the one that it is sent.
+    """
+    plan = iter(plan)
+    distance = batches_ahead * workers
+    coming = deque(islice(plan, distance))
+    for position in count():
+        coming.extend(islice(plan, 1))
+        if not coming:
+            return
+        is_first = position < workers
+        told = islice(coming, 0 if is_first else distance, None, workers)
+        yield Request(coming[0], tuple(told), is_first)
+        coming.popleft()
+
+
+class Loader:
+    """Batches of some datasets, decoded ahead by workers that live as long as the loader.
+
+    The workers start with the loader: forked later, when a training's memory has grown, each would make its parent copy all
+    of that memory again at the next step. They go through a plan that may hold several epochs and datasets: while the last
+    batches of one epoch are used, the first ones of what follows are decoded. Files that are far are fetched ahead of that.
+
+    Iterate `batches(plan)`.
+
+    Args:
+        datasets: that batches are of.
         workers: processes that decode; with 0 it happens in this one.
         device: that the batches go to.
         patience: how long a batch may take.
+        batch_size: usual number of images of a batch.
+        processes: of this node that have such a loader.
     """
 
     def __init__(
-        self, dataset: ImageDataset, workers: int, device: torch.device, patience: timedelta = timedelta(minutes=5)
+        self,
+        datasets: Sequence[ImageDataset],
+        workers: int,
+        device: torch.device,
+        patience: timedelta = timedelta(minutes=5),
+        batch_size: int = 32,
+        processes: int = 1,
     ) -> None:
-        self._dataset, self._patience = dataset, patience.total_seconds()
-        self._sampler = _Batches()
-        if workers:
-            dataset.reading = multiprocessing.RawArray("q", [NOTHING] * workers)
+        self._patience, self._workers = patience.total_seconds(), workers
+        far = [is_far(dataset.folder) for dataset in datasets]
+        depth = depth_for(processes * max(1, workers))
+        self._batches_ahead = -(-2 * depth.threads // batch_size) if any(far) else 0
+        self._reader = _Reader(datasets, workers, depth, far)
+        self.requests: Iterator[Request] = iter(())
         self._loader: DataLoader[Any] = DataLoader(
-            dataset,
-            batch_sampler=self._sampler,
+            self._reader,
+            batch_size=None,
+            sampler=_Once(self),
             num_workers=workers,
             persistent_workers=workers > 0,
             prefetch_factor=PREFETCHED if workers else None,
@@ -268,14 +345,14 @@ class Loader:
                 "ulimit -n), or set DESIGNER_VISION_DATA_WORKERS lower"
             ) from error
 
-    def epoch(self, number: int, batches: Sequence[Indices]) -> Iterator[Batch]:
-        """The batches in order.
+    def batches(self, plan: Iterable[Asked]) -> Iterator[Batch]:
+        """The batches of a plan in its order; those of an earlier plan are not waited for.
 
         Raises:
             DesignerError: what a worker found wrong with an image.
             DataWorkerError: a worker ended or does not answer; with the images that were being read.
         """
-        self._sampler.items = [[(number, int(index)) for index in batch] for batch in batches]
+        self.requests = requests(plan, max(1, self._workers), self._batches_ahead)
         coming = iter(self._loader)
         while True:
             try:
@@ -292,8 +369,8 @@ class Loader:
 
     def lost(self, reason: str) -> DataWorkerError:
         """What is said of a worker that is gone or silent, with the images that were being read."""
-        numbers = [index for index in self._dataset.reading or () if index != NOTHING]
-        images = f" while reading {', '.join(str(self._dataset.path(index)) for index in numbers[:3])}" if numbers else ""
+        names = self._reader.being_read()
+        images = f" while reading {', '.join(map(str, names[:3]))}" if names else ""
         if "timed out" in reason:
             return DataWorkerError(f"a data worker has not answered for {self._patience:.0f} s{images}; see to the storage")
         return DataWorkerError(
@@ -302,17 +379,83 @@ class Loader:
         )
 
 
-class _Batches:
-    """The batches of the epoch to come; DataLoader asks again at each epoch's start."""
+class _Reader(Dataset[Any]):
+    """What a worker has: the datasets, and the files that it fetches ahead.
 
-    def __init__(self) -> None:
-        self.items: list[list[tuple[int, int]]] = []
+    Args:
+        datasets: their images are numbered through.
+        workers: that there are.
+        depth: how far ahead each may read.
+        far: whether a dataset's files are fetched ahead.
+    """
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        return iter(self.items)
+    def __init__(self, datasets: Sequence[ImageDataset], workers: int, depth: Depth, far: Sequence[bool]) -> None:
+        self._datasets, self._depth, self._far = datasets, depth, far
+        self._begins = list(accumulate(map(len, datasets), initial=0))
+        self._being_read = multiprocessing.RawArray("q", [NOTHING] * workers)
+        self._ahead: ReadAhead | None = None
 
-    def __len__(self) -> int:
-        return len(self.items)
+    def __getitem__(self, request: Request) -> Batch | DesignerError:
+        """A batch. A user's error is returned, not raised: raising across processes would lose its type."""
+        self._announce(request)
+        asked = request.asked
+        dataset = self._datasets[asked.dataset]
+        pixels: list[Tensor] = []
+        read: list[int] = []
+        unreadable: dict[int, DesignerError] = {}
+        for index in asked.indices.tolist():
+            try:
+                pixels.append(self._image(dataset, asked.epoch, index, self._begins[asked.dataset] + index))
+            except DesignerError as error:
+                if dataset.strict:
+                    return error
+                unreadable[index] = error
+            else:
+                read.append(index)
+        return dataset.batch(pixels, read, unreadable)
+
+    def being_read(self) -> list[Path]:
+        """The images that workers are at."""
+        found = [self._locate(number) for number in self._being_read if number != NOTHING]
+        return [dataset.path(index) for dataset, index in found]
+
+    def _image(self, dataset: ImageDataset, epoch: int, index: int, number: int) -> Tensor:
+        """One image; while it is read, its number is where the training process can see it, should this worker end."""
+        worker = get_worker_info()
+        if worker is not None:
+            self._being_read[worker.id] = number
+        try:
+            return dataset.image(epoch, index, lambda: self._ahead.take(number) if self._ahead else dataset.content(index))
+        finally:
+            if worker is not None:
+                self._being_read[worker.id] = NOTHING
+
+    def _announce(self, request: Request) -> None:
+        if request.is_first and self._ahead is not None:
+            self._ahead.close()
+            self._ahead = None
+        for asked in request.ahead:
+            if self._far[asked.dataset]:
+                self._ahead = self._ahead or ReadAhead(self._content, self._depth)
+                self._ahead.announce((asked.indices + self._begins[asked.dataset]).tolist())
+
+    def _content(self, number: int) -> bytes | None:
+        dataset, index = self._locate(number)
+        return dataset.content(index)
+
+    def _locate(self, number: int) -> tuple[ImageDataset, int]:
+        place = bisect_right(self._begins, number) - 1
+        return self._datasets[place], number - self._begins[place]
+
+
+class _Once:
+    """What DataLoader asks for its next requests: those of the loader's plan as it is then."""
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+
+    def __iter__(self) -> Iterator[Request]:
+        return self._loader.requests
 
 
 @dataclass(frozen=True)

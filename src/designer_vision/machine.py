@@ -74,6 +74,18 @@ def open_files_allowed() -> int:
     return soft if soft != resource.RLIM_INFINITY else sys.maxsize
 
 
+def file_system_of(folder: Path) -> str | None:
+    """The kind of file system that a folder lies on, as Linux calls it (`ext4`, `nfs4`, `fuse.blobfuse2`); None elsewhere."""
+    try:
+        device = folder.stat().st_dev
+        mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    except OSError:
+        return None
+    own = f"{os.major(device)}:{os.minor(device)}"
+    found = (line.partition(" - ")[2].split() for line in mounts if line.split()[2] == own)
+    return next((words[0] for words in found if words), None)
+
+
 @contextmanager
 def memory_file(size: int) -> Iterator[Path]:
     """Some zeroed memory as a file that all processes of this user on this machine can map while the block lasts.

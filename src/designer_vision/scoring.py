@@ -16,7 +16,7 @@ from designer_vision.directories.image_index import ImageIndex
 from designer_vision.directories.manifest import MANIFEST
 from designer_vision.directories.model_directory import Model, read_model_directory
 from designer_vision.errors import DesignerError, InvalidDatasetError, InvalidModelDirectoryError
-from designer_vision.loader import ImageDataset, Loader, batches
+from designer_vision.loader import Asked, ImageDataset, Loader, batches
 from designer_vision.precision import autocast
 from designer_vision.transforms import DEFAULT_OPERATIONS, FitToNetwork, Normalize, Size, check_size, size_after
 
@@ -143,11 +143,11 @@ def score(
             f"{model.architecture.model_name} cannot take images of {fit.size[0]} x {fit.size[1]} pixels, as {index.folder} has "
             f"them: {reason}; use larger images"
         )
-    loader = Loader(ImageDataset(index, fit, fit.size, strict=False), workers, device)
+    loader = Loader([ImageDataset(index, fit, fit.size, strict=False)], workers, device)
     scorer = Scorer(model, device, precision)
     parts: list[Probabilities] = []
     unreadable: dict[int, DesignerError] = {}
-    for batch in loader.epoch(0, batches(np.arange(len(index)), BATCH_SIZE)):
+    for batch in loader.batches(Asked(0, indices) for indices in batches(np.arange(len(index)), BATCH_SIZE)):
         if len(batch.labels):
             parts.append(scorer(batch.images))
         unreadable |= batch.unreadable

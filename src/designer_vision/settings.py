@@ -23,6 +23,7 @@ class Settings:
         precision: DESIGNER_VISION_PRECISION, the number format that networks compute in.
         data_workers: DESIGNER_VISION_DATA_WORKERS, processes that decode images for each training process.
         cache_megabytes: DESIGNER_VISION_CACHE_MB, memory for decoded images on each node.
+        disk_cache_megabytes: DESIGNER_VISION_DISK_CACHE_MB, disk of each node for files that came over a network.
         start_timeout: DESIGNER_VISION_START_TIMEOUT, seconds that ranks wait for each other at the start.
         process_group_timeout: DESIGNER_VISION_PROCESS_GROUP_TIMEOUT, seconds that they wait in training; a data worker or a
             checkpoint may take half of that.
@@ -33,6 +34,7 @@ class Settings:
     precision: str | None = None
     data_workers: int | None = None
     cache_megabytes: int | None = None
+    disk_cache_megabytes: int | None = None
     start_timeout: timedelta = timedelta(minutes=30)
     process_group_timeout: timedelta = timedelta(minutes=10)
     checkpoint_seconds: timedelta = timedelta(minutes=2)
@@ -58,6 +60,7 @@ class Settings:
             precision,
             _whole_number(variables, "DATA_WORKERS", 0),
             _whole_number(variables, "CACHE_MB", 0),
+            _whole_number(variables, "DISK_CACHE_MB", 0),
             _seconds(variables, "START_TIMEOUT", 1, cls.start_timeout),
             _seconds(variables, "PROCESS_GROUP_TIMEOUT", 2, cls.process_group_timeout),
             _seconds(variables, "CHECKPOINT_SECONDS", 0, cls.checkpoint_seconds),

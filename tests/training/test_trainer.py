@@ -123,6 +123,8 @@ def test_a_validation_loss_that_is_not_finite_stops_too(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, ALONE, parameters())
     with torch.no_grad():
         trainer.network[5].bias.fill_(torch.nan)
+    trainer.is_trained = True
+    trainer.coming = trainer.loader.batches(trainer.plan())
     with pytest.raises(TrainingDivergedError, match="the validation loss of epoch 3 is not finite"):
         trainer.validate(3)
 
@@ -138,7 +140,7 @@ def predicted_by(weights: dict, images: ImageDataset) -> torch.Tensor:
     """What a small network with these weights says of all images: probability and class, [n, 2]."""
     network = small_network("1.running_mean" in weights)
     network.load_state_dict(weights)
-    batch = torch.stack([images[0, number] for number in range(len(images))])
+    batch = torch.stack([images.image(0, number) for number in range(len(images))])
     with torch.inference_mode():
         probabilities = network.eval()((batch / 255 - 0.5) / 0.5).softmax(dim=1)
     return torch.stack([probabilities.max(dim=1).values, probabilities.argmax(dim=1).float()], dim=1)

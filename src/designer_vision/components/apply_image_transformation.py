@@ -10,7 +10,7 @@ from torch import Tensor
 
 from designer_vision import images, transforms
 from designer_vision.console import say
-from designer_vision.directories.image_directory import ImageDirectoryWriter, read_image_directory, tell_reading
+from designer_vision.directories.image_directory import ImageDirectoryWriter, copy, read_image_directory, tell_reading
 from designer_vision.directories.image_index import ImageIndex
 from designer_vision.directories.manifest import Operations
 from designer_vision.directories.transformation_directory import read_transformation_directory
@@ -18,6 +18,7 @@ from designer_vision.errors import InvalidDatasetError
 from designer_vision.files import hash_of_bytes
 from designer_vision.machine import in_order
 from designer_vision.progress import Progress
+from designer_vision.read_ahead import reading
 
 FOR_TRAINING, FOR_INFERENCE = "For training", "For inference"
 
@@ -52,10 +53,7 @@ def main(mode: str, input_image_transformation: Path, input_image_directory: Pat
                 writer.add(content, ".png", row)
                 progress.step()
         else:
-            for number in range(len(index)):
-                path = index.path(number)
-                writer.add(index.read(number), path.suffix, index.row(number))
-                progress.step()
+            copy(index, range(len(index)), writer, progress.step)
     say(f"done: {now or 'nothing'}; left to the training: {later or 'nothing'}")
     say(f"{len(index)} images transformed, {progress.images_per_second():.1f} images/s")
 
@@ -76,12 +74,12 @@ def transformed(index: ImageIndex, operations: Operations) -> Iterator[tuple[byt
     """PNG bytes, height and width of every image after the operations, in order, from all CPUs."""
     apply = transforms.compose(operations)
     torch.set_num_threads(1)
-    yield from in_order(lambda number: _transform(apply, index, number), len(index))
+    with reading(index, range(len(index))) as read:
+        yield from in_order(lambda number: _transform(apply, read(number), index.path(number)), len(index))
 
 
-def _transform(apply: Callable[[Tensor], Tensor], index: ImageIndex, number: int) -> tuple[bytes, int, int]:
-    path = index.path(number)
-    pixels = torch.from_numpy(images.decode(index.read(number), path)).permute(2, 0, 1)
+def _transform(apply: Callable[[Tensor], Tensor], content: bytes, path: Path) -> tuple[bytes, int, int]:
+    pixels = torch.from_numpy(images.decode(content, path)).permute(2, 0, 1)
     try:
         image = apply(pixels)
         return images.encode_png(image.permute(1, 2, 0).numpy()), image.shape[1], image.shape[2]

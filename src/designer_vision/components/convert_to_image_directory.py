@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -24,6 +24,7 @@ from designer_vision.files import hash_of_bytes
 from designer_vision.images import ADVICE
 from designer_vision.machine import in_order
 from designer_vision.progress import Progress
+from designer_vision.read_ahead import reading
 
 UNREADABLE = "unreadable.txt"
 MAX_ARCHIVES_DEEP = 3
@@ -154,13 +155,14 @@ class Seen:
 
 def looked_at(index: ImageIndex) -> Iterator[Seen | InvalidDatasetError]:
     """Every image, or what is wrong with it, in order; decoded on all CPUs."""
-    yield from in_order(lambda number: _look_at(index, number), len(index))
+    with reading(index, range(len(index))) as read:
+        yield from in_order(lambda number: _look_at(index, read, number), len(index))
 
 
-def _look_at(index: ImageIndex, number: int) -> Seen | InvalidDatasetError:
+def _look_at(index: ImageIndex, read: Callable[[int], bytes], number: int) -> Seen | InvalidDatasetError:
     name = index.names[number]
     try:
-        content = index.read(number)
+        content = read(number)
         pixels = images.decode(content, name)
     except InvalidDatasetError as error:
         return error

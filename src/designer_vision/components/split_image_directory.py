@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from designer_vision.components.odd_data import some
 from designer_vision.console import say
-from designer_vision.directories.image_directory import ImageDirectoryWriter, read_image_directory, tell_reading
+from designer_vision.directories.image_directory import ImageDirectoryWriter, copy, read_image_directory, tell_reading
 from designer_vision.directories.image_index import NO_LABEL, ImageIndex
 from designer_vision.errors import InvalidDatasetError, NotInRangeValueError
 from designer_vision.progress import Progress
@@ -41,7 +41,7 @@ def main(
     with ExitStack() as both:  # neither part is finished before the other
         writers = [both.enter_context(_writer(index, output)) for output in outputs]
         for writer, part in zip(writers, parts, strict=True):
-            _copy(index, part, writer, progress)
+            copy(index, part.tolist(), writer, progress.step)
     for part, output in zip(parts, outputs, strict=True):
         say(f"{len(part)} of {len(index)} images are in {output}")
     say(f"{len(index)} images divided, {progress.images_per_second():.1f} images/s")
@@ -96,9 +96,3 @@ def _writer(index: ImageIndex, output: Path) -> ImageDirectoryWriter:
     return ImageDirectoryWriter(
         output, index.classes, transformation=index.transformation, random_operations=index.random_operations
     )
-
-
-def _copy(index: ImageIndex, part: Indices, writer: ImageDirectoryWriter, progress: Progress) -> None:
-    for number in part:
-        writer.add(index.read(int(number)), index.path(int(number)).suffix, index.row(int(number)))
-        progress.step()

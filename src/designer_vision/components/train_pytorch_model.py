@@ -18,7 +18,7 @@ from torch import nn
 
 from designer_vision import images, networks
 from designer_vision.components.preflight import check_batches, warnings_of
-from designer_vision.components.training_hardware import choose_hardware, keep_decoded
+from designer_vision.components.training_hardware import choose_hardware, keep_images
 from designer_vision.components.training_output import (
     check_room,
     describe_configuration,
@@ -118,12 +118,12 @@ def main(
         stack.enter_context(stop.listened_for())
         tracker = stack.enter_context(Tracker(ranks.is_main, trained_model / METRICS))
         progress = stack.enter_context(Progress(parameters.epochs, len(training), ranks))
-        caches = keep_decoded(stack, training, validation, preparation, parameters.epochs, ranks, settings)
+        kept = keep_images(stack, training, validation, preparation, parameters.epochs, ranks, settings)
         random_operations, seed = preparation.random_operations, parameters.torch_seed
         trainer = Trainer(
             network,
-            ImageDataset(training, preparation.prepare, preparation.size, random_operations, seed, caches[0]),
-            ImageDataset(validation, preparation.evaluation, preparation.size, cache=caches[1]),
+            ImageDataset(training, preparation.prepare, preparation.size, random_operations, seed, *kept[0]),
+            ImageDataset(validation, preparation.evaluation, preparation.size, (), 0, *kept[1]),
             parameters,
             ranks,
             hardware,
@@ -258,7 +258,7 @@ def train(trainer: Trainer, keep_best: Callable[[], Path]) -> Result:
     except Exception as error:
         if lost := worker_lost(error):
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # that handler would raise again when the other workers end
-            raise trainer.training_loader.lost(lost) from error
+            raise trainer.loader.lost(lost) from error
         if not is_out_of_memory(error):
             raise
         raise ModuleOutOfMemoryError(f"{' '.join(str(error).split())[:200]}; choose a smaller batch_size") from error

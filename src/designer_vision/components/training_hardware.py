@@ -10,9 +10,11 @@ import torch
 from designer_vision.cache import PixelCache, Sizes, shared_cache
 from designer_vision.console import say
 from designer_vision.directories.image_index import ImageIndex
+from designer_vision.disk_cache import DiskCache, free_disk, shared_disk_cache
 from designer_vision.loader import worker_count, workers_that_fit
 from designer_vision.machine import available_cpus, available_memory, free_shared_memory, keep_freed_memory, open_files_allowed
 from designer_vision.precision import choose_precision
+from designer_vision.read_ahead import is_far
 from designer_vision.settings import Settings
 from designer_vision.training.preparation import Preparation
 from designer_vision.training.ranks import Ranks
@@ -57,7 +59,10 @@ def workers_within_limits(wanted: int, batch_bytes: int, ranks: Ranks) -> int:
     return workers
 
 
-def keep_decoded(
+Kept = tuple[PixelCache | None, DiskCache | None]
+
+
+def keep_images(
     stack: ExitStack,
     training: ImageIndex,
     validation: ImageIndex,
@@ -65,22 +70,34 @@ def keep_decoded(
     epochs: int,
     ranks: Ranks,
     settings: Settings,
-) -> tuple[PixelCache | None, PixelCache | None]:
-    """Caches of the training and the validation images, shared by the processes of this node while the stack is open."""
-    budget = 0
+) -> tuple[Kept, Kept]:
+    """What the training and the validation images are kept in, shared by the processes of this node while the stack is open.
+
+    They are kept in memory once decoded, as far as there is room; the files of the others on disk, where they came from far.
+    """
+    memory = disk = 0
     if ranks.is_first_of_node and epochs > 1:
         forced = settings.cache_megabytes
-        budget = int(available_memory() * SHARE_OF_MEMORY) if forced is None else forced * 10**6
+        memory = int(available_memory() * SHARE_OF_MEMORY) if forced is None else forced * 10**6
+        forced = settings.disk_cache_megabytes
+        disk = free_disk(None if forced is None else forced * 10**6)
     fitted = np.array([preparation.size], np.int32)
     prepared = np.broadcast_to(fitted, (len(training), 2)) if preparation.operations else training.all_sizes()
+    shared = ranks.is_first_of_node, ranks.told_by_first_of_node
 
-    def cache(sizes: Sizes, budget: int) -> PixelCache | None:
-        return stack.enter_context(shared_cache(sizes, budget, ranks.is_first_of_node, ranks.told_by_first_of_node))
+    def keep(images: ImageIndex, sizes: Sizes, memory: int, name: str) -> Kept:
+        in_memory = stack.enter_context(shared_cache(sizes, memory, *shared))
+        number, size = (len(in_memory), in_memory.size) if in_memory else (0, 0)
+        room = disk * len(images) // (len(training) + len(validation))
+        is_wanted = number < len(images) and is_far(images.folder)
+        on_disk = stack.enter_context(shared_disk_cache(len(images), room if is_wanted else 0, *shared))
+        if ranks.is_main and in_memory:
+            say(f"kept in memory once decoded: {number} of {len(images)} images to {name}, {size / 1e6:.0f} MB")
+        if ranks.is_main and on_disk:
+            others = f"{len(images) - number} images to {name}"
+            say(f"kept on local disk once read from {images.folder}: the files of {others}, up to {room / 1e6:.0f} MB")
+        return in_memory, on_disk
 
-    to_train = cache(prepared, budget)
-    to_validate = cache(np.broadcast_to(fitted, (len(validation), 2)), budget - (to_train.size if to_train else 0))
-    if ranks.is_main:
-        for name, images, kept in (("train", training, to_train), ("validate", validation, to_validate)):
-            if kept is not None:
-                say(f"kept in memory once decoded: {len(kept)} of {len(images)} images to {name}, {kept.size / 1e6:.0f} MB")
-    return to_train, to_validate
+    to_train = keep(training, prepared, memory, "train")
+    left = memory - (to_train[0].size if to_train[0] else 0)
+    return to_train, keep(validation, np.broadcast_to(fitted, (len(validation), 2)), left, "validate")

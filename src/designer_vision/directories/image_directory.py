@@ -13,7 +13,7 @@ original_file_name; a classic reader ignores them.
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -41,6 +41,7 @@ from designer_vision.directories.manifest import (
 from designer_vision.directories.plain_folder import SUFFIXES, read_plain_folder
 from designer_vision.errors import InvalidDatasetError
 from designer_vision.images import FORMATS
+from designer_vision.read_ahead import reading
 
 TYPE = "ImageDirectory"
 CATEGORY, ANNOTATION = "category", "COCO_classification"
@@ -222,6 +223,18 @@ class ImageDirectoryWriter:
             manifest = Manifest(TYPE, ours, image_list=IMAGE_LIST, samples=SAMPLES, schema=SCHEMA)
             write_manifest(self.folder, manifest, hashed=[IMAGE_LIST, SAMPLES, SCHEMA])
         self._publishing.__exit__(kind, error, trace)
+
+
+def copy(index: ImageIndex, numbers: Sequence[int], writer: ImageDirectoryWriter, on_image: Callable[[], object]) -> None:
+    """Write some of the images as they are, in that order.
+
+    Raises:
+        InvalidDatasetError: one cannot be read.
+    """
+    with reading(index, numbers) as read:
+        for number in numbers:
+            writer.add(read(number), index.path(number).suffix, index.row(number))
+            on_image()
 
 
 def schema(classes: Sequence[str]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from designer_vision import files, images
 from designer_vision.directories.left_out import LeftOut
 from designer_vision.directories.manifest import Operations, Ours
 from designer_vision.errors import InvalidDatasetError, NotLabeledDatasetError
+from designer_vision.read_ahead import reading
 
 PROBES = 64
 NO_LABEL = -1
@@ -163,12 +164,13 @@ class ImageIndex:
             return [(int(height), int(width)) for height, width in np.unique(self.sizes, axis=0)]
         probed = np.unique(np.linspace(0, len(self) - 1, num=min(PROBES, len(self)), dtype=np.int64))
         sizes = set()
-        for row in map(int, probed):
-            try:
-                sizes.add(images.size(self.read(row), self.path(row)))
-            except InvalidDatasetError:
-                if strict:
-                    raise
+        with reading(self, probed.tolist()) as read:
+            for row in map(int, probed):
+                try:
+                    sizes.add(images.size(read(row), self.path(row)))
+                except InvalidDatasetError:
+                    if strict:
+                        raise
         return sorted(sizes)
 
     def all_sizes(self) -> npt.NDArray[np.int32]:

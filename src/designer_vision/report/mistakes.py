@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from designer_vision import images
 from designer_vision.directories.image_index import ImageIndex
-from designer_vision.errors import DesignerError
+from designer_vision.errors import InvalidDatasetError
 from designer_vision.evaluation import Predictions, most_confident_mistakes
 from designer_vision.images import Pixels
+from designer_vision.read_ahead import reading
 
 MOST_SHOWN = 24
 SIDE = 224
@@ -63,25 +65,28 @@ def find_mistakes(predictions: Predictions, index: ImageIndex, rows: Sequence[in
         rows: of each prediction's image in the index.
     """
 
-    def mistake(place: int) -> Mistake:
-        row = rows[place]
-        labels = predictions.labels
-        return Mistake(
-            index.name(row),
-            labels[predictions.true[place]],
-            labels[predictions.predicted[place]],
-            float(predictions.probability[place]),
-            thumbnail(index, row),
-        )
+    shown = most_confident_mistakes(predictions, MOST_SHOWN)
+    with reading(index, [rows[place] for place in shown]) as read:
 
-    return [mistake(place) for place in most_confident_mistakes(predictions, MOST_SHOWN)]
+        def mistake(place: int) -> Mistake:
+            row = rows[place]
+            labels = predictions.labels
+            return Mistake(
+                index.name(row),
+                labels[predictions.true[place]],
+                labels[predictions.predicted[place]],
+                float(predictions.probability[place]),
+                thumbnail(lambda: read(row), index.path(row)),
+            )
+
+        return [mistake(place) for place in shown]
 
 
-def thumbnail(index: ImageIndex, row: int) -> Pixels | None:
+def thumbnail(read: Callable[[], bytes], path: Path) -> Pixels | None:
     """A small copy of an image, uint8 [height, width, 3]; None where it cannot be read."""
     try:
-        pixels = images.decode(index.read(row), index.path(row))
-    except DesignerError:
+        pixels = images.decode(read(), path)
+    except InvalidDatasetError:
         return None
     photo = Image.fromarray(pixels)
     photo.thumbnail((SIDE, SIDE))

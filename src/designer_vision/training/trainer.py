@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import timedelta
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from designer_vision.errors import JobStoppedError, TrainingDivergedError
-from designer_vision.loader import Batch, ImageDataset, Indices, Loader, batches, epoch_order, remaining, shard
+from designer_vision.loader import Asked, Batch, ImageDataset, Indices, Loader, batches, epoch_order, remaining, shard
 from designer_vision.precision import autocast
 from designer_vision.training.checkpoint import Position, State
 from designer_vision.training.meter import Meter
@@ -34,6 +34,8 @@ from designer_vision.training.schedule import learning_rate_at
 from designer_vision.training.state import Expected, read_state
 from designer_vision.transforms import Normalize
 
+TRAINING, VALIDATION = 0, 1
+"""The loader's datasets."""
 MOMENTUM, WEIGHT_DECAY = 0.9, 1e-4
 SLOW, SLOW_SECONDS = 2, 1.0
 """A rank is slow that takes so many times as long as the others, and so much longer in an epoch."""
@@ -90,8 +92,14 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(hardware.device.type, enabled=hardware.precision == torch.float16)
         self.normalize = Normalize(mean, std).to(hardware.device)
         self.training, self.validation = training, validation
-        self.training_loader = Loader(training, hardware.workers, hardware.device, hardware.patience)
-        self.validation_loader = Loader(validation, hardware.workers, hardware.device, hardware.patience)
+        self.loader = Loader(
+            (training, validation),
+            hardware.workers,
+            hardware.device,
+            hardware.patience,
+            parameters.batch_size,
+            ranks.local_world_size,
+        )
         per_rank = len(shard(np.arange(len(training)), ranks.rank, ranks.world_size))
         self.steps_per_epoch = len(batches(np.arange(per_rank), parameters.batch_size))
         self.history: list[Epoch] = []
@@ -110,6 +118,7 @@ class Trainer:
             DesignerError: an image cannot be read; on the rank that reads it.
         """
         self.clock = time.perf_counter()
+        self.coming = self.loader.batches(self.plan())
         while not self.is_over():
             number = len(self.history) + 1
             self.train_epoch(number)
@@ -140,15 +149,42 @@ class Trainer:
         per_rank = -(-len(self.validation) // self.ranks.world_size)
         self.predictions = torch.zeros(per_rank, 2, device=self.hardware.device)
 
+    def plan(self) -> Iterator[Asked]:
+        """What this rank's data workers decode from here on: what is left of this epoch, its validation, and the next epochs."""
+        number = len(self.history) + 1
+        training = [] if self.is_trained else self.batches_to_train(number, self.legs)
+        validation = self.batches_to_validate(self.ranks.rank)[self.validated :]
+        while True:
+            yield from (Asked(number, batch, TRAINING) for batch in training)
+            yield from (Asked(number, batch, VALIDATION) for batch in validation)
+            if number == self.parameters.epochs:
+                return
+            number += 1
+            training = self.batches_to_train(number, [(self.ranks.world_size, 0)])
+            validation = self.batches_to_validate(self.ranks.rank)
+
+    def batches_to_train(self, number: int, legs: Sequence[tuple[int, int]]) -> list[Indices]:
+        """This rank's batches that an epoch has left after some legs, the last of them on the ranks of today."""
+        order = remaining(
+            epoch_order(len(self.training), self.parameters.torch_seed, number), legs[:-1], self.parameters.batch_size
+        )
+        world_size, done = legs[-1]
+        return batches(shard(order, self.ranks.rank, world_size), self.parameters.batch_size)[done:]
+
+    def batches_to_validate(self, rank: int) -> list[Indices]:
+        """A rank's batches of the validation images, each in one rank's."""
+        return batches(np.arange(len(self.validation))[rank :: self.ranks.world_size], self.parameters.batch_size)
+
     def train_epoch(self, number: int) -> None:
         """The rest of one pass over the training images."""
         if self.is_trained:
             return
-        plan = batches(shard(self.left_at_leg(number), self.ranks.rank, self.ranks.world_size), self.parameters.batch_size)
-        _, done = self.legs[-1]
-        first = self.steps_per_epoch - len(plan) + done + 1  # counted from the end: on fewer ranks before, more steps were done
+        left = len(self.batches_to_train(number, self.legs))
         self.replica.train()
-        for iteration, batch in enumerate(self.training_loader.epoch(number, plan[done:]), start=first):
+        for iteration in range(
+            self.steps_per_epoch - left + 1, self.steps_per_epoch + 1
+        ):  # on fewer ranks before, more were done
+            batch = next(self.coming)
             waited = self.spend("waiting")
             self.learning_rate = self.set_learning_rate((number - 1) * self.steps_per_epoch + iteration - 1)
             loss, logits, labels = self.step(batch, waited)
@@ -189,15 +225,13 @@ class Trainer:
         Raises:
             TrainingDivergedError: the loss is not finite; on every rank.
         """
-        shards = [np.arange(len(self.validation))[rank :: self.ranks.world_size] for rank in (0, self.ranks.rank)]
-        most, mine = (batches(indices, self.parameters.batch_size) for indices in shards)
-        coming = self.validation_loader.epoch(number, mine[self.validated :])
+        most, mine = (self.batches_to_validate(rank) for rank in (0, self.ranks.rank))
         done = sum(map(len, mine[: self.validated]))
         self.network.eval()
         with torch.inference_mode(), self.autocast():
-            for _ in range(self.validated, len(most)):  # as often on every rank, also where one has a batch less
-                if (batch := next(coming, None)) is not None:
-                    images, labels = self.to_device(batch)
+            for number_of_batch in range(self.validated, len(most)):  # as often on every rank, also where one has a batch less
+                if number_of_batch < len(mine):
+                    images, labels = self.to_device(next(self.coming))
                     logits = self.network(self.normalize(images)).float()
                     add_to_totals(self.totals, logits, labels, loss_function(logits, labels))
                     probabilities, classes = logits.softmax(dim=1).max(dim=1)
@@ -248,11 +282,6 @@ class Trainer:
             raise JobStoppedError(f"stopped after {self.position()}, as a signal asked; the same command goes on from there")
 
     # saving and going on
-
-    def left_at_leg(self, number: int) -> Indices:
-        """The images of the epoch that were left when it was first trained on this number of ranks."""
-        order = epoch_order(len(self.training), self.parameters.torch_seed, number)
-        return remaining(order, self.legs[:-1], self.parameters.batch_size)
 
     def position(self) -> Position:
         order = epoch_order(len(self.training), self.parameters.torch_seed, len(self.history) + 1)

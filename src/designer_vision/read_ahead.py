@@ -1,0 +1,207 @@
+"""Files on a mount, fetched before they are needed: many wait at a time, and each is handed over in its turn.
+
+A file of a mount costs round trips of 10 to 40 ms, whatever its size. The order of an epoch, and of a folder, is known in
+advance, so these waits can overlap: the order in which images are decoded, and their bits, do not change.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Protocol
+
+from designer_vision.errors import FileSystemError
+from designer_vision.machine import file_system_of, open_files_allowed
+from designer_vision.settings import Settings
+
+FAR = frozenset(
+    {"fuse", "nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "afs", "lustre", "beegfs", "gpfs", "virtiofs", "vboxsf", "prl_fs"}
+)
+"""File systems that ask another machine, or a program in between. NTFS by FUSE calls itself fuseblk."""
+THREADS, BYTES = 256, 64 * 2**20
+"""Of a node: 200 files under way at 120 ms are 1,700 files a second."""
+LEAST_THREADS, LEAST_BYTES = 4, 2**20
+FILES_OF_A_READ, OTHER_FILES = 2, 64
+FIRST_READS = 16
+"""Under way until the usual size of a file is known."""
+WEIGHT = 1 / 16
+"""Of the last file in the usual size."""
+
+
+@dataclass(frozen=True)
+class Depth:
+    """How far ahead a process reads.
+
+    Attributes:
+        threads: files that it waits for at a time.
+        size: bytes that it holds, of files that are there or under way.
+    """
+
+    threads: int
+    size: int
+
+
+def is_far(folder: Path) -> bool:
+    """Whether a folder lies on a network mount, or behind FUSE; False where the system does not tell."""
+    return (file_system_of(folder) or "").partition(".")[0] in FAR
+
+
+def depth_for(processes: int) -> Depth:
+    """The depth of each of the processes that read on this node."""
+    threads = min(THREADS // processes, (open_files_allowed() - OTHER_FILES) // FILES_OF_A_READ)
+    return Depth(max(LEAST_THREADS, threads), max(LEAST_BYTES, BYTES // processes))
+
+
+Content = Future[bytes | None]
+
+
+class ReadAhead:
+    """Reads what was announced in that order, in threads, and hands it over.
+
+    Args:
+        read: the content of a number, or None where nobody needs it any more; called by many threads at once.
+        depth: how many, and how much.
+    """
+
+    def __init__(self, read: Callable[[int], bytes | None], depth: Depth) -> None:
+        self._read, self._depth = read, depth
+        self._lock = threading.Lock()
+        self._planned: deque[tuple[int, Content]] = deque()
+        self._coming: dict[int, deque[Content]] = {}
+        self._due: SimpleQueue[tuple[int, Content] | None] = SimpleQueue()
+        self._threads = self._under_way = self._held = 0
+        self._usual = depth.size / FIRST_READS
+
+    def announce(self, numbers: Iterable[int]) -> None:
+        """Have these read, behind all that was announced before."""
+        with self._lock:
+            for number in numbers:
+                content = Content()
+                self._planned.append((number, content))
+                self._coming.setdefault(number, deque()).append(content)
+            self._begin()
+
+    def take(self, number: int, seconds: float | None = None) -> bytes | None:
+        """What was read for a number; where nobody has begun to, it is read here.
+
+        Args:
+            number: announced or not.
+            seconds: to wait.
+
+        Raises:
+            TimeoutError: it is not there by then.
+            Exception: whatever `read` raised for it.
+        """
+        with self._lock:
+            waiting = self._coming.get(number)
+            content = waiting.popleft() if waiting else None
+            if not waiting:
+                self._coming.pop(number, None)
+        if content is None or content.cancel():
+            return self._read(number)
+        found = content.result(seconds)
+        with self._lock:
+            self._held -= len(found or b"")
+            self._begin()
+        return found
+
+    def close(self) -> None:
+        """Read nothing more."""
+        with self._lock:
+            self._planned.clear()
+            for _ in range(self._threads):
+                self._due.put(None)
+
+    def _begin(self) -> None:
+        """Give to the threads what there is room for; the lock is held."""
+        while self._planned and self._has_room():
+            if self._under_way == self._threads and not self._start_thread():
+                return
+            number, content = self._planned.popleft()
+            if content.set_running_or_notify_cancel():
+                self._under_way += 1
+                self._due.put((number, content))
+
+    def _has_room(self) -> bool:
+        expected = self._held + (self._under_way + 1) * self._usual
+        return not (self._under_way or self._held) or (self._under_way < self._depth.threads and expected <= self._depth.size)
+
+    def _start_thread(self) -> bool:
+        try:
+            threading.Thread(target=self._work, name="read ahead", daemon=True).start()
+        except RuntimeError:  # this user may have no more of them: those that there are must do, or who takes reads himself
+            return False
+        self._threads += 1
+        return True
+
+    def _work(self) -> None:
+        while (due := self._due.get()) is not None:
+            number, content = due
+            found: bytes | None = None
+            failure: BaseException | None = None
+            try:
+                found = self._read(number)
+            except BaseException as error:  # noqa: BLE001 (raised where the content is taken)
+                failure = error
+            with self._lock:
+                self._under_way -= 1
+                self._held += len(found or b"")
+                if found:
+                    self._usual += (len(found) - self._usual) * WEIGHT
+                self._begin()
+            if failure is None:
+                content.set_result(found)
+            else:
+                content.set_exception(failure)
+
+
+class Images(Protocol):
+    """What is read ahead of; ImageIndex is one."""
+
+    @property
+    def folder(self) -> Path: ...
+
+    def path(self, index: int) -> Path: ...
+
+    def read(self, index: int) -> bytes: ...
+
+
+@contextmanager
+def reading(images: Images, numbers: Sequence[int]) -> Iterator[Callable[[int], bytes]]:
+    """A way to read images that are wanted in about this order: ahead of their use where they are far.
+
+    Args:
+        images: of one folder.
+        numbers: of the images, in the order of their use; each is read once.
+
+    Yields:
+        Gives the bytes of an image and raises what `images.read` does, in any thread; and a FileSystemError where the mount
+        does not answer.
+    """
+    if not is_far(images.folder):
+        yield images.read
+        return
+    ahead = ReadAhead(images.read, depth := depth_for(processes=1))
+    plan, seconds = iter(numbers), Settings.from_environment().patience.total_seconds()
+    ahead.announce(islice(plan, 2 * depth.threads))
+
+    def take(number: int) -> bytes:
+        ahead.announce(islice(plan, 1))
+        try:
+            content = ahead.take(number, seconds)
+        except TimeoutError as error:
+            raise FileSystemError(f"{images.path(number)} has not been read within {seconds:.0f} s; see to the mount") from error
+        assert content is not None
+        return content
+
+    try:
+        yield take
+    finally:
+        ahead.close()
