@@ -10,7 +10,7 @@ from designer_vision.settings import Settings
 
 def test_without_variables_the_program_chooses() -> None:
     assert Settings.from_environment({}) == Settings(
-        None, None, None, timedelta(minutes=30), timedelta(minutes=10), timedelta(minutes=2)
+        None, None, None, None, timedelta(minutes=30), timedelta(minutes=10), timedelta(minutes=2)
     )
 
 
