@@ -47,7 +47,12 @@ IN_HEADER, OUT_HEADER = struct.Struct("<IIQQIIIHH"), struct.Struct("<IiQ")
 INIT_OUT = struct.Struct("<IIIIHHIIHHI28x")
 ATTRIBUTES = struct.Struct("<QQQQQQIIIIIIIIII")
 ENTRY_OUT, ATTR_OUT = struct.Struct("<QQQQII"), struct.Struct("<QII")
-OPEN_OUT, READ_IN, ENTRY, STATFS_OUT = struct.Struct("<QII"), struct.Struct("<QQI"), struct.Struct("<QQII"), struct.Struct("<QQQQQIIII24x")
+OPEN_OUT, READ_IN, ENTRY, STATFS_OUT = (
+    struct.Struct("<QII"),
+    struct.Struct("<QQI"),
+    struct.Struct("<QQII"),
+    struct.Struct("<QQQQQIIII24x"),
+)
 ROOT = 1
 LONGEST_REQUEST = 2**16
 MS_RDONLY, MNT_DETACH = 1, 2

@@ -129,11 +129,11 @@ def find_images(dataset: Path, scratch: Path) -> tuple[Path, LeftOut]:
             return dataset, left_out
         if dataset.is_dir():
             for other in visible(dataset):
-                if other.suffix == ".json":
+                if other.name.endswith(".json"):
                     raise InvalidDatasetError(
-                        f"{other} lies beside archives, in which it cannot name images; unpack them beside it"
+                        f"{dataset / other.name} lies beside archives, in which it cannot name images; unpack them beside it"
                     )
-                if other not in packed:
+                if dataset / other.name not in packed:
                     count(left_out, kind_of(other.name), other.name)
         budget = budget or archives.Budget(packed)
         dataset = scratch / str(depth)

@@ -205,21 +205,28 @@ def unwrap(folder: Path) -> Path:
     while not (inner / MANIFEST).exists():
         entries = visible(inner)
         if len(entries) != 1 or not entries[0].is_dir():
-            return inner if any(entry.suffix == ".json" for entry in entries) or only_archives(inner) else folder
-        inner = entries[0]
+            return inner if any(entry.name.endswith(".json") for entry in entries) or _archives_alone(entries) else folder
+        inner = inner / entries[0].name
     return inner
 
 
 def only_archives(folder: Path) -> list[Path]:
     """The archives of a folder that has neither folders nor images."""
-    entries = visible(folder)
-    packed = [entry for entry in entries if entry.is_file() and is_archive(entry.name)]
-    return [] if any(entry.is_dir() or is_image(entry.name) for entry in entries) else packed
+    return [folder / name for name in _archives_alone(visible(folder))]
 
 
-def visible(folder: Path) -> list[Path]:
-    """What lies in a folder, without what systems leave there."""
-    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry.name not in LITTER)
+def _archives_alone(entries: Sequence[os.DirEntry[str]]) -> list[str]:
+    packed = [entry.name for entry in entries if is_archive(entry.name) and entry.is_file()]
+    return [] if any(is_image(entry.name) or entry.is_dir() for entry in entries) else packed
+
+
+def visible(folder: Path) -> list[os.DirEntry[str]]:
+    """What lies in a folder, without what systems leave there, by name; what each is, the listing itself tells."""
+    with os.scandir(folder) as entries:
+        return sorted(
+            (entry for entry in entries if not entry.name.startswith(".") and entry.name not in LITTER),
+            key=lambda entry: entry.name,
+        )
 
 
 def _survey(folder: Path, left_out: LeftOut) -> tuple[list[str], list[str]]:
