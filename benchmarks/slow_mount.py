@@ -71,15 +71,30 @@ class SlowFolder:
         self._failures = {OPEN: _failures(arguments.fail), READ: _failures(arguments.fail_read)}
         self._failed: Counter[tuple[int, bytes]] = Counter()
         self._operations = {
-            LOOKUP: self.lookup, GETATTR: self.attributes, READLINK: self.readlink, OPEN: self.open, READ: self.read, STATFS: self.statfs,
-            RELEASE: self.release, INIT: self.init, OPENDIR: self.opendir, READDIR: self.readdir, RELEASEDIR: lambda node, body: b"",
-        }  # fmt: skip
-        self._waits = {LOOKUP: arguments.attribute_ms, GETATTR: arguments.attribute_ms, READDIR: arguments.attribute_ms,
-                       OPEN: arguments.open_ms, READ: arguments.read_ms}  # fmt: skip
+            LOOKUP: self.lookup,
+            GETATTR: self.attributes,
+            READLINK: self.readlink,
+            OPEN: self.open,
+            READ: self.read,
+            STATFS: self.statfs,
+            RELEASE: self.release,
+            INIT: self.init,
+            OPENDIR: self.opendir,
+            READDIR: self.readdir,
+            RELEASEDIR: lambda node, body: b"",
+        }
+        attribute = arguments.attribute_ms
+        self._waits = {
+            LOOKUP: attribute,
+            GETATTR: attribute,
+            READDIR: attribute,
+            OPEN: arguments.open_ms,
+            READ: arguments.read_ms,
+        }
 
     def wait(self, operation: int, node: int, body: memoryview) -> float:
         """Seconds until an operation is answered."""
-        if operation == OPEN and os.path.basename(self._paths[node]) in self._stalled:
+        if operation == OPEN and _name(self._paths[node]) in self._stalled:
             return float("inf")
         if operation == READDIR and READ_IN.unpack_from(body)[1]:
             return 0.0  # the rest of the same list
@@ -96,7 +111,10 @@ class SlowFolder:
 
     def lookup(self, node: int, body: memoryview) -> bytes:
         path = self._paths[node] + b"/" + bytes(body[:-1])
-        attributes = self._attributes(path)
+        try:
+            attributes = self._attributes(path)
+        except FileNotFoundError:  # the kernel notes that too
+            return ENTRY_OUT.pack(0, 0, CACHED_SECONDS, 0, 0, 0) + bytes(ATTRIBUTES.size)
         if path not in self._nodes:
             self._nodes[path] = len(self._paths)
             self._paths.append(path)
@@ -106,7 +124,7 @@ class SlowFolder:
         return ATTR_OUT.pack(CACHED_SECONDS, 0, 0) + self._attributes(self._paths[node])
 
     def readlink(self, node: int, body: memoryview) -> bytes:
-        return os.readlink(self._paths[node])
+        return os.readlink(self._paths[node])  # noqa: PTH115 (bytes)
 
     def open(self, node: int, body: memoryview) -> bytes:
         self._perhaps_fail(OPEN, node)
@@ -142,14 +160,14 @@ class SlowFolder:
 
     def _attributes(self, path: bytes) -> bytes:
         status = os.lstat(path)
-        size = status.st_size * (2 if os.path.basename(path) in self._shrunk else 1)
+        size = status.st_size * (2 if _name(path) in self._shrunk else 1)
         return ATTRIBUTES.pack(
             status.st_ino, size, -(-size // 512), int(status.st_atime), int(status.st_mtime), int(status.st_ctime), 0, 0, 0,
             status.st_mode, status.st_nlink, status.st_uid, status.st_gid, 0, 4096, 0,
         )  # fmt: skip
 
     def _perhaps_fail(self, operation: int, node: int) -> None:
-        name = os.path.basename(self._paths[node])
+        name = _name(self._paths[node])
         number, times = self._failures[operation].get(name, (0, 0))
         if self._failed[operation, name] < times:
             self._failed[operation, name] += 1
@@ -232,13 +250,17 @@ def mount(mountpoint: Path) -> int:
 def unmount(mountpoint: Path) -> None:
     """Unmount, whoever still reads there."""
     if os.geteuid():
-        subprocess.run(["fusermount", "-uz", str(mountpoint)], check=False)
+        subprocess.run(["fusermount", "-uz", str(mountpoint)], check=False)  # noqa: S607 (wherever it lies)
     else:
         _c_library().umount2(os.fsencode(mountpoint), MNT_DETACH)
 
 
 def _c_library() -> Any:
     return ctypes.CDLL(None, use_errno=True)
+
+
+def _name(path: bytes) -> bytes:
+    return path.rpartition(b"/")[2]
 
 
 def _failures(texts: list[str]) -> dict[bytes, tuple[int, int]]:

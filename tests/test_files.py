@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from designer_vision import files
-from designer_vision.errors import InvalidDatasetError
+from designer_vision.errors import FileSystemError, InvalidDatasetError
+
+
+@pytest.fixture(autouse=True, params=["the kernel checks", "an older kernel"])
+def _kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "an older kernel":
+        monkeypatch.setattr(files, "C_LIBRARY", None)
 
 
 @pytest.mark.parametrize(
@@ -87,3 +93,12 @@ def test_a_file_that_is_not_there_is_not_tried_again(tmp_path: Path, monkeypatch
     monkeypatch.setattr(files, "PAUSES", (1000.0,))
     with pytest.raises(InvalidDatasetError, match="is missing"):
         files.read(tmp_path, "none.png", InvalidDatasetError, 10)
+
+
+def test_a_mount_that_is_gone_is_no_fault_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(path: Path, flags: int) -> int:
+        raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
+
+    monkeypatch.setattr(os, "open", gone)
+    with pytest.raises(FileSystemError, match=r"image\.png cannot be read: Transport .*; mount its folder again"):
+        files.read(tmp_path, "image.png", InvalidDatasetError, 10)

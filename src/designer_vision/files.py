@@ -15,9 +15,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from designer_vision.errors import DesignerError
+from designer_vision.errors import DesignerError, FileSystemError
 
 PASSING = {errno.EIO, errno.EAGAIN, errno.EINTR, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.ECONNRESET, errno.EBUSY}
+GONE = {errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.ETIMEDOUT, errno.ECONNRESET}
+"""Not the file's fault: no other file of the mount can be read either."""
 PAUSES = (0.1, 0.5, 2.0)
 """Seconds before each further try."""
 OPENING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -39,6 +41,7 @@ def opened(folder: Path, name: str, error: type[DesignerError]) -> BinaryIO:
 
     Raises:
         DesignerError: of the class `error`: the name leads out of the folder, or is no regular file that can be read.
+        FileSystemError: its mount is gone.
     """
     return os.fdopen(_open_regular(folder, name, error)[0], "rb")
 
@@ -51,6 +54,10 @@ def read(folder: Path, name: str, error: type[DesignerError], most: int) -> byte
         name: of the file.
         error: raised where the file cannot be read, leads out of the folder, or is longer than expected.
         most: bytes that are read.
+
+    Raises:
+        DesignerError: of the class `error`.
+        FileSystemError: its mount is gone.
     """
     for pause in (*PAUSES, None):
         descriptor, size = _open_regular(folder, name, error)
@@ -119,6 +126,8 @@ def hash_of_open_file(file: BinaryIO) -> str:
 def _unreadable(path: Path, cause: OSError, error: type[DesignerError]) -> DesignerError:
     if cause.errno in (errno.ENOENT, errno.ENOTDIR):
         return error(f"{path} is missing; copy the folder again")
+    if cause.errno in GONE:
+        return FileSystemError(f"{path} cannot be read: {cause.strerror}; mount its folder again and run the same command again")
     return error(f"{path} cannot be read: {cause.strerror}; copy the folder again")
 
 

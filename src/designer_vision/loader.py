@@ -407,7 +407,7 @@ class _Reader(Dataset[Any]):
             try:
                 pixels.append(self._image(dataset, asked.epoch, index, self._begins[asked.dataset] + index))
             except DesignerError as error:
-                if dataset.strict:
+                if dataset.strict or not isinstance(error, InvalidDatasetError):  # of other images it is no better
                     return error
                 unreadable[index] = error
             else:

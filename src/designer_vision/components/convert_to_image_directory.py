@@ -18,7 +18,7 @@ from designer_vision.directories import left_out as leaving
 from designer_vision.directories.image_directory import ImageDirectoryWriter, read_image_directory, told
 from designer_vision.directories.image_index import ImageIndex, ImageInfo, Row
 from designer_vision.directories.left_out import LeftOut, by_folder, count, kind_of, readable
-from designer_vision.directories.plain_folder import SUFFIXES, only_archives, unwrap, visible
+from designer_vision.directories.plain_folder import SUFFIXES, unwrap, visible
 from designer_vision.errors import InvalidDatasetError
 from designer_vision.files import hash_of_bytes
 from designer_vision.images import ADVICE
@@ -121,7 +121,7 @@ def find_images(dataset: Path, scratch: Path) -> tuple[Path, LeftOut]:
     budget: archives.Budget | None = None
     for depth in range(MAX_ARCHIVES_DEEP):
         root = dataset
-        packed = [dataset] if dataset.is_file() else only_archives(dataset := unwrap(dataset))
+        dataset, packed = (dataset, [dataset]) if dataset.is_file() else unwrap(dataset)
         for found in (dataset, *packed):
             if not found.resolve().is_relative_to(root.resolve()):
                 raise InvalidDatasetError(f"{found} is a link that leads out of {root}; give the folder that it leads to")

@@ -199,25 +199,22 @@ def looks_packed(path: Path) -> bool:
     return start.startswith((b"PK\3\4", b"\x1f\x8b", b"BZh")) or start[257:262] == b"ustar"
 
 
-def unwrap(folder: Path) -> Path:
-    """Enter folders around a finished ImageDirectory, a COCO file or archives; around images `read_plain_folder` does."""
+def unwrap(folder: Path) -> tuple[Path, list[Path]]:
+    """Enter folders around a finished ImageDirectory, a COCO file or archives; around images `read_plain_folder` does.
+
+    Returns:
+        The folder, and the archives in it where it has neither folders nor images.
+    """
     inner = folder
     while not (inner / MANIFEST).exists():
         entries = visible(inner)
         if len(entries) != 1 or not entries[0].is_dir():
-            return inner if any(entry.name.endswith(".json") for entry in entries) or _archives_alone(entries) else folder
+            packed = [inner / entry.name for entry in entries if is_archive(entry.name) and entry.is_file()]
+            if any(is_image(entry.name) or entry.is_dir() for entry in entries):
+                packed = []
+            return inner if packed or any(entry.name.endswith(".json") for entry in entries) else folder, packed
         inner = inner / entries[0].name
-    return inner
-
-
-def only_archives(folder: Path) -> list[Path]:
-    """The archives of a folder that has neither folders nor images."""
-    return [folder / name for name in _archives_alone(visible(folder))]
-
-
-def _archives_alone(entries: Sequence[os.DirEntry[str]]) -> list[str]:
-    packed = [entry.name for entry in entries if is_archive(entry.name) and entry.is_file()]
-    return [] if any(is_image(entry.name) or entry.is_dir() for entry in entries) else packed
+    return inner, []
 
 
 def visible(folder: Path) -> list[os.DirEntry[str]]:

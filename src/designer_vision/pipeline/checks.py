@@ -14,7 +14,7 @@ from typing import Any
 from designer_vision import values
 from designer_vision.architectures import smallest_side
 from designer_vision.directories.manifest import is_unfinished, read_manifest
-from designer_vision.directories.plain_folder import looks_packed, only_archives, unwrap
+from designer_vision.directories.plain_folder import looks_packed, unwrap
 from designer_vision.errors import DesignerError, InvalidDatasetError, InvalidModelDirectoryError, PipelineError
 from designer_vision.pipeline.data_folders import check_images, closest, nearest, refuse_folders_around
 from designer_vision.pipeline.graph import (
@@ -361,6 +361,6 @@ def check_data(node: Node, port: str, path: Path, needs_labels: bool) -> None:
             read_manifest(path, "ModelDirectory", InvalidModelDirectoryError)
         except DesignerError as error:
             raise type(error)(f"{node.place(port)}: {error.message}") from error
-    inner = unwrap(path) if node.component == CONVERT else path
-    if (node.component, port) in IMAGE_PORTS and not (node.component == CONVERT and only_archives(inner)):
+    inner, packed = unwrap(path) if node.component == CONVERT else (path, [])
+    if (node.component, port) in IMAGE_PORTS and not packed:
         check_images(inner, needs_labels, node.place(port))

@@ -17,7 +17,7 @@ from designer_vision.console import printable
 from designer_vision.directories.image_index import NO_LABEL, ImageIndex
 from designer_vision.directories.left_out import in_words
 from designer_vision.directories.manifest import MANIFEST, read_manifest
-from designer_vision.directories.plain_folder import looks_packed, only_archives, unwrap
+from designer_vision.directories.plain_folder import looks_packed, unwrap
 from designer_vision.errors import DesignerError, InvalidDatasetError, InvalidModelDirectoryError, PipelineError
 from designer_vision.pipeline.checks import CHECKOUT
 from designer_vision.pipeline.data_folders import nearest, refuse_folders_around, trainable
@@ -151,8 +151,8 @@ def look_at(folder: Path) -> tuple[Lines, int]:
         if not looks_packed(folder):
             raise InvalidDatasetError(f"{folder} is one file; give the folder that has a sub-folder for each class")
         return [("photos", f"{folder}, an archive")], sys.maxsize
-    inner = unwrap(folder)
-    if only_archives(inner):
+    inner, packed = unwrap(folder)
+    if packed:
         return [("photos", f"archives in {folder}")], sys.maxsize
     index = trainable(inner)
     return describe(index), len(index)
