@@ -43,18 +43,21 @@ def prepare(*words: object) -> None:
     _run([str(word) for word in words], [{"MLFLOW_TRACKING_URI": "sqlite://"}])
 
 
-def run(words: Sequence[object], environments: Iterable[Mapping[str, str]] = ({},), writes: Iterable[Path] = ()) -> Run:
+def run(
+    words: Sequence[object], environments: Iterable[Mapping[str, str]] = ({},), writes: Iterable[Path] = (), tries: int = TRIES
+) -> Run:
     """Run a command, once for each of the environments at the same time; repeat it while others disturb it.
 
     Args:
         words: of the command.
         environments: variables of its own for each process.
         writes: folders to be removed before each try.
+        tries: at most.
 
     Raises:
         RuntimeError: it failed; with what it printed last.
     """
-    for _ in range(TRIES):
+    for _ in range(tries):
         for folder in writes:
             shutil.rmtree(folder, ignore_errors=True)
         result = _run([str(word) for word in words], list(environments))

@@ -1,296 +1,233 @@
-"""A folder as it is on a mount of a blob store: read-only, and every file costs a wait for its attributes and one to open it.
+"""What data at a distance costs: each component with its images on a local disk, and on mounts that make every file wait.
 
-    python benchmarks/slow_mount.py SOURCE MOUNTPOINT --attribute_ms 10 --open_ms 20
+    python benchmarks/slow_mount.py FOLDER ROUNDS > benchmarks/DATE_slow_mount.md
 
-serves until it is ended or unmounted. The kernel caches attributes and names for 120 s, as on Azure's mounts. For tests of
-faults, each by the name of a file:
-
-    --stall NAME                 opening it is never answered
-    --fail NAME:ERRNO:TIMES      so many times, opening it fails with EIO, ESTALE, ...
-    --fail_read NAME:ERRNO:TIMES the same of reading it
-    --shrink NAME                its attributes claim twice its size
-
-It speaks the kernel's FUSE protocol itself. By fusepy and libfuse 2 the kernel looks names of a folder up one after the other (94
-files/s at 10 ms, however many ask; libfuse 3, which today's mounts use, allows it many at once), and a file costs 0.5 to 1 ms of
-a core that the measured program needs too. Here answers that wait are entries of a heap, so that hundreds cost nothing.
-
-Needs Linux with /dev/fuse, and root or fusermount (Debian's package `fuse`).
+FOLDER keeps what is prepared: the demo's 1,797 digits, converted, at 64 pixels, and networks. Every run is the component's own
+command, on a mount of its own (`slow_folder.py`), of which the kernel knows nothing yet; outputs go to the local disk.
 """
 
 from __future__ import annotations
 
-import argparse
-import ctypes
-import errno
-import heapq
-import os
-import select
-import signal
-import socket
-import stat
-import struct
+import json
+import re
+import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections import Counter
-from itertools import count
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
-from typing import Any, NoReturn
 
-CACHED_SECONDS = 120
-LOOKUP, FORGET, GETATTR, READLINK, OPEN, READ, STATFS, RELEASE = 1, 2, 3, 5, 14, 15, 17, 18
-INIT, OPENDIR, READDIR, RELEASEDIR, INTERRUPT, BATCH_FORGET = 26, 27, 28, 29, 36, 42
-UNANSWERED = frozenset({FORGET, BATCH_FORGET})
-ASYNC_READ, PARALLEL_LOOKUPS, MAX_PAGES = 1 << 0, 1 << 18, 1 << 22
-KEEP_CACHE = 1 << 1
-IN_HEADER, OUT_HEADER = struct.Struct("<IIQQIIIHH"), struct.Struct("<IiQ")
-INIT_OUT = struct.Struct("<IIIIHHIIHHI28x")
-ATTRIBUTES = struct.Struct("<QQQQQQIIIIIIIIII")
-ENTRY_OUT, ATTR_OUT = struct.Struct("<QQQQII"), struct.Struct("<QII")
-OPEN_OUT, READ_IN, ENTRY, STATFS_OUT = (
-    struct.Struct("<QII"),
-    struct.Struct("<QQI"),
-    struct.Struct("<QQII"),
-    struct.Struct("<QQQQQIIII24x"),
-)
-ROOT = 1
-LONGEST_REQUEST = 2**16
-MS_RDONLY, MNT_DETACH = 1, 2
+import yaml
+from measure import Run, conditions, prepare, run, say
+
+HERE = Path(__file__).parent
+ENTRY = "designer_vision.entry"
+MOUNTS = {"local disk": None, "0 + 0 ms": (0, 0), "10 + 20 ms": (10, 20), "40 + 80 ms": (40, 80)}
+"""Waits for a file's attributes and to open it."""
+WORKERS = 2
+FEW = 240
+"""Images for torch's DataLoader on a mount: it would take minutes for all."""
+
+Figures = dict[str, float]
 
 
-class SlowFolder:
-    """What is answered, and when.
+@dataclass(frozen=True)
+class Measured:
+    """One command: what it reads, and how its figures are told from what it prints."""
 
-    Each operation gives its answer (bytes, or an OSError is raised) and has a wait of its own, in milliseconds.
-    """
+    name: str
+    source: str
+    words: Callable[[Path, Path], list[object]]
+    figures: Callable[[Run, Path], Figures]
 
-    def __init__(self, arguments: argparse.Namespace) -> None:
-        self._paths = [b"", os.fsencode(arguments.source.resolve())]
-        self._nodes = {self._paths[ROOT]: ROOT}
-        self._stalled, self._shrunk = ({os.fsencode(name) for name in names} for names in (arguments.stall, arguments.shrink))
-        self._failures = {OPEN: _failures(arguments.fail), READ: _failures(arguments.fail_read)}
-        self._failed: Counter[tuple[int, bytes]] = Counter()
-        self._operations = {
-            LOOKUP: self.lookup,
-            GETATTR: self.attributes,
-            READLINK: self.readlink,
-            OPEN: self.open,
-            READ: self.read,
-            STATFS: self.statfs,
-            RELEASE: self.release,
-            INIT: self.init,
-            OPENDIR: self.opendir,
-            READDIR: self.readdir,
-            RELEASEDIR: lambda node, body: b"",
-        }
-        attribute = arguments.attribute_ms
-        self._waits = {
-            LOOKUP: attribute,
-            GETATTR: attribute,
-            READDIR: attribute,
-            OPEN: arguments.open_ms,
-            READ: arguments.read_ms,
-        }
 
-    def wait(self, operation: int, node: int, body: memoryview) -> float:
-        """Seconds until an operation is answered."""
-        if operation == OPEN and _name(self._paths[node]) in self._stalled:
-            return float("inf")
-        if operation == READDIR and READ_IN.unpack_from(body)[1]:
-            return 0.0  # the rest of the same list
-        return float(self._waits.get(operation, 0.0)) / 1000
+def component(name: str, **flags: object) -> list[object]:
+    """The command of a component, with the defaults of its YAML for what is not given."""
+    declared = yaml.safe_load((HERE.parent / f"component/{name}.yaml").read_text())["inputs"]
+    given = {flag: one["default"] for flag, one in declared.items() if "default" in one} | flags
+    return [sys.executable, "-m", f"{ENTRY}.{name}", *(word for flag, value in given.items() for word in (f"--{flag}", value))]
 
-    def answer(self, operation: int, node: int, body: memoryview) -> bytes:
-        if operation not in self._operations:
-            raise OSError(errno.ENOSYS, "not needed to read")
-        return self._operations[operation](node, body)
 
-    def init(self, node: int, body: memoryview) -> bytes:
-        flags = ASYNC_READ | PARALLEL_LOOKUPS | MAX_PAGES
-        return INIT_OUT.pack(7, 31, 2**17, flags, 512, 384, 4096, 1, 256, 0, 0)
+def speed(title: str) -> Callable[[Run, Path], Figures]:
+    """Images/s, from the last line that has them."""
 
-    def lookup(self, node: int, body: memoryview) -> bytes:
-        path = self._paths[node] + b"/" + bytes(body[:-1])
+    def figures(done: Run, output: Path) -> Figures:
+        found = [match[1] for _, line in done.lines if (match := re.search(r"([\d.]+) images/s$", line))]
+        return {title: float(found[-1])}
+
+    return figures
+
+
+def of_training(done: Run, output: Path) -> Figures:
+    lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    first = next(seconds for seconds, line in done.lines if " iteration " in line)
+    return {
+        "Train PyTorch Model, epoch 1, images/s": lines[0]["Train images per second and process"],
+        "Train PyTorch Model, epoch 2, images/s": lines[1]["Train images per second and process"],
+        "Train PyTorch Model, seconds to its first step": first,
+        "Train PyTorch Model, seconds in all": done.seconds,
+    }
+
+
+def commands(folder: Path) -> list[Measured]:
+    def train(source: Path, output: Path) -> list[object]:
+        return component(
+            "train_pytorch_model",
+            untrained_model=folder / "network",
+            training_dataset=source / "training",
+            validation_dataset=source / "validation",
+            epochs=2,
+            batch_size=32,
+            learning_rate=0.02,
+            print_frequency=1,
+            trained_model=output,
+        )
+
+    def apply(source: Path, output: Path) -> list[object]:
+        return component(
+            "apply_image_transformation",
+            mode="For inference",
+            input_image_transformation=folder / "transformation",
+            input_image_directory=source,
+            output_image_directory=output,
+        )
+
+    def batches(name: Path) -> Callable[[Path, Path], list[object]]:
+        return lambda source, output: [sys.executable, name, source / "image", WORKERS, FEW]
+
+    def convert(source: Path, output: Path) -> list[object]:
+        return component("convert_to_image_directory", input_dataset=source, output_image_directory=output)
+
+    def score(source: Path, output: Path) -> list[object]:
+        return component("score_image_model", trained_model=folder / "trained", dataset=source, scored_dataset=output)
+
+    loaders = f"{WORKERS} workers and no network, images/s"
+    return [
+        Measured("convert", "digits", convert, speed("Convert to Image Directory, images/s")),
+        Measured("apply", "converted", apply, speed("Apply Image Transformation, images/s")),
+        Measured("score", "images", score, speed("Score Image Model, images/s")),
+        Measured("train", "sets", train, of_training),
+        Measured("ours", "images", batches(HERE / "peers/our_loader.py"), speed(f"our loader, {loaders}")),
+        Measured("torch's", "images", batches(HERE / "peers/data_loader.py"), speed(f"torch's DataLoader, {loaders}")),
+    ]
+
+
+def make_inputs(folder: Path) -> None:
+    """Write, once, what the commands read."""
+    if (folder / "trained/_meta.yaml").exists():
+        return
+    prepare(sys.executable, HERE.parent / "pipelines/digits.py", folder / "digits")
+    prepare(
+        *component("convert_to_image_directory", input_dataset=folder / "digits", output_image_directory=folder / "converted")
+    )
+    prepare(
+        *component(
+            "init_image_transformation",
+            size=64,
+            center_crop=True,
+            crop_size=64,
+            output_image_transformation=folder / "transformation",
+        )
+    )
+    prepare(
+        *component(
+            "apply_image_transformation",
+            mode="For inference",
+            input_image_transformation=folder / "transformation",
+            input_image_directory=folder / "converted",
+            output_image_directory=folder / "images",
+        )
+    )
+    prepare(
+        *component(
+            "split_image_directory",
+            input_image_directory=folder / "images",
+            fraction=0.9,
+            output_image_directory1=folder / "sets/training",
+            output_image_directory2=folder / "sets/validation",
+        )
+    )
+    prepare(*component("resnet", model_name="resnet18", pretrained=False, untrained_model=folder / "network"))
+    prepare(
+        *component(
+            "train_pytorch_model",
+            untrained_model=folder / "network",
+            training_dataset=folder / "sets/training",
+            validation_dataset=folder / "sets/validation",
+            epochs=1,
+            batch_size=32,
+            learning_rate=0.02,
+            trained_model=folder / "trained",
+        )
+    )
+
+
+@contextmanager
+def mounted(source: Path, waits: tuple[int, int] | None) -> Iterator[Path]:
+    """The folder itself, or a new mount of it."""
+    if waits is None:
+        yield source
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        flags = ["--attribute_ms", str(waits[0]), "--open_ms", str(waits[1])]
+        server = subprocess.Popen([sys.executable, HERE / "slow_folder.py", source, folder, *flags])
+        while not Path(folder).is_mount():
+            if server.poll() is not None:
+                raise SystemExit(1)  # it said why
+            time.sleep(0.05)
         try:
-            attributes = self._attributes(path)
-        except FileNotFoundError:  # the kernel notes that too
-            return ENTRY_OUT.pack(0, 0, CACHED_SECONDS, 0, 0, 0) + bytes(ATTRIBUTES.size)
-        if path not in self._nodes:
-            self._nodes[path] = len(self._paths)
-            self._paths.append(path)
-        return ENTRY_OUT.pack(self._nodes[path], 0, CACHED_SECONDS, CACHED_SECONDS, 0, 0) + attributes
-
-    def attributes(self, node: int, body: memoryview) -> bytes:
-        return ATTR_OUT.pack(CACHED_SECONDS, 0, 0) + self._attributes(self._paths[node])
-
-    def readlink(self, node: int, body: memoryview) -> bytes:
-        return os.readlink(self._paths[node])  # noqa: PTH115 (bytes)
-
-    def open(self, node: int, body: memoryview) -> bytes:
-        self._perhaps_fail(OPEN, node)
-        return OPEN_OUT.pack(os.open(self._paths[node], os.O_RDONLY), KEEP_CACHE, 0)
-
-    def read(self, node: int, body: memoryview) -> bytes:
-        self._perhaps_fail(READ, node)
-        handle, offset, size = READ_IN.unpack_from(body)
-        return os.pread(handle, size, offset)
-
-    def release(self, node: int, body: memoryview) -> bytes:
-        os.close(struct.unpack_from("<Q", body)[0])
-        return b""
-
-    def opendir(self, node: int, body: memoryview) -> bytes:
-        return OPEN_OUT.pack(0, 0, 0)
-
-    def readdir(self, node: int, body: memoryview) -> bytes:
-        _, offset, size = READ_IN.unpack_from(body)
-        found = bytearray()
-        with os.scandir(self._paths[node]) as entries:
-            for number, entry in enumerate(sorted(entries, key=lambda entry: entry.name), start=1):
-                padding = bytes(-len(entry.name) % 8)
-                kind = stat.S_IFLNK if entry.is_symlink() else stat.S_IFDIR if entry.is_dir() else stat.S_IFREG
-                if number > offset:
-                    if len(found) + ENTRY.size + len(entry.name) + len(padding) > size:
-                        break
-                    found += ENTRY.pack(entry.inode(), number, len(entry.name), kind >> 12) + entry.name + padding
-        return bytes(found)
-
-    def statfs(self, node: int, body: memoryview) -> bytes:
-        return STATFS_OUT.pack(2**30, 0, 0, 2**20, 0, 4096, 255, 4096, 0)
-
-    def _attributes(self, path: bytes) -> bytes:
-        status = os.lstat(path)
-        size = status.st_size * (2 if _name(path) in self._shrunk else 1)
-        return ATTRIBUTES.pack(
-            status.st_ino, size, -(-size // 512), int(status.st_atime), int(status.st_mtime), int(status.st_ctime), 0, 0, 0,
-            status.st_mode, status.st_nlink, status.st_uid, status.st_gid, 0, 4096, 0,
-        )  # fmt: skip
-
-    def _perhaps_fail(self, operation: int, node: int) -> None:
-        name = _name(self._paths[node])
-        number, times = self._failures[operation].get(name, (0, 0))
-        if self._failed[operation, name] < times:
-            self._failed[operation, name] += 1
-            raise OSError(number, os.strerror(number))
+            yield Path(folder)
+        finally:
+            server.terminate()
+            server.wait()
 
 
-def serve(kernel: int, folder: SlowFolder) -> None:
-    """Answer requests, each in its time, until the folder is unmounted."""
-    due: list[tuple[float, int, int, int, int, bytes]] = []
-    poll, buffer, order = select.poll(), bytearray(LONGEST_REQUEST), count()
-    poll.register(kernel, select.POLLIN)
-    interrupted: set[int] = set()
-    while True:
-        seconds = max(0.0, due[0][0] - time.monotonic()) if due else float("inf")
-        if poll.poll(None if seconds == float("inf") else seconds * 1000):
-            try:
-                length = os.readv(kernel, [buffer])
-            except OSError as error:
-                if error.errno in (errno.EINTR, errno.EAGAIN, errno.ENOENT):
-                    continue
-                return  # ENODEV: unmounted
-            _, operation, unique, node, *_ = IN_HEADER.unpack_from(buffer)
-            body = memoryview(buffer)[IN_HEADER.size : length]
-            if operation == INTERRUPT:  # whoever waits is being killed
-                interrupted.add(struct.unpack_from("<Q", body)[0])
-                due = [request if request[2] not in interrupted else (0.0, *request[1:]) for request in due]
-                heapq.heapify(due)
-            elif operation not in UNANSWERED:
-                wait = folder.wait(operation, node, body)
-                if wait:
-                    heapq.heappush(due, (time.monotonic() + wait, next(order), unique, operation, node, bytes(body)))
-                else:
-                    _answer(kernel, folder, unique, operation, node, body)
-        while due and due[0][0] <= time.monotonic():
-            _, _, unique, operation, node, kept = heapq.heappop(due)
-            if unique in interrupted:
-                interrupted.discard(unique)
-                _write(kernel, unique, -errno.EINTR, b"")
-            else:
-                _answer(kernel, folder, unique, operation, node, memoryview(kept))
-
-
-def _answer(kernel: int, folder: SlowFolder, unique: int, operation: int, node: int, body: memoryview) -> None:
-    try:
-        _write(kernel, unique, 0, folder.answer(operation, node, body))
-    except OSError as error:
-        _write(kernel, unique, -(error.errno or errno.EIO), b"")
-
-
-def _write(kernel: int, unique: int, error: int, content: bytes) -> None:
-    try:
-        os.writev(kernel, [OUT_HEADER.pack(OUT_HEADER.size + len(content), error, unique), content])
-    except OSError as failure:
-        if failure.errno not in (errno.ENOENT, errno.ENODEV):  # nobody waits for it any more
-            raise
-
-
-def mount(mountpoint: Path) -> int:
-    """Mount a FUSE file system, and give the descriptor that its requests come from.
-
-    Raises:
-        OSError: this system does not allow it.
-    """
-    options = "default_permissions,allow_other,max_read=131072"
-    if os.geteuid():
-        ours, theirs = socket.socketpair()
-        variables = os.environ | {"_FUSE_COMMFD": str(theirs.fileno())}
-        command = ["fusermount", "-o", "ro,fsname=slow,max_read=131072", str(mountpoint)]
-        if subprocess.run(command, env=variables, pass_fds=[theirs.fileno()], check=False).returncode:
-            raise PermissionError(errno.EPERM, "fusermount does not mount it")
-        return socket.recv_fds(ours, 1, 1)[1][0]
-    kernel = os.open("/dev/fuse", os.O_RDWR)
-    data = f"fd={kernel},rootmode=40000,user_id=0,group_id=0,{options}".encode()
-    if _c_library().mount(b"slow", os.fsencode(mountpoint), b"fuse", MS_RDONLY, data):
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    return kernel
-
-
-def unmount(mountpoint: Path) -> None:
-    """Unmount, whoever still reads there."""
-    if os.geteuid():
-        subprocess.run(["fusermount", "-uz", str(mountpoint)], check=False)  # noqa: S607 (wherever it lies)
-    else:
-        _c_library().umount2(os.fsencode(mountpoint), MNT_DETACH)
-
-
-def _c_library() -> Any:
-    return ctypes.CDLL(None, use_errno=True)
-
-
-def _name(path: bytes) -> bytes:
-    return path.rpartition(b"/")[2]
-
-
-def _failures(texts: list[str]) -> dict[bytes, tuple[int, int]]:
-    split = (text.rsplit(":", 2) for text in texts)
-    return {os.fsencode(name): (getattr(errno, number), int(times)) for name, number, times in split}
-
-
-def _stop(*_: object) -> NoReturn:
-    sys.exit(0)
+def measured(command: Measured, source: Path, waits: tuple[int, int] | None) -> tuple[Figures, float]:
+    """The figures of one run, and its peak memory in MB."""
+    with mounted(source, waits) as place, tempfile.TemporaryDirectory() as scratch:
+        output = Path(scratch) / "output"
+        done = run(command.words(place, output), [{"MLFLOW_TRACKING_URI": f"sqlite:///{scratch}/mlflow.db"}], [output], tries=1)
+        return command.figures(done, output), done.peak_mb
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path)
-    parser.add_argument("mountpoint", type=Path)
-    for name in ("attribute", "open", "read"):
-        parser.add_argument(f"--{name}_ms", type=float, default=0)
-    for name in ("stall", "fail", "fail_read", "shrink"):
-        parser.add_argument(f"--{name}", action="append", default=[])
-    arguments = parser.parse_args()
-    try:
-        kernel = mount(arguments.mountpoint)
-    except OSError as error:
-        sys.exit(f"no slow mount: {error.strerror}; it needs Linux with /dev/fuse, and root or fusermount")
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _stop)
-    try:
-        serve(kernel, SlowFolder(arguments))
-    finally:
-        unmount(arguments.mountpoint)
+    folder, rounds = Path(sys.argv[1]).resolve(), int(sys.argv[2])
+    only = set(sys.argv[3:])
+    folder.mkdir(parents=True, exist_ok=True)
+    make_inputs(folder)
+    found: dict[str, dict[str, list[float]]] = {}
+    for number in range(rounds):
+        for command in commands(folder):
+            if only and command.name not in only:
+                continue
+            for title, waits in MOUNTS.items():
+                figures, peak = measured(command, folder / command.source, waits)
+                for name, figure in (*figures.items(), (f"{command.name}: peak memory, MB", peak)):
+                    found.setdefault(name, {}).setdefault(title, []).append(figure)
+                say(f"round {number + 1}, {command.name}, {title}: {figures}, {peak:.0f} MB")
+    print(f"# Data at a distance, {date.today()}\n\n`python benchmarks/slow_mount.py FOLDER {rounds}`: medians of {rounds}.\n")
+    print(table(found))
+    print(f"\n{conditions(['torch', 'torchvision', 'pillow'])}\nEvery run:\n")
+    for name, cells in found.items():
+        print(f"* {name}: " + "; ".join(f"{title} {', '.join(f'{one:.1f}' for one in cell)}" for title, cell in cells.items()))
+
+
+def table(found: dict[str, dict[str, list[float]]]) -> str:
+    """A line each, with the ratio to the local disk where more is better."""
+    lines = [f"| what | {' | '.join(MOUNTS)} |", "|---" * (len(MOUNTS) + 1) + "|"]
+    for name, cells in found.items():
+        medians = {title: statistics.median(cell) for title, cell in cells.items()}
+        local = medians["local disk"]
+        words = [
+            f"{median:,.1f}" + (f" ({median / local:.2f})" if "images/s" in name and title != "local disk" else "")
+            for title, median in medians.items()
+        ]
+        lines.append(f"| {name} | {' | '.join(words)} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

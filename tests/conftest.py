@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -127,3 +129,28 @@ def training_flags(model: Path, training: Path, validation: Path, output: Path, 
         "trained_model": output,
     }
     return flags | changed
+
+
+@pytest.fixture
+def slow_mount(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Path]]:
+    """Mounts a folder elsewhere, each file with waits of its own: `slow_mount(folder, attribute_ms=5, stall="x.png")`."""
+    mounts: list[tuple[Path, subprocess.Popen[str]]] = []
+
+    def mount(source: Path, **flags: object) -> Path:
+        place = tmp_path_factory.mktemp("mount")
+        words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+        program = [sys.executable, str(ROOT / "benchmarks/slow_folder.py"), str(source), str(place), *words]
+        server = subprocess.Popen(program, stderr=subprocess.PIPE, text=True)
+        mounts.append((place, server))
+        while not place.is_mount():
+            if server.poll() is not None:
+                assert server.stderr
+                pytest.skip(server.stderr.read().strip())
+            time.sleep(0.02)
+        return place
+
+    yield mount
+    for place, server in mounts:
+        server.terminate()
+        server.wait()
+        assert not place.is_mount()

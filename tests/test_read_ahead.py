@@ -137,6 +137,11 @@ def test_few_open_files_mean_few_threads(monkeypatch: pytest.MonkeyPatch) -> Non
     assert depth_for(1).threads == 32
 
 
+def test_few_threads_that_are_allowed_are_not_all_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(read_ahead, "threads_allowed", lambda: 100)
+    assert depth_for(1).threads == 25
+
+
 @pytest.mark.parametrize(
     ("kind", "far"),
     [("ext4", False), ("fuseblk", False), ("overlay", False), (None, False), ("fuse", True), ("fuse.blobfuse2", True), ("nfs4", True),

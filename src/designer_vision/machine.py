@@ -27,6 +27,8 @@ CGROUP_MEMORY = (
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
 )
 
+CGROUP_PIDS = ("/sys/fs/cgroup/pids.max", "/sys/fs/cgroup/pids/pids.max")
+
 
 def available_cpus() -> int:
     """The CPUs that this process may use, which in a container can be fewer than the machine's."""
@@ -72,6 +74,16 @@ def open_files_allowed() -> int:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
             soft = hard
     return soft if soft != resource.RLIM_INFINITY else sys.maxsize
+
+
+def threads_allowed() -> int:
+    """How many processes and threads this user, or this container, may have in all."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NPROC)
+    found = [soft if soft != resource.RLIM_INFINITY else sys.maxsize]
+    for limit in CGROUP_PIDS:
+        with suppress(OSError, ValueError):  # "max" is no number: no limit
+            found.append(int(Path(limit).read_text()))
+    return min(found)
 
 
 def file_system_of(folder: Path) -> str | None:

@@ -17,7 +17,7 @@ from queue import SimpleQueue
 from typing import Protocol
 
 from designer_vision.errors import FileSystemError
-from designer_vision.machine import file_system_of, open_files_allowed
+from designer_vision.machine import file_system_of, open_files_allowed, threads_allowed
 from designer_vision.settings import Settings
 
 FAR = frozenset(
@@ -28,6 +28,10 @@ THREADS, BYTES = 256, 64 * 2**20
 """Of a node: 200 files under way at 120 ms are 1,700 files a second."""
 LEAST_THREADS, LEAST_BYTES = 4, 2**20
 FILES_OF_A_READ, OTHER_FILES = 2, 64
+SHARE_OF_THREADS = 4
+"""Of those that are allowed, one in so many."""
+STACK = 2**19
+"""Bytes, of which reading needs a fraction; usual are 8 MB, and some containers count what is never touched."""
 FIRST_READS = 16
 """Under way until the usual size of a file is known."""
 WEIGHT = 1 / 16
@@ -54,7 +58,8 @@ def is_far(folder: Path) -> bool:
 
 def depth_for(processes: int) -> Depth:
     """The depth of each of the processes that read on this node."""
-    threads = min(THREADS // processes, (open_files_allowed() - OTHER_FILES) // FILES_OF_A_READ)
+    node = min(THREADS, threads_allowed() // SHARE_OF_THREADS)
+    threads = min(node // processes, (open_files_allowed() - OTHER_FILES) // FILES_OF_A_READ)
     return Depth(max(LEAST_THREADS, threads), max(LEAST_BYTES, BYTES // processes))
 
 
@@ -174,10 +179,13 @@ class ReadAhead:
         return not (self._under_way or self._held) or (self._under_way < self._depth.threads and expected <= self._depth.size)
 
     def _start_thread(self) -> bool:
+        usual = threading.stack_size(STACK)
         try:
             threading.Thread(target=self._work, name="read ahead", daemon=True).start()
         except RuntimeError:  # this user may have no more of them: those that there are must do, or who takes reads himself
             return False
+        finally:
+            threading.stack_size(usual)
         self._threads += 1
         return True
 

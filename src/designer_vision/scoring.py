@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +124,7 @@ def score(
     precision: torch.dtype,
     workers: int,
     on_step: Callable[[int], None] = lambda images: None,
+    patience: timedelta = timedelta(minutes=5),
 ) -> Scores:
     """Score the images of a directory, labelled or not; those that cannot be read are left out.
 
@@ -133,6 +135,7 @@ def score(
         precision: the number format it computes in.
         workers: data workers.
         on_step: told how many images each batch had.
+        patience: how long a batch may take.
 
     Raises:
         InvalidDatasetError: no image can be read, or the network cannot take images of their size.
@@ -143,7 +146,7 @@ def score(
             f"{model.architecture.model_name} cannot take images of {fit.size[0]} x {fit.size[1]} pixels, as {index.folder} has "
             f"them: {reason}; use larger images"
         )
-    loader = Loader([ImageDataset(index, fit, fit.size, strict=False)], workers, device)
+    loader = Loader([ImageDataset(index, fit, fit.size, strict=False)], workers, device, patience)
     scorer = Scorer(model, device, precision)
     parts: list[Probabilities] = []
     unreadable: dict[int, DesignerError] = {}

@@ -37,7 +37,7 @@ def main(trained_model: Path, dataset: Path, scored_dataset: Path) -> None:
     workers = worker_count(available_cpus(), 1, device, settings.data_workers)
     precision = choose_precision(device, settings.precision)
     progress = Progress(len(index))
-    scores = score(model, index, device, precision, workers, progress.step)
+    scores = score(model, index, device, precision, workers, progress.step, settings.patience)
     speed = progress.images_per_second()
     scored = scores.index
     names = [scored.name(row) for row in range(len(scored))]

@@ -1,0 +1,26 @@
+"""The same batches as data_loader.py's by our loader.
+
+python our_loader.py FOLDER WORKERS IMAGES
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from designer_vision.directories.image_directory import read_image_directory
+from designer_vision.loader import Asked, ImageDataset, Loader, batches, epoch_order
+from designer_vision.transforms import FitToNetwork, Normalize
+
+start = time.perf_counter()
+index = read_image_directory(Path(sys.argv[1]).parent).subset(np.arange(int(sys.argv[3])))
+fit = FitToNetwork([], (64, 64))
+loader = Loader([ImageDataset(index, fit, fit.size)], int(sys.argv[2]), torch.device("cpu"))
+normalize = Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+for batch in loader.batches(Asked(1, indices) for indices in batches(epoch_order(len(index), 1, 1), 32)):
+    normalize(batch.images)
+print(f"{len(index)} images read, {len(index) / (time.perf_counter() - start):.1f} images/s")
