@@ -23,7 +23,6 @@ import msgspec
 from designer_vision.console import say
 from designer_vision.description import MOST_JSON, from_json
 from designer_vision.directories.image_index import ImageIndex, Row
-from designer_vision.directories.image_list import read_image_list
 from designer_vision.directories.left_out import LINKS, LeftOut, in_words, shortened
 from designer_vision.directories.manifest import (
     MANIFEST,
@@ -96,6 +95,8 @@ def told(left_out: LeftOut) -> str:
 
 
 def _read_classic(folder: Path, original_names: bool) -> ImageIndex:
+    from designer_vision.directories.image_list import read_image_list  # loads Arrow, which nothing else here needs
+
     manifest = read_manifest(folder, TYPE, InvalidDatasetError)
     lists = manifest.ours.transformation, manifest.ours.random_operations
     done, left = (_checked(operations, folder) for operations in lists)

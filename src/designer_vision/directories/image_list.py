@@ -1,4 +1,8 @@
-"""images.lst to an index: a fast reader for what writers write, and a strict one that names the line it cannot read."""
+"""images.lst to an index: a fast reader for what writers write, and a strict one that names the line it cannot read.
+
+Arrow imports pandas, a third of a second, wherever it makes something of a Python value or gives an array to NumPy; so constants
+and numbers go through its buffers here.
+"""
 
 from __future__ import annotations
 
@@ -34,6 +38,7 @@ OUTSIDE = r"^[./]*$|^/|(^|/)\.\.(/|$)|\\|\x00"
 """Names that do not stay inside the folder, on Windows or elsewhere."""
 LONGEST_LINE = 2**20
 EXAMPLE = '{"image_info": {"file_name": "image/0_0.jpg"}, "category": "dog", "id": 0}'
+NO_TEXT = pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(bytes(8)), pa.py_buffer(b"")])[0]
 MOST_BRACKETS = 1000
 """Opening ones in a line, on average over a block: more could be nested deeper than the stack of Arrow's parser is."""
 
@@ -82,7 +87,7 @@ def _read_fast(folder: Path, name: str, labeled: bool, recorded: Ours, original_
             batch.validate(full=True)  # Arrow reads what is not UTF-8 as if it were
             info = dict(zip(INFO, batch.column("image_info").flatten(), strict=True))
             file_names = pc.if_else(
-                pc.equal(pc.fill_null(info["base_file_name"], ""), ""), info["file_name"], info["base_file_name"]
+                pc.equal(pc.fill_null(info["base_file_name"], NO_TEXT), NO_TEXT), info["file_name"], info["base_file_name"]
             )
             if file_names.null_count or pc.any(pc.match_substring_regex(file_names, OUTSIDE)).as_py():
                 raise _NotPlainError
@@ -90,13 +95,13 @@ def _read_fast(folder: Path, name: str, labeled: bool, recorded: Ours, original_
             if end > lines:  # two on one
                 raise _NotPlainError
             names.add(file_names)
-            originals.add(pc.fill_null(info["original_file_name"], "") if original_names else pa.repeat("", len(batch)))
+            originals.add(pc.fill_null(info["original_file_name"], NO_TEXT) if original_names else pa.repeat(NO_TEXT, len(batch)))
             labels[start:end] = _labels(batch.column("category"), labeled, found, known)
             for side, column in (("height", 0), ("width", 1)):
                 sizes[start:end, column] = np.maximum(_integers(info[side], 0), 0)
             given = batch.column("id")
-            ids[start:end] = np.where(given.is_null(), np.arange(start, end), _integers(given, 0))
-            hashes[start:end] = _hashes(pc.fill_null(info["content_hash"], ""))
+            ids[start:end] = np.where(_are_there(given), _integers(given, 0), np.arange(start, end))
+            hashes[start:end] = _hashes(pc.fill_null(info["content_hash"], NO_TEXT))
     if end < lines or ((np.diff(ids[:end]) <= 0).any() and len(np.unique(ids[:end])) < end):
         raise _NotPlainError
     index = assemble(
@@ -170,12 +175,19 @@ def _labels(categories: pa.StringArray, labeled: bool, found: dict[str, int], kn
 
 
 def _integers(values: pa.Array, missing: int) -> npt.NDArray[Any]:
-    filled: npt.NDArray[Any] = pc.fill_null(values, missing).to_numpy(zero_copy_only=False)
-    return filled
+    if values.null_count == len(values):
+        return np.full(len(values), missing)
+    numbers = np.frombuffer(values.buffers()[1], f"i{values.type.bit_width // 8}")[values.offset :][: len(values)]
+    return np.where(_are_there(values), numbers, missing) if values.null_count else numbers
+
+
+def _are_there(values: pa.Array) -> npt.NDArray[np.bool_]:
+    """Whether each is something, not null."""
+    return np.frombuffer(pc.cast(values.is_valid(), pa.uint8()).buffers()[1], np.bool_, len(values))
 
 
 def _hashes(texts: pa.StringArray) -> npt.NDArray[np.uint8]:
-    lengths = pc.binary_length(texts).to_numpy(zero_copy_only=False)
+    lengths = _integers(pc.binary_length(texts), 0)
     if (lengths == 32).all():
         builder = _TextsBuilder(len(texts))
         builder.add(texts)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import signal
 import time
@@ -27,7 +29,7 @@ class Experiment:
         self._name = name
         self._runs: dict[str, str] = {}
         self._mlflow = ProcessPoolExecutor(1, get_context("spawn"), _begin, (os.getpid(),))
-        self._mlflow.submit(_load)
+        self._mlflow.submit(_load, self.uri)
         self._opening: Future[tuple[str, str]]
 
     def open(self, folder: Path) -> None:
@@ -68,11 +70,15 @@ class Experiment:
 
 def _begin(parent: int) -> None:
     end_with(parent)
+    atexit.register(gc.freeze)  # the run waits for this process's end, and collecting what MLflow leaves takes a second
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run, which then marks its runs as failed
 
 
-def _load() -> None:
+def _load(uri: str) -> None:
+    """Import what `_open` will use."""
     import_mlflow()
+    if not uri or uri.startswith("sqlite:"):
+        import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
 
 def _client(uri: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,7 +13,9 @@ from designer_vision.console import printable
 from designer_vision.evaluation import Evaluation, confused_pairs
 from designer_vision.images import Pixels
 from designer_vision.report.mistakes import Mistake
-from designer_vision.training.records import Epoch
+
+if TYPE_CHECKING:
+    from designer_vision.training.records import Epoch  # which loads torch, and an evaluation has no use for it
 
 MOST_CELLS = 30
 """Classes whose whole confusion matrix can be read; of more, the most confused pairs are shown."""
