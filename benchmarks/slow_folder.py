@@ -42,7 +42,7 @@ LOOKUP, FORGET, GETATTR, READLINK, OPEN, READ, STATFS, RELEASE = 1, 2, 3, 5, 14,
 INIT, OPENDIR, READDIR, RELEASEDIR, INTERRUPT, BATCH_FORGET = 26, 27, 28, 29, 36, 42
 UNANSWERED = frozenset({FORGET, BATCH_FORGET})
 ASYNC_READ, PARALLEL_LOOKUPS, MAX_PAGES = 1 << 0, 1 << 18, 1 << 22
-KEEP_CACHE = 1 << 1
+DIRECT_IO, KEEP_CACHE = 1 << 0, 1 << 1
 IN_HEADER, OUT_HEADER = struct.Struct("<IIQQIIIHH"), struct.Struct("<IiQ")
 INIT_OUT = struct.Struct("<IIIIHHIIHHI28x")
 ATTRIBUTES = struct.Struct("<QQQQQQIIIIIIIIII")
@@ -128,7 +128,10 @@ class SlowFolder:
 
     def open(self, node: int, body: memoryview) -> bytes:
         self._perhaps_fail(OPEN, node)
-        return OPEN_OUT.pack(os.open(self._paths[node], os.O_RDONLY), KEEP_CACHE, 0)
+        reading = (
+            DIRECT_IO if _name(self._paths[node]) in self._failures[READ] else KEEP_CACHE
+        )  # the kernel would try again by itself
+        return OPEN_OUT.pack(os.open(self._paths[node], os.O_RDONLY), reading, 0)
 
     def read(self, node: int, body: memoryview) -> bytes:
         self._perhaps_fail(READ, node)
@@ -161,10 +164,21 @@ class SlowFolder:
     def _attributes(self, path: bytes) -> bytes:
         status = os.lstat(path)
         size = status.st_size * (2 if _name(path) in self._shrunk else 1)
+        times = (status.st_atime_ns, status.st_mtime_ns, status.st_ctime_ns)
         return ATTRIBUTES.pack(
-            status.st_ino, size, -(-size // 512), int(status.st_atime), int(status.st_mtime), int(status.st_ctime), 0, 0, 0,
-            status.st_mode, status.st_nlink, status.st_uid, status.st_gid, 0, 4096, 0,
-        )  # fmt: skip
+            status.st_ino,
+            size,
+            -(-size // 512),
+            *(nanoseconds // 10**9 for nanoseconds in times),
+            *(nanoseconds % 10**9 for nanoseconds in times),
+            status.st_mode,
+            status.st_nlink,
+            status.st_uid,
+            status.st_gid,
+            0,
+            4096,
+            0,
+        )
 
     def _perhaps_fail(self, operation: int, node: int) -> None:
         name = _name(self._paths[node])
@@ -179,7 +193,6 @@ def serve(kernel: int, folder: SlowFolder) -> None:
     due: list[tuple[float, int, int, int, int, bytes]] = []
     poll, buffer, order = select.poll(), bytearray(LONGEST_REQUEST), count()
     poll.register(kernel, select.POLLIN)
-    interrupted: set[int] = set()
     while True:
         seconds = max(0.0, due[0][0] - time.monotonic()) if due else float("inf")
         if poll.poll(None if seconds == float("inf") else seconds * 1000):
@@ -192,9 +205,11 @@ def serve(kernel: int, folder: SlowFolder) -> None:
             _, operation, unique, node, *_ = IN_HEADER.unpack_from(buffer)
             body = memoryview(buffer)[IN_HEADER.size : length]
             if operation == INTERRUPT:  # whoever waits is being killed
-                interrupted.add(struct.unpack_from("<Q", body)[0])
-                due = [request if request[2] not in interrupted else (0.0, *request[1:]) for request in due]
-                heapq.heapify(due)
+                (killed,) = struct.unpack_from("<Q", body)
+                if any(request[2] == killed for request in due):
+                    due = [request for request in due if request[2] != killed]
+                    heapq.heapify(due)
+                    _write(kernel, killed, -errno.EINTR, b"")
             elif operation not in UNANSWERED:
                 wait = folder.wait(operation, node, body)
                 if wait:
@@ -203,11 +218,7 @@ def serve(kernel: int, folder: SlowFolder) -> None:
                     _answer(kernel, folder, unique, operation, node, body)
         while due and due[0][0] <= time.monotonic():
             _, _, unique, operation, node, kept = heapq.heappop(due)
-            if unique in interrupted:
-                interrupted.discard(unique)
-                _write(kernel, unique, -errno.EINTR, b"")
-            else:
-                _answer(kernel, folder, unique, operation, node, memoryview(kept))
+            _answer(kernel, folder, unique, operation, node, memoryview(kept))
 
 
 def _answer(kernel: int, folder: SlowFolder, unique: int, operation: int, node: int, body: memoryview) -> None:

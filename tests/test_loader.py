@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from designer_vision.cache import shared_cache
 from designer_vision.directories.image_directory import read_image_directory
-from designer_vision.errors import DataWorkerError, InvalidDatasetError
+from designer_vision.disk_cache import shared_disk_cache
+from designer_vision.errors import DataWorkerError, FileSystemError, InvalidDatasetError
 from designer_vision.loader import (
     Asked,
     ImageDataset,
@@ -27,6 +28,7 @@ from designer_vision.loader import (
     _Worker,
     batches,
     epoch_order,
+    requests,
     shard,
     worker_count,
     workers_that_fit,
@@ -166,6 +168,7 @@ import os, sys, time
 from pathlib import Path
 import numpy as np, torch
 from designer_vision.directories.image_directory import read_image_directory
+from designer_vision.disk_cache import shared_disk_cache
 from designer_vision.loader import Asked, ImageDataset, Loader
 from designer_vision.transforms import FitToNetwork
 index = read_image_directory(Path(sys.argv[1]))
@@ -218,3 +221,73 @@ def test_f25_workers_that_cannot_be_started_are_told(tmp_path: Path, monkeypatch
         patch.setattr("os.fork", no_more)
         with pytest.raises(DataWorkerError, match="2 data workers cannot be started: Resource .*ulimit -u"):
             Loader([dataset], 2, CPU)
+
+
+@given(st.integers(0, 40), st.integers(1, 5), st.integers(0, 4))
+def test_each_worker_is_told_of_its_own_next_batches_once_and_in_order(batches: int, workers: int, ahead: int) -> None:
+    sent = list(requests((Asked(1, np.array([number])) for number in range(batches)), workers, ahead))
+    assert [int(request.asked.indices[0]) for request in sent] == list(range(batches))
+    for worker in range(workers):
+        own = sent[worker::workers]
+        told = [int(asked.indices[0]) for request in own for asked in request.ahead]
+        if ahead:
+            assert told == [int(request.asked.indices[0]) for request in own]
+        for place, request in enumerate(own):
+            known = {int(asked.indices[0]) for one in own[: place + 1] for asked in one.ahead}
+            assert known >= {int(one.asked.indices[0]) for one in own[place : place + ahead + 1]} or not ahead
+            assert request.is_first == (place == 0)
+
+
+def test_a_plan_is_asked_for_no_earlier_than_it_must_be() -> None:
+    asked_for = []
+
+    def plan() -> Iterator[Asked]:
+        for number in range(100):
+            asked_for.append(number)
+            yield Asked(1, np.array([number]))
+
+    coming = requests(plan(), workers=2, batches_ahead=3)
+    next(coming)
+    assert len(asked_for) == 7
+    next(coming)
+    assert len(asked_for) == 8
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_images_that_are_far_come_as_those_that_are_near(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
+    data = [dataset(tmp_path / name, RANDOM) for name in ("one", "two")]
+    plan = [
+        one for epoch in (1, 2) for number in (0, 1) for one in asked(epoch, batches(np.arange(len(data[number])), 5), number)
+    ]
+    near = [batch.images for batch in Loader(data, workers, CPU).batches(plan)]
+    monkeypatch.setattr("designer_vision.loader.is_far", lambda folder: folder == tmp_path / "one")
+    loader = Loader(data, workers, CPU, batch_size=5)
+    next(loader.batches(plan[3:]))  # a plan that is given up
+    far = [batch.images for batch in loader.batches(plan)]
+    assert len(near) == len(plan)
+    assert all(torch.equal(one, other) for one, other in zip(near, far, strict=True))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_mount_that_is_gone_ends_also_what_leaves_out_images_that_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    data = dataset(tmp_path / "images", [["RandomCrop", 16]])
+    data.strict = False
+
+    def gone(index: int) -> bytes:
+        raise FileSystemError("3.png cannot be read: Transport endpoint is not connected; mount its folder again")
+
+    monkeypatch.setattr(data, "content", gone)
+    with pytest.raises(FileSystemError, match="mount its folder again"):
+        list(Loader([data], workers, CPU).batches(asked(1, [np.array([3])])))
+
+
+def test_a_file_that_the_disk_has_is_not_fetched_again_in_the_next_epoch(tmp_path: Path) -> None:
+    data = dataset(tmp_path / "images", RANDOM)
+    plan = batches(np.arange(len(data)), 5)
+    with shared_disk_cache(len(data), 10**6, True, lambda said: said) as data.on_disk:
+        loader = Loader([data], 1, CPU)
+        list(loader.batches(asked(1, plan)))
+        shutil.rmtree(tmp_path / "images" / "image")
+        assert sum(len(batch.labels) for batch in loader.batches(asked(2, plan))) == len(data)

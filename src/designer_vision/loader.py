@@ -97,17 +97,34 @@ class ImageSource(Protocol):
 
 
 @dataclass(frozen=True)
+class Asked:
+    """A batch of the plan: which images of which dataset, as they are in an epoch.
+
+    Attributes:
+        epoch: that random operations are drawn for.
+        indices: of the images.
+        dataset: its number among the loader's.
+    """
+
+    epoch: int
+    indices: Indices
+    dataset: int = 0
+
+
+@dataclass(frozen=True)
 class Batch:
     """Some images as the workers hand them over.
 
     Attributes:
         images: uint8 [n, 3, height, width], channels last in memory.
         labels: int64 [n].
+        asked: what they are.
         unreadable: index to what is wrong, of the images that are left out.
     """
 
     images: Tensor
     labels: Tensor
+    asked: Asked
     unreadable: Mapping[int, DesignerError] = field(default_factory=dict)
 
     def pin_memory(self) -> Batch:
@@ -214,11 +231,12 @@ class ImageDataset:
             self.cache.put(index, image)
         return image
 
-    def batch(self, pixels: Sequence[Tensor], read: Sequence[int], unreadable: Mapping[int, DesignerError]) -> Batch:
-        """Images of some numbers as one batch."""
+    def batch(self, asked: Asked, pixels: Sequence[Tensor], unreadable: Mapping[int, DesignerError]) -> Batch:
+        """The images that were asked for as one batch, without those that cannot be read."""
+        read = [index for index in asked.indices.tolist() if index not in unreadable]
         channels_last = [image.permute(1, 2, 0) for image in pixels]
         stacked = torch.stack(channels_last) if pixels else torch.empty(0, *self._size, 3, dtype=torch.uint8)
-        return Batch(stacked.permute(0, 3, 1, 2), self._labels[list(read)], unreadable)
+        return Batch(stacked.permute(0, 3, 1, 2), self._labels[read], asked, unreadable)
 
 
 def _seed_of(seed: int, epoch: int, index: int) -> int:
@@ -243,21 +261,6 @@ def workers_that_fit(workers: int, batch_bytes: int, room: int) -> int:
     """
     batch = batch_bytes + BATCH_OVERHEAD
     return max(0, min(workers, (room - batch) // ((PREFETCHED + 1) * batch + WORKER_OVERHEAD)))
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A batch of the plan: which images of which dataset, as they are in an epoch.
-
-    Attributes:
-        epoch: that random operations are drawn for.
-        indices: of the images.
-        dataset: its number among the loader's.
-    """
-
-    epoch: int
-    indices: Indices
-    dataset: int = 0
 
 
 @dataclass(frozen=True)
@@ -401,7 +404,6 @@ class _Reader(Dataset[Any]):
         asked = request.asked
         dataset = self._datasets[asked.dataset]
         pixels: list[Tensor] = []
-        read: list[int] = []
         unreadable: dict[int, DesignerError] = {}
         for index in asked.indices.tolist():
             try:
@@ -410,9 +412,7 @@ class _Reader(Dataset[Any]):
                 if dataset.strict or not isinstance(error, InvalidDatasetError):  # of other images it is no better
                     return error
                 unreadable[index] = error
-            else:
-                read.append(index)
-        return dataset.batch(pixels, read, unreadable)
+        return dataset.batch(asked, pixels, unreadable)
 
     def being_read(self) -> list[Path]:
         """The images that workers are at."""

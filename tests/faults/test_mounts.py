@@ -170,7 +170,7 @@ def test_memory_for_few_threads_is_memory_enough(photos: Path, slow_mount: Mount
     words = ["--input_dataset", str(mounted), "--output_image_directory", str(tmp_path / "out")]
     done = subprocess.run(
         [sys.executable, "-m", "designer_vision.entry.convert_to_image_directory", *words],
-        env=os.environ | {"PYTHONPATH": str(ROOT / "src"), "OPENBLAS_NUM_THREADS": "1"},
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src"), "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"},
         preexec_fn=little_memory,
         capture_output=True,
         text=True,

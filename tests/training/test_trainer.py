@@ -72,7 +72,13 @@ def test_the_kept_weights_are_a_copy_of_the_best_epoch(tmp_path: Path) -> None:
     trainer.listener = Listener(on_epoch=remember)
     accuracies = iter([0.2, 0.9, 0.9, 0.5])
     losses = iter([1.0, 0.6, 0.5, 0.1])
-    trainer.validate = lambda number: Averages(next(losses), next(accuracies), 1.0, 7)  # type: ignore[method-assign]
+    validate = trainer.validate
+
+    def pretend(number: int) -> Averages:
+        validate(number)
+        return Averages(next(losses), next(accuracies), 1.0, 7)
+
+    trainer.validate = pretend  # type: ignore[method-assign]
     result = trainer.train()
     assert result.best.number == 3  # the same top-1 as epoch 2 at a lower loss
     assert same(dict(result.weights), seen[3])
@@ -125,8 +131,8 @@ def test_a_validation_loss_that_is_not_finite_stops_too(tmp_path: Path) -> None:
         trainer.network[5].bias.fill_(torch.nan)
     trainer.is_trained = True
     trainer.coming = trainer.loader.batches(trainer.plan())
-    with pytest.raises(TrainingDivergedError, match="the validation loss of epoch 3 is not finite"):
-        trainer.validate(3)
+    with pytest.raises(TrainingDivergedError, match="the validation loss of epoch 1 is not finite"):
+        trainer.validate(1)
 
 
 def test_an_unreadable_image_stops_the_training_by_name(tmp_path: Path) -> None:

@@ -184,7 +184,7 @@ class Trainer:
         for iteration in range(
             self.steps_per_epoch - left + 1, self.steps_per_epoch + 1
         ):  # on fewer ranks before, more were done
-            batch = next(self.coming)
+            batch = self.next_batch(number, TRAINING)
             waited = self.spend("waiting")
             self.learning_rate = self.set_learning_rate((number - 1) * self.steps_per_epoch + iteration - 1)
             loss, logits, labels = self.step(batch, waited)
@@ -197,6 +197,12 @@ class Trainer:
             self.spend("computing")
         equalize_batch_norm(self.network, self.ranks)
         self.is_trained = True
+
+    def next_batch(self, number: int, dataset: int) -> Batch:
+        """The next batch of the plan, which is of that epoch and dataset."""
+        batch = next(self.coming)
+        assert (batch.asked.epoch, batch.asked.dataset) == (number, dataset)
+        return batch
 
     def spend(self, on: str) -> float:
         """Count the seconds since the last call as spent on something, and give them back."""
@@ -231,7 +237,7 @@ class Trainer:
         with torch.inference_mode(), self.autocast():
             for number_of_batch in range(self.validated, len(most)):  # as often on every rank, also where one has a batch less
                 if number_of_batch < len(mine):
-                    images, labels = self.to_device(next(self.coming))
+                    images, labels = self.to_device(self.next_batch(number, VALIDATION))
                     logits = self.network(self.normalize(images)).float()
                     add_to_totals(self.totals, logits, labels, loss_function(logits, labels))
                     probabilities, classes = logits.softmax(dim=1).max(dim=1)
