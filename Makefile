@@ -2,6 +2,7 @@
 # make bundle  each component as a folder for the studio's New component, in BUNDLE; needs Python alone
 # make test    everything that must hold before a commit lands
 # make bench   how fast it is, beside other programs, on this machine
+# make bench-mount   what data at a distance costs: each component beside a local disk, and torch's DataLoader
 # make test-faults   every fault that a training must survive, in about an hour
 # make test-release   what runs in each image, with that image's packages, and endpoints as Azure runs them (Python 3.12; 20 minutes)
 # make register   both environments and all components in your workspace, or in a registry: REGISTRY=name
@@ -26,7 +27,7 @@ BIN := $(abspath $(VENV))/bin
 STAMP := $(abspath $(VENV))/.set_up$(subst /,_,$(CURDIR))
 export PYTHONPATH := $(CURDIR)/src
 
-.PHONY: demo digits bundle test test-faults fuzz test-release golden notebook lock register check setup clean bench bench-full bench-photos
+.PHONY: demo digits bundle test test-faults fuzz test-release golden notebook lock register check setup clean bench bench-full bench-photos bench-mount
 
 demo: setup
 	@$(MAKE) --no-print-directory digits
@@ -124,6 +125,10 @@ bench-full: $(BENCH)/venv
 # how long a person with a folder of photos waits: PHOTOS is any tree of class folders
 bench-photos: setup digits
 	$(BIN)/python benchmarks/own_photos.py $(PHOTOS) pipelines/digits $(OTHER) > benchmarks/$(TODAY)_own_photos.md
+
+# images on a mount whose every file waits, by FUSE; needs root or fusermount
+bench-mount: setup
+	$(BIN)/python benchmarks/slow_mount.py $(BENCH)/mount 3 > benchmarks/$(TODAY)_slow_mount.md
 
 # timm and the sample photos in an environment of their own, which borrows torch and us from the other one
 $(BENCH)/venv: $(STAMP)

@@ -42,12 +42,16 @@ def test_a_content_comes_back_as_it_was_put(cache: DiskCache) -> None:
 
 def test_what_was_damaged_on_the_disk_counts_as_absent(cache: DiskCache) -> None:
     cache.put(1, b"content")
-    end = HEAD + 5 * ROW.itemsize
+    end = HEAD + 5 * ROW.size
     os.pwrite(cache._file, b"C", end)
     assert cache.get(1) is None
     os.pwrite(cache._file, b"c", end)
     assert cache.get(1) == b"content"
-    os.pwrite(cache._file, (2**62).to_bytes(8, "little"), HEAD + ROW.itemsize)  # where it begins
+    os.pwrite(cache._file, (2**62).to_bytes(8, "little"), HEAD + ROW.size)  # where it begins
+    assert cache.get(1) is None
+    os.pwrite(cache._file, (2**40).to_bytes(8, "little"), HEAD + ROW.size + 8)  # how long it is
+    assert cache.get(1) is None
+    os.ftruncate(cache._file, HEAD)
     assert cache.get(1) is None
 
 
@@ -55,7 +59,7 @@ def test_no_more_is_kept_than_the_budget(cache: DiskCache) -> None:
     for index in range(5):
         cache.put(index, bytes([index]) * 3000)
     assert [cache.get(index) is not None for index in range(5)] == [True, True, True, False, False]
-    assert os.fstat(cache._file).st_size <= HEAD + 5 * ROW.itemsize + 10_000
+    assert os.fstat(cache._file).st_size <= HEAD + 5 * ROW.size + 10_000
 
 
 def test_a_disk_that_is_full_keeps_no_more_and_nothing_half(cache: DiskCache, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,6 +135,6 @@ def test_a_temporary_folder_in_memory_or_far_away_is_no_disk(monkeypatch: pytest
     assert free_disk(forced=0) == 0
     for kind in ("tmpfs", "fuse"):
         monkeypatch.setattr(disk_cache, "file_system_of", lambda folder, kind=kind: kind)
-        monkeypatch.setattr("designer_vision.read_ahead.file_system_of", lambda folder, kind=kind: kind)
+        monkeypatch.setattr("designer_vision.machine.file_system_of", lambda folder, kind=kind: kind)
         assert free_disk() == 0
         assert free_disk(forced=1000) == 1000

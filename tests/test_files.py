@@ -102,3 +102,26 @@ def test_a_mount_that_is_gone_is_no_fault_of_the_file(tmp_path: Path, monkeypatc
     monkeypatch.setattr(os, "open", gone)
     with pytest.raises(FileSystemError, match=r"image\.png cannot be read: Transport .*; mount its folder again"):
         files.read(tmp_path, "image.png", InvalidDatasetError, 10)
+
+
+def test_a_file_that_has_grown_is_read_to_its_end_and_one_that_has_shrunk_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_bytes(bytes(100_000))
+    for told in (0, 10, 99_999, 100_001, 10**6):
+        monkeypatch.setattr(files, "_open_regular", lambda *_, told=told: (os.open(tmp_path / "file", os.O_RDONLY), told))
+        assert files.read(tmp_path, "file", InvalidDatasetError, 10**7) == bytes(100_000)
+
+
+def test_where_a_link_to_the_folder_is_turned_elsewhere_nothing_is_read_from_there(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+    (tmp_path / "link").symlink_to("one")
+    assert files.read(tmp_path / "link", "file", InvalidDatasetError, 10) == b"one"
+    (tmp_path / "link").unlink()
+    (tmp_path / "link").symlink_to("two")
+    try:
+        assert files.read(tmp_path / "link", "file", InvalidDatasetError, 10) == b"one"
+    except InvalidDatasetError as error:
+        assert "a link that leads out of the folder" in error.message  # noqa: PT017 (an older kernel's way)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import shutil
@@ -275,7 +276,7 @@ def test_a_mount_that_is_gone_ends_also_what_leaves_out_images_that_cannot_be_re
     data = dataset(tmp_path / "images", [["RandomCrop", 16]])
     data.strict = False
 
-    def gone(index: int) -> bytes:
+    def gone(index: int, reserve: object = None) -> bytes:
         raise FileSystemError("3.png cannot be read: Transport endpoint is not connected; mount its folder again")
 
     monkeypatch.setattr(data, "content", gone)
@@ -291,3 +292,29 @@ def test_a_file_that_the_disk_has_is_not_fetched_again_in_the_next_epoch(tmp_pat
         list(loader.batches(asked(1, plan)))
         shutil.rmtree(tmp_path / "images" / "image")
         assert sum(len(batch.labels) for batch in loader.batches(asked(2, plan))) == len(data)
+
+
+def test_the_disk_keeps_only_files_whose_images_memory_has_no_place_for(tmp_path: Path) -> None:
+    data = dataset(tmp_path / "images", RANDOM)
+    with (
+        shared_cache(np.full((len(data), 2), 32), 7 * 32 * 32 * 3, True, lambda said: said) as data.cache,
+        shared_disk_cache(len(data), 10**6, True, lambda said: said) as data.on_disk,
+    ):
+        list(Loader([data], 0, CPU).batches(asked(1, batches(np.arange(len(data)), 5))))
+        assert [index in data.cache for index in range(len(data))] == [True] * 7 + [False] * (len(data) - 7)
+        assert [data.on_disk.get(index) is not None for index in range(len(data))] == [False] * 7 + [True] * (len(data) - 7)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+def test_a_loader_that_nobody_has_any_more_leaves_no_worker(tmp_path: Path) -> None:
+    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
+    before = set(children.read_text().split())
+    gc.disable()
+    try:
+        loader = Loader([dataset(tmp_path / "images", RANDOM)], 2, CPU)
+        list(loader.batches(asked(1, [np.array([0, 1])])))
+        assert len(set(children.read_text().split()) - before) == 2
+        del loader
+        assert not set(children.read_text().split()) - before
+    finally:
+        gc.enable()

@@ -5,10 +5,11 @@ import platform
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from designer_vision.machine import available_cpus, available_memory, in_order
+from designer_vision.machine import available_cpus, available_memory, file_system_of, in_order, is_far
 
 
 def test_results_come_in_order_however_long_each_takes() -> None:
@@ -60,3 +61,15 @@ def test_some_memory_is_available_and_less_than_the_machine_has() -> None:
 def test_a_process_is_not_tied_to_one_that_is_not_its_parent() -> None:
     program = "from designer_vision.machine import end_with; end_with(1); print('alive')"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "alive\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
+def test_a_folder_s_file_system_is_told_whatever_mounts_are_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = tmp_path.stat().st_dev
+    line = f"1 2 {os.major(device)}:{os.minor(device)} / / rw - fuse.blobfuse2 source rw\n".encode()
+    mounts = tmp_path / "mountinfo"
+    mounts.write_bytes(b"9 1 0:99 / /mnt/\xff\xfe rw - tmpfs tmpfs rw\n" + line)
+    monkeypatch.setattr("designer_vision.machine.MOUNTS", mounts)
+    assert file_system_of(tmp_path) == "fuse.blobfuse2"
+    assert is_far(tmp_path)
+    assert file_system_of(tmp_path / "none") is None

@@ -13,10 +13,11 @@ from conftest import make_image_directory
 from hypothesis import given
 from hypothesis import strategies as st
 
-from designer_vision import read_ahead
+from designer_vision import machine, read_ahead
 from designer_vision.directories.image_directory import read_image_directory
 from designer_vision.errors import FileSystemError, InvalidDatasetError
-from designer_vision.read_ahead import Depth, ReadAhead, depth_for, is_far, reading
+from designer_vision.machine import is_far
+from designer_vision.read_ahead import Depth, ReadAhead, depth_for, reading
 
 
 class Storage:
@@ -27,7 +28,8 @@ class Storage:
         self.most_under_way = self.under_way = 0
         self._size, self._wait, self._lock = size, wait, threading.Lock()
 
-    def read(self, number: int) -> bytes:
+    def read(self, number: int, reserve: Callable[[int], None]) -> bytes:
+        reserve(self._size // 4 * 4 + 4)
         with self._lock:
             self.read_for.append(number)
             self.under_way += 1
@@ -81,6 +83,26 @@ def test_no_more_is_held_than_its_size_once_the_size_of_files_is_known() -> None
     ahead.close()
 
 
+def test_no_more_is_held_where_small_files_come_before_large_ones() -> None:
+    size_of = [1000] * 100 + [400_000] * 40
+    read, lock = [0], threading.Lock()
+
+    def storage(number: int, reserve: Callable[[int], None]) -> bytes:
+        reserve(size_of[number])
+        with lock:
+            read[0] += size_of[number]
+        return bytes(size_of[number])
+
+    ahead = ReadAhead(storage, Depth(50, 1_000_000))
+    ahead.announce(range(140))
+    taken = 0
+    for number in range(140):
+        time.sleep(0.002)
+        assert read[0] - taken <= 1_400_000  # what somebody waits for may come on top
+        taken += len(ahead.take(number) or b"")
+    ahead.close()
+
+
 def test_a_file_larger_than_what_may_be_held_is_read() -> None:
     ahead = ReadAhead(Storage(size=5000).read, Depth(4, 100))
     ahead.announce(range(10))
@@ -89,7 +111,7 @@ def test_a_file_larger_than_what_may_be_held_is_read() -> None:
 
 
 def test_an_error_is_raised_where_its_file_is_taken_and_nowhere_else() -> None:
-    def read(number: int) -> bytes:
+    def read(number: int, reserve: object) -> bytes:
         if number % 3 == 1:
             raise InvalidDatasetError(f"{number} is missing")
         return b"content"
@@ -148,7 +170,7 @@ def test_few_threads_that_are_allowed_are_not_all_taken(monkeypatch: pytest.Monk
      ("cifs", True)],
 )  # fmt: skip
 def test_a_mount_is_far_by_its_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, far: bool) -> None:
-    monkeypatch.setattr(read_ahead, "file_system_of", lambda folder: kind)
+    monkeypatch.setattr(machine, "file_system_of", lambda folder: kind)
     assert is_far(tmp_path) is far
 
 
@@ -172,7 +194,7 @@ def test_a_mount_that_does_not_answer_is_told_with_the_image(tmp_path: Path, mon
     monkeypatch.setattr("designer_vision.settings.Settings.patience", timedelta(seconds=0.2))
     answer, original = threading.Event(), type(index).read
 
-    def read(self: object, number: int) -> bytes:
+    def read(self: object, number: int, reserve: object = None) -> bytes:
         if number == 3:
             answer.wait()
         return original(index, number)

@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from designer_vision.machine import file_system_of
-from designer_vision.read_ahead import is_far
+from designer_vision.machine import file_system_of, is_far
 
 Mount = Callable[..., Path]
 

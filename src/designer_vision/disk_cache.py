@@ -5,22 +5,21 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import struct
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-import numpy as np
-
 from designer_vision.files import hash_of_bytes
-from designer_vision.machine import file_system_of
-from designer_vision.read_ahead import is_far
+from designer_vision.machine import file_system_of, is_far
 
 SHARE_OF_DISK = 0.5
 """Of what is free in the temporary folder."""
 IN_MEMORY = ("tmpfs", "ramfs")
-ROW = np.dtype([("start", "<i8"), ("length", "<i8"), ("hash", "u1", 16)])
+ROW = struct.Struct("<qq16s")
+"""Of each image: where its content begins, its bytes and its hash."""
 HEAD = 8
 """Bytes, before the rows: where the next content begins."""
 
@@ -58,7 +57,7 @@ def shared_disk_cache(images: int, budget: int, is_first: bool, tell: Callable[[
         if is_first and budget > 0:
             with suppress(OSError):
                 file = stack.enter_context(tempfile.TemporaryFile())
-                start = HEAD + ROW.itemsize * images
+                start = HEAD + ROW.size * images
                 file.truncate(start)
                 os.pwrite(file.fileno(), start.to_bytes(HEAD, "little"), 0)
                 said = f"{budget} /proc/{os.getpid()}/fd/{file.fileno()}"
@@ -85,7 +84,7 @@ class DiskCache:
         self._path, self._images, self._budget = path, images, budget
         self._opened = path.open("r+b", buffering=0)
         self._file = self._opened.fileno()
-        self._rows = HEAD, HEAD + ROW.itemsize * images
+        self._first = HEAD + ROW.size * images
         self._lock = threading.Lock()
         self._is_full = False
 
@@ -94,14 +93,14 @@ class DiskCache:
 
     def get(self, index: int) -> bytes | None:
         """What was put; None if it was not, or is damaged."""
-        row = np.frombuffer(os.pread(self._file, ROW.itemsize, self._rows[0] + ROW.itemsize * index), ROW)[0]
-        if not row["length"]:
-            return None
         try:
-            content = os.pread(self._file, int(row["length"]), int(row["start"]))
-        except (OSError, OverflowError):
+            start, length, digest = ROW.unpack(os.pread(self._file, ROW.size, HEAD + ROW.size * index))
+            if not 0 < length <= self._budget:
+                return None
+            content = os.pread(self._file, length, start)
+        except (OSError, struct.error):
             return None
-        return content if bytes.fromhex(hash_of_bytes(content)) == row["hash"].tobytes() else None
+        return content if bytes.fromhex(hash_of_bytes(content)) == digest else None
 
     def put(self, index: int, content: bytes) -> None:
         """Keep a content while there is room; a disk that is full or failing keeps no more."""
@@ -112,8 +111,8 @@ class DiskCache:
             if start is None or os.pwrite(self._file, content, start) < len(content):
                 self._is_full = True
                 return
-            row = np.array([(start, len(content), list(bytes.fromhex(hash_of_bytes(content))))], ROW)
-            os.pwrite(self._file, row.tobytes(), self._rows[0] + ROW.itemsize * index)
+            row = ROW.pack(start, len(content), bytes.fromhex(hash_of_bytes(content)))
+            os.pwrite(self._file, row, HEAD + ROW.size * index)
         except OSError:
             self._is_full = True
 
@@ -123,7 +122,7 @@ class DiskCache:
             fcntl.lockf(self._file, fcntl.LOCK_EX, HEAD)
             try:
                 start = int.from_bytes(os.pread(self._file, HEAD, 0), "little")
-                if start + length - self._rows[1] > self._budget:
+                if start + length - self._first > self._budget:
                     return None
                 os.pwrite(self._file, (start + length).to_bytes(HEAD, "little"), 0)
                 return start

@@ -8,14 +8,14 @@ import errno
 import hashlib
 import os
 import stat
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from designer_vision.errors import DesignerError, FileSystemError
+from designer_vision.machine import C_LIBRARY
 
 PASSING = {errno.EIO, errno.EAGAIN, errno.EINTR, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.ECONNRESET, errno.EBUSY}
 GONE = {errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.ETIMEDOUT, errno.ECONNRESET}
@@ -24,7 +24,6 @@ PAUSES = (0.1, 0.5, 2.0)
 """Seconds before each further try."""
 OPENING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 """A pipe that nobody writes to must not stop us before we see that it is one."""
-C_LIBRARY: Any = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 SYS_OPENAT2 = 437
 """Of Linux 5.6, the same on every processor."""
 KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFLNK: "a link"}
@@ -46,7 +45,7 @@ def opened(folder: Path, name: str, error: type[DesignerError]) -> BinaryIO:
     return os.fdopen(_open_regular(folder, name, error)[0], "rb")
 
 
-def read(folder: Path, name: str, error: type[DesignerError], most: int) -> bytes:
+def read(folder: Path, name: str, error: type[DesignerError], most: int, reserve: Callable[[int], object] | None = None) -> bytes:
     """The bytes of a regular file inside the folder.
 
     Args:
@@ -54,6 +53,7 @@ def read(folder: Path, name: str, error: type[DesignerError], most: int) -> byte
         name: of the file.
         error: raised where the file cannot be read, leads out of the folder, or is longer than expected.
         most: bytes that are read.
+        reserve: told how many bytes there are, before they are read.
 
     Raises:
         DesignerError: of the class `error`.
@@ -64,7 +64,9 @@ def read(folder: Path, name: str, error: type[DesignerError], most: int) -> byte
         try:
             if size > most:
                 raise error(f"{folder / name} has {size:,} bytes, more than the {most:,} that such a file may have")
-            return _read_all(descriptor, size)
+            if reserve is not None:
+                reserve(size)
+            return _read_all(descriptor, size, most)
         except OSError as cause:
             if pause is None or cause.errno not in PASSING:
                 raise _unreadable(folder / name, cause, error) from cause
@@ -74,10 +76,10 @@ def read(folder: Path, name: str, error: type[DesignerError], most: int) -> byte
     raise AssertionError("the last try returns or raises")
 
 
-def _read_all(descriptor: int, size: int) -> bytes:
-    """What an opened file holds, up to the size that it had; with one call where the file has not shrunk."""
-    content = os.read(descriptor, size)
-    while len(content) < size and (more := os.read(descriptor, size - len(content))):
+def _read_all(descriptor: int, size: int, most: int) -> bytes:
+    """What an opened file holds, with one call where that is what its size says; some mounts say too little."""
+    content = os.read(descriptor, size + 1)
+    while len(content) != size and len(content) < most and (more := os.read(descriptor, max(size, 2**16))):
         content += more
     return content
 
@@ -176,7 +178,7 @@ def _open_beneath(folder: Path, relative: Path) -> int | None:
         return None
     try:
         path = os.fsencode(relative)
-        place = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        place = os.open(_resolved(folder), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             return _openat2(place, path)
         finally:
@@ -184,7 +186,7 @@ def _open_beneath(folder: Path, relative: Path) -> int | None:
     except OSError as cause:
         if cause.errno in PASSING:
             raise
-    except UnicodeEncodeError:
+    except (UnicodeEncodeError, RuntimeError):  # no name at all; links in a circle
         pass
     return None
 
@@ -216,5 +218,5 @@ def _resolved_inside(folder: Path, relative: Path, error: type[DesignerError]) -
 
 @lru_cache(maxsize=8)
 def _resolved(folder: Path) -> Path:
-    """Once a folder, not once an image: should a link to it be turned elsewhere meanwhile, its files are refused."""
+    """Once a folder, not once an image: should a link to it be turned elsewhere meanwhile, nothing is read from there."""
     return folder.resolve()

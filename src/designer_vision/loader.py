@@ -23,9 +23,9 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from designer_vision import images
 from designer_vision.cache import PixelCache
 from designer_vision.disk_cache import DiskCache
-from designer_vision.errors import DataWorkerError, DesignerError, InvalidDatasetError
-from designer_vision.machine import end_with
-from designer_vision.read_ahead import Depth, ReadAhead, depth_for, is_far
+from designer_vision.errors import DataWorkerError, DesignerError, FileSystemError, InvalidDatasetError
+from designer_vision.machine import end_with, is_far
+from designer_vision.read_ahead import Depth, ReadAhead, Reserve, depth_for
 from designer_vision.transforms import Operation, Size, check_size, compose
 
 PREFETCHED = 2
@@ -93,7 +93,7 @@ class ImageSource(Protocol):
 
     def path(self, index: int) -> Path: ...
 
-    def read(self, index: int) -> bytes: ...
+    def read(self, index: int, reserve: Reserve | None = None) -> bytes: ...
 
 
 @dataclass(frozen=True)
@@ -179,20 +179,26 @@ class ImageDataset:
         """The path of an image, to name it by."""
         return self._source.path(index)
 
-    def content(self, index: int) -> bytes | None:
+    def content(self, index: int, reserve: Reserve | None = None) -> bytes | None:
         """The bytes of an image's file; None where it is in memory once decoded.
+
+        Args:
+            index: of the image.
+            reserve: told how many bytes there are, before they are read from far.
 
         Raises:
             DesignerError: it cannot be read.
         """
         if self.cache is not None and index in self.cache:
             return None
-        if self.on_disk is None:
-            return self._source.read(index)
+        if self.on_disk is None or (self.cache is not None and index < len(self.cache)):
+            return self._source.read(index, reserve)
         content = self.on_disk.get(index)
         if content is None:
-            content = self._source.read(index)
+            content = self._source.read(index, reserve)
             self.on_disk.put(index, content)
+        elif reserve is not None:
+            reserve(len(content))
         return content
 
     def image(self, epoch: int, index: int, content: Callable[[], bytes | None] | None = None) -> Tensor:
@@ -326,12 +332,12 @@ class Loader:
         far = [is_far(dataset.folder) for dataset in datasets]
         depth = depth_for(processes * max(1, workers))
         self._batches_ahead = -(-2 * depth.threads // batch_size) if any(far) else 0
-        self._reader = _Reader(datasets, workers, depth, far)
-        self.requests: Iterator[Request] = iter(())
+        self._reader = _Reader(datasets, workers, depth, far, self._patience)
+        self._plan = _Plan()
         self._loader: DataLoader[Any] = DataLoader(
             self._reader,
             batch_size=None,
-            sampler=_Once(self),
+            sampler=self._plan,
             num_workers=workers,
             persistent_workers=workers > 0,
             prefetch_factor=PREFETCHED if workers else None,
@@ -349,13 +355,13 @@ class Loader:
             ) from error
 
     def batches(self, plan: Iterable[Asked]) -> Iterator[Batch]:
-        """The batches of a plan in its order; those of an earlier plan are not waited for.
+        """The batches of a plan in its order; what is left of an earlier plan is thrown away.
 
         Raises:
             DesignerError: what a worker found wrong with an image.
             DataWorkerError: a worker ended or does not answer; with the images that were being read.
         """
-        self.requests = requests(plan, max(1, self._workers), self._batches_ahead)
+        self._plan.requests = requests(plan, max(1, self._workers), self._batches_ahead)
         coming = iter(self._loader)
         while True:
             try:
@@ -390,10 +396,13 @@ class _Reader(Dataset[Any]):
         workers: that there are.
         depth: how far ahead each may read.
         far: whether a dataset's files are fetched ahead.
+        patience: seconds that a file may take where there is no worker.
     """
 
-    def __init__(self, datasets: Sequence[ImageDataset], workers: int, depth: Depth, far: Sequence[bool]) -> None:
-        self._datasets, self._depth, self._far = datasets, depth, far
+    def __init__(
+        self, datasets: Sequence[ImageDataset], workers: int, depth: Depth, far: Sequence[bool], patience: float
+    ) -> None:
+        self._datasets, self._depth, self._far, self._patience = datasets, depth, far, patience
         self._begins = list(accumulate(map(len, datasets), initial=0))
         self._being_read = multiprocessing.RawArray("q", [NOTHING] * workers)
         self._ahead: ReadAhead | None = None
@@ -425,10 +434,21 @@ class _Reader(Dataset[Any]):
         if worker is not None:
             self._being_read[worker.id] = number
         try:
-            return dataset.image(epoch, index, lambda: self._ahead.take(number) if self._ahead else dataset.content(index))
+            return dataset.image(epoch, index, lambda: self._take(number) if self._ahead else dataset.content(index))
         finally:
             if worker is not None:
                 self._being_read[worker.id] = NOTHING
+
+    def _take(self, number: int) -> bytes | None:
+        """The bytes of an image. In a worker they are waited for as long as the training process waits for the worker."""
+        assert self._ahead is not None
+        try:
+            return self._ahead.take(number, None if get_worker_info() else self._patience)
+        except TimeoutError as error:
+            dataset, index = self._locate(number)
+            raise FileSystemError(
+                f"{dataset.path(index)} has not been read within {self._patience:.0f} s; see to the mount"
+            ) from error
 
     def _announce(self, request: Request) -> None:
         if request.is_first and self._ahead is not None:
@@ -439,23 +459,23 @@ class _Reader(Dataset[Any]):
                 self._ahead = self._ahead or ReadAhead(self._content, self._depth)
                 self._ahead.announce((asked.indices + self._begins[asked.dataset]).tolist())
 
-    def _content(self, number: int) -> bytes | None:
+    def _content(self, number: int, reserve: Reserve) -> bytes | None:
         dataset, index = self._locate(number)
-        return dataset.content(index)
+        return dataset.content(index, reserve)
 
     def _locate(self, number: int) -> tuple[ImageDataset, int]:
         place = bisect_right(self._begins, number) - 1
         return self._datasets[place], number - self._begins[place]
 
 
-class _Once:
-    """What DataLoader asks for its next requests: those of the loader's plan as it is then."""
+class _Plan:
+    """What DataLoader asks for its requests: those that stand here when it begins anew."""
 
-    def __init__(self, loader: Loader) -> None:
-        self._loader = loader
+    def __init__(self) -> None:
+        self.requests: Iterator[Request] = iter(())
 
     def __iter__(self) -> Iterator[Request]:
-        return self._loader.requests
+        return self.requests
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 AT_A_TIME = 256
-C_LIBRARY: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
+C_LIBRARY: Any = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 """glibc's malloc.h"""
 PR_SET_PDEATHSIG = 1
@@ -27,6 +27,11 @@ CGROUP_MEMORY = (
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
 )
 
+MOUNTS = Path("/proc/self/mountinfo")
+FAR = frozenset(
+    {"fuse", "nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "afs", "lustre", "beegfs", "gpfs", "virtiofs", "vboxsf", "prl_fs"}
+)
+"""File systems that ask another machine, or a program in between. NTFS by FUSE calls itself fuseblk."""
 CGROUP_PIDS = ("/sys/fs/cgroup/pids.max", "/sys/fs/cgroup/pids/pids.max")
 
 
@@ -90,12 +95,17 @@ def file_system_of(folder: Path) -> str | None:
     """The kind of file system that a folder lies on, as Linux calls it (`ext4`, `nfs4`, `fuse.blobfuse2`); None elsewhere."""
     try:
         device = folder.stat().st_dev
-        mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+        mounts = MOUNTS.read_text(errors="surrogateescape").splitlines()
     except OSError:
         return None
     own = f"{os.major(device)}:{os.minor(device)}"
     found = (line.partition(" - ")[2].split() for line in mounts if line.split()[2] == own)
     return next((words[0] for words in found if words), None)
+
+
+def is_far(folder: Path) -> bool:
+    """Whether a folder lies on a network mount, or behind FUSE; False where the system does not tell."""
+    return (file_system_of(folder) or "").partition(".")[0] in FAR
 
 
 @contextmanager

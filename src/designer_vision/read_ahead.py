@@ -11,19 +11,16 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Protocol
 
 from designer_vision.errors import FileSystemError
-from designer_vision.machine import file_system_of, open_files_allowed, threads_allowed
+from designer_vision.machine import is_far, open_files_allowed, threads_allowed
 from designer_vision.settings import Settings
 
-FAR = frozenset(
-    {"fuse", "nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "afs", "lustre", "beegfs", "gpfs", "virtiofs", "vboxsf", "prl_fs"}
-)
-"""File systems that ask another machine, or a program in between. NTFS by FUSE calls itself fuseblk."""
 THREADS, BYTES = 256, 64 * 2**20
 """Of a node: 200 files under way at 120 ms are 1,700 files a second."""
 LEAST_THREADS, LEAST_BYTES = 4, 2**20
@@ -32,6 +29,8 @@ SHARE_OF_THREADS = 4
 """Of those that are allowed, one in so many."""
 STACK = 2**19
 """Bytes, of which reading needs a fraction; usual are 8 MB, and some containers count what is never touched."""
+STARTING = threading.Lock()
+"""That size is of all threads that are started meanwhile."""
 FIRST_READS = 16
 """Under way until the usual size of a file is known."""
 WEIGHT = 1 / 16
@@ -51,11 +50,6 @@ class Depth:
     size: int
 
 
-def is_far(folder: Path) -> bool:
-    """Whether a folder lies on a network mount, or behind FUSE; False where the system does not tell."""
-    return (file_system_of(folder) or "").partition(".")[0] in FAR
-
-
 def depth_for(processes: int) -> Depth:
     """The depth of each of the processes that read on this node."""
     node = min(THREADS, threads_allowed() // SHARE_OF_THREADS)
@@ -63,27 +57,28 @@ def depth_for(processes: int) -> Depth:
     return Depth(max(LEAST_THREADS, threads), max(LEAST_BYTES, BYTES // processes))
 
 
+Reserve = Callable[[int], None]
+"""Called with the bytes of a file before they are read; it waits until there is room for them."""
+Read = Callable[[int, Reserve], bytes | None]
+"""The content of a number, or None where nobody needs it any more; called by many threads at once."""
+
+
 class _Awaited:
     """A content that somebody will take: a tenth of what a Future costs, which for small files is a quarter of reading them."""
 
-    __slots__ = ("_is_there", "content", "failure", "is_begun", "number")
+    __slots__ = ("_is_there", "content", "failure", "is_begun", "is_wanted", "number", "reserved")
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.is_begun = False
+        self.is_begun = self.is_wanted = False
+        self.reserved = 0
         self.content: bytes | None = None
         self.failure: BaseException | None = None
         self._is_there = threading.Lock()
         self._is_there.acquire()
 
-    def read(self, read: Callable[[int], bytes | None]) -> None:
-        """Read it, and let go whoever waits for it."""
-        try:
-            self.content = read(self.number)
-        except BaseException as error:  # noqa: BLE001 (raised where the content is taken)
-            self.failure = error
-
-    def is_there(self) -> None:
+    def end(self) -> None:
+        """Let go whoever waits for it."""
         self._is_there.release()
 
     def wait(self, seconds: float | None) -> bytes | None:
@@ -99,22 +94,23 @@ class ReadAhead:
     """Reads what was announced in that order, in threads, and hands it over.
 
     Args:
-        read: the content of a number, or None where nobody needs it any more; called by many threads at once.
-        depth: how many, and how much.
+        read: the content of a number.
+        depth: how many at a time, and how much is held.
     """
 
-    def __init__(self, read: Callable[[int], bytes | None], depth: Depth) -> None:
+    def __init__(self, read: Read, depth: Depth) -> None:
         self._read, self._depth = read, depth
-        self._lock = threading.Lock()
+        self._change = threading.Condition(threading.Lock())
         self._planned: deque[_Awaited] = deque()
         self._coming: dict[int, deque[_Awaited]] = {}
         self._due: SimpleQueue[_Awaited | None] = SimpleQueue()
-        self._threads = self._under_way = self._held = 0
+        self._threads = self._under_way = self._unsized = self._held = self._waiting = 0
         self._usual: float | None = None
+        self._is_closed = False
 
     def announce(self, numbers: Iterable[int]) -> None:
         """Have these read, behind all that was announced before."""
-        with self._lock:
+        with self._change:
             for number in numbers:
                 awaited = _Awaited(number)
                 self._planned.append(awaited)
@@ -132,24 +128,32 @@ class ReadAhead:
             TimeoutError: it is not there by then.
             Exception: whatever `read` raised for it.
         """
-        with self._lock:
+        with self._change:
             awaited = self._of(number)
-            if awaited is None or not awaited.is_begun:
-                if awaited is not None:
-                    self._planned.remove(awaited)
+            if awaited is not None and not awaited.is_begun:
+                self._planned.remove(awaited)
                 awaited = None
+            if awaited is not None:
+                awaited.is_wanted = True
+                self._wake()
         if awaited is None:
-            return self._read(number)
-        content = awaited.wait(seconds)
-        with self._lock:
-            self._held -= len(content or b"")
-            self._begin()
-        return content
+            return self._read(number, lambda size: None)
+        try:
+            return awaited.wait(seconds)
+        finally:
+            with self._change:
+                self._held -= awaited.reserved
+                awaited.reserved = 0
+                self._wake()
+                self._begin()
 
     def close(self) -> None:
         """Read nothing more."""
-        with self._lock:
+        with self._change:
+            self._is_closed = True
             self._planned.clear()
+            self._coming.clear()
+            self._wake()
             for _ in range(self._threads):
                 self._due.put(None)
 
@@ -171,35 +175,55 @@ class ReadAhead:
             awaited = self._planned.popleft()
             awaited.is_begun = True
             self._under_way += 1
+            self._unsized += 1
             self._due.put(awaited)
 
     def _has_room(self) -> bool:
         usual = self._depth.size / FIRST_READS if self._usual is None else self._usual
-        expected = self._held + (self._under_way + 1) * usual
+        expected = self._held + (self._unsized + 1) * usual
         return not (self._under_way or self._held) or (self._under_way < self._depth.threads and expected <= self._depth.size)
 
     def _start_thread(self) -> bool:
-        usual = threading.stack_size(STACK)
-        try:
-            threading.Thread(target=self._work, name="read ahead", daemon=True).start()
-        except RuntimeError:  # this user may have no more of them: those that there are must do, or who takes reads himself
-            return False
-        finally:
-            threading.stack_size(usual)
+        with STARTING:
+            usual = threading.stack_size(STACK)
+            try:
+                threading.Thread(target=self._work, name="read ahead", daemon=True).start()
+            except RuntimeError:  # this user may have no more of them: those that there are must do, or who takes reads himself
+                return False
+            finally:
+                threading.stack_size(usual)
         self._threads += 1
         return True
 
     def _work(self) -> None:
         while (awaited := self._due.get()) is not None:
-            awaited.read(self._read)
-            length = len(awaited.content or b"")
-            with self._lock:
+            try:
+                awaited.content = self._read(awaited.number, partial(self._reserve, awaited))
+            except BaseException as error:  # noqa: BLE001 (raised where the content is taken)
+                awaited.failure = error
+            with self._change:
                 self._under_way -= 1
-                self._held += length
-                if length:
-                    self._usual = length if self._usual is None else self._usual + (length - self._usual) * WEIGHT
+                self._unsized -= not awaited.reserved
                 self._begin()
-            awaited.is_there()
+            awaited.end()
+
+    def _reserve(self, awaited: _Awaited, size: int) -> None:
+        """Wait until there is room for a content; for one that somebody waits for there is, or nobody would ever go on."""
+        with self._change:
+            while not awaited.is_wanted and self._held and self._held + size > self._depth.size and not self._is_closed:
+                self._waiting += 1
+                self._change.wait()
+                self._waiting -= 1
+            self._unsized -= size > 0 and not awaited.reserved
+            self._held += size - awaited.reserved  # it may be told twice, when a read is tried again
+            awaited.reserved = size
+            if size:
+                self._usual = size if self._usual is None else self._usual + (size - self._usual) * WEIGHT
+
+    def _wake(self) -> None:
+        """Have those look again who wait for room; the lock is held."""
+        if self._waiting:
+            self._change.notify_all()
 
 
 class Images(Protocol):
@@ -210,7 +234,7 @@ class Images(Protocol):
 
     def path(self, index: int) -> Path: ...
 
-    def read(self, index: int) -> bytes: ...
+    def read(self, index: int, reserve: Reserve | None = None) -> bytes: ...
 
 
 @contextmanager

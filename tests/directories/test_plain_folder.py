@@ -4,14 +4,17 @@ import io
 import json
 import os
 import shutil
+import threading
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from conftest import COLORS, make_photos
 from PIL import Image
 
+from designer_vision.directories import plain_folder
 from designer_vision.directories.image_directory import read_image_directory
-from designer_vision.errors import InvalidDatasetError
+from designer_vision.errors import FileSystemError, InvalidDatasetError
 from designer_vision.images import decode
 
 
@@ -167,3 +170,23 @@ def test_a_class_folder_without_a_name_to_see_is_refused(tmp_path: Path) -> None
 def test_a_coco_file_may_write_names_with_a_dot(tmp_path: Path) -> None:
     images = [{"id": 1, "file_name": "./a.png"}, {"id": 2, "file_name": "b.png"}]
     assert read_image_directory(coco(tmp_path, images=images)).left_out["images that the COCO file does not list"] == {".": 1}
+
+
+def test_a_far_folder_is_read_as_a_near_one_is_and_one_that_is_never_listed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = make_photos(tmp_path / "photos")
+    (photos / "red" / "more").mkdir()
+    shutil.copy(photos / "red" / "photo 0.png", photos / "red" / "more" / "no suffix")
+    near = read_image_directory(photos)
+    monkeypatch.setattr(plain_folder, "is_far", lambda folder: True)
+    far = read_image_directory(photos)
+    assert [far.row(number) for number in range(len(far))] == [near.row(number) for number in range(len(near))]
+    answer, listed = threading.Event(), plain_folder._listed
+    monkeypatch.setattr(
+        plain_folder, "_listed", lambda folder, prefix: answer.wait() and [] if prefix == "blue/" else listed(folder, prefix)
+    )
+    monkeypatch.setattr("designer_vision.settings.Settings.patience", timedelta(seconds=0.2))
+    with pytest.raises(FileSystemError, match=r"photos/blue has not been listed within 0 s; see to the mount"):
+        read_image_directory(photos)
+    answer.set()

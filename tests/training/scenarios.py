@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -51,8 +52,8 @@ class Squares:
     def path(self, index: int) -> Path:
         return self.folder / f"{index}.png"
 
-    def read(self, index: int) -> bytes:
-        return files.read(self.folder, f"{index}.png", InvalidDatasetError, 10**6)
+    def read(self, index: int, reserve: Callable[[int], None] | None = None) -> bytes:
+        return files.read(self.folder, f"{index}.png", InvalidDatasetError, 10**6, reserve)
 
     def written(self) -> Squares:
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -62,6 +62,15 @@ def test_the_same_seed_gives_the_same_bits_with_any_number_of_workers(tmp_path: 
     assert not same(first, weights_after(tmp_path / "c", parameters={"random_seed": 2}))
 
 
+def test_batches_to_train_on_that_come_while_a_validation_waits_can_be_trained_on(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, ALONE, parameters(), workers=2)
+    trainer.coming = trainer.loader.batches(trainer.plan())
+    with torch.inference_mode():
+        batch = trainer.next_batch(1, 0)
+    assert not batch.images.is_inference()
+    assert not batch.labels.is_inference()
+
+
 def test_the_kept_weights_are_a_copy_of_the_best_epoch(tmp_path: Path) -> None:
     seen: dict[int, dict] = {}
     trainer = make_trainer(tmp_path, ALONE, parameters(epochs=4))

@@ -214,7 +214,7 @@ def logged(epoch: Epoch, processes: int) -> dict[str, float]:
 def probe(index: ImageIndex) -> Reading:
     """How long some of the images take to be read and to be decoded, each the median."""
     seconds = []
-    for row in np.unique(np.linspace(0, len(index) - 1, PROBED, dtype=np.int64)):
+    for row in np.unique(np.linspace(0, len(index) - 1, PROBED, dtype=np.int64)):  # one after the other: each wait counts
         began = time.perf_counter()
         content = index.read(int(row))
         read = time.perf_counter()

@@ -12,9 +12,15 @@ from designer_vision.console import say
 from designer_vision.directories.image_index import ImageIndex
 from designer_vision.disk_cache import DiskCache, free_disk, shared_disk_cache
 from designer_vision.loader import worker_count, workers_that_fit
-from designer_vision.machine import available_cpus, available_memory, free_shared_memory, keep_freed_memory, open_files_allowed
+from designer_vision.machine import (
+    available_cpus,
+    available_memory,
+    free_shared_memory,
+    is_far,
+    keep_freed_memory,
+    open_files_allowed,
+)
 from designer_vision.precision import choose_precision
-from designer_vision.read_ahead import is_far
 from designer_vision.settings import Settings
 from designer_vision.training.preparation import Preparation
 from designer_vision.training.ranks import Ranks

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -120,13 +120,17 @@ class ImageIndex:
         """What the person called an image, or what it is called here."""
         return self.original_names[index] or self.names[index]
 
-    def read(self, index: int) -> bytes:
+    def read(self, index: int, reserve: Callable[[int], object] | None = None) -> bytes:
         """The bytes of an image.
+
+        Args:
+            index: of the image.
+            reserve: told how many bytes there are, before they are read.
 
         Raises:
             InvalidDatasetError: it is missing, leads out of the folder, is no plain file, or cannot be read.
         """
-        return files.read(self.folder, self.names[index], InvalidDatasetError, images.MOST_BYTES)
+        return files.read(self.folder, self.names[index], InvalidDatasetError, images.MOST_BYTES, reserve)
 
     def row(self, index: int) -> Row:
         """The row of an image as it stands, or would stand, in images.lst."""

@@ -19,9 +19,10 @@ from designer_vision.directories.label_files import MLTABLE, LabelFile, find_lab
 from designer_vision.directories.labelled_images import LabelledImages, label_images
 from designer_vision.directories.left_out import LeftOut, readable
 from designer_vision.directories.manifest import MANIFEST
-from designer_vision.errors import InvalidDatasetError
+from designer_vision.errors import FileSystemError, InvalidDatasetError
 from designer_vision.images import BEGINNING, format_of
-from designer_vision.read_ahead import is_far
+from designer_vision.machine import is_far
+from designer_vision.settings import Settings
 
 DEEPEST = 100
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"})
@@ -231,13 +232,16 @@ def _survey(folder: Path, left_out: LeftOut) -> tuple[list[str], list[str]]:
     images: list[str] = []
     unknown: list[str] = []
     others: list[str] = []
-    with ThreadPoolExecutor(OPENED_AT_ONCE) as pool:  # a mount takes long to list a folder or open a file: many at once
+    pool = ThreadPoolExecutor(OPENED_AT_ONCE)  # a mount takes long to list a folder or open a file: many at once
+    try:
         for name in _files(folder, left_out, pool if is_far(folder) else None):
             (images if is_image(name) else unknown).append(name)
         lots = [unknown[start : start + LOT] for start in range(0, len(unknown), LOT)]  # a disk does not take long
         for lot, found in zip(lots, pool.map(lambda lot: _are_images(folder, lot), lots), strict=True):
             for name, is_one in zip(lot, found, strict=True):
                 (images if is_one else others).append(name)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # a listing that is never answered is not waited for
     return sorted(images), others
 
 
@@ -248,10 +252,16 @@ def _files(folder: Path, left_out: LeftOut, pool: Executor | None) -> Iterator[s
         folder: that is looked through.
         left_out: that is added to.
         pool: lists several folders at a time; for those that are near this one thread is faster.
+
+    Raises:
+        FileSystemError: a folder is not listed in time.
     """
+    seconds = Settings.from_environment().patience.total_seconds()
 
     def listing(prefix: str) -> Callable[[], list[tuple[str, str]]]:
-        return pool.submit(_listed, folder, prefix).result if pool else partial(_listed, folder, prefix)
+        if pool is None:
+            return partial(_listed, folder, prefix)
+        return partial(pool.submit(_listed, folder, prefix).result, seconds)
 
     listings = [("", listing(""))]
     while listings:
@@ -263,6 +273,8 @@ def _files(folder: Path, left_out: LeftOut, pool: Executor | None) -> Iterator[s
                 raise
             leaving.count(left_out, leaving.CLOSED, prefix + "x")
             continue
+        except TimeoutError as error:
+            raise FileSystemError(f"{folder / prefix} has not been listed within {seconds:.0f} s; see to the mount") from error
         for name, kind in entries:
             if kind == A_FOLDER:
                 listings.append((f"{name}/", listing(f"{name}/")))

@@ -200,7 +200,8 @@ class Trainer:
 
     def next_batch(self, number: int, dataset: int) -> Batch:
         """The next batch of the plan, which is of that epoch and dataset."""
-        batch = next(self.coming)
+        with torch.inference_mode(mode=False):  # while a validation waits, batches to train on come too
+            batch = next(self.coming)
         assert (batch.asked.epoch, batch.asked.dataset) == (number, dataset)
         return batch
 
