@@ -127,8 +127,8 @@ bench-photos: setup digits
 	$(BIN)/python benchmarks/own_photos.py $(PHOTOS) pipelines/digits $(OTHER) > benchmarks/$(TODAY)_own_photos.md
 
 # images on a mount whose every file waits, by FUSE; needs root or fusermount
-bench-mount: setup
-	$(BIN)/python benchmarks/slow_mount.py $(BENCH)/mount 3 > benchmarks/$(TODAY)_slow_mount.md
+bench-mount: $(BENCH)/venv
+	$(BENCH)/venv/bin/python benchmarks/slow_mount.py $(BENCH)/mount 3 > benchmarks/$(TODAY)_slow_mount.md
 
 # timm and the sample photos in an environment of their own, which borrows torch and us from the other one
 $(BENCH)/venv: $(STAMP)
