@@ -14,7 +14,7 @@ from designer_vision.errors import FileSystemError, InvalidDatasetError
 @pytest.fixture(autouse=True, params=["the kernel checks", "an older kernel"])
 def _kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "an older kernel":
-        monkeypatch.setattr(files, "C_LIBRARY", None)
+        monkeypatch.setattr(files, "SYSTEM_CALL", None)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from designer_vision.errors import DesignerError, FileSystemError
 from designer_vision.machine import C_LIBRARY
@@ -24,6 +24,7 @@ PAUSES = (0.1, 0.5, 2.0)
 """Seconds before each further try."""
 OPENING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 """A pipe that nobody writes to must not stop us before we see that it is one."""
+SYSTEM_CALL: Any = C_LIBRARY.syscall if C_LIBRARY is not None else None
 SYS_OPENAT2 = 437
 """Of Linux 5.6, the same on every processor."""
 KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFLNK: "a link"}
@@ -174,7 +175,7 @@ def _open_beneath(folder: Path, relative: Path) -> int | None:
     Raises:
         OSError: what may pass.
     """
-    if C_LIBRARY is None:
+    if SYSTEM_CALL is None:
         return None
     try:
         path = os.fsencode(relative)
@@ -192,7 +193,7 @@ def _open_beneath(folder: Path, relative: Path) -> int | None:
 
 
 def _openat2(place: int, path: bytes) -> int:
-    descriptor = int(C_LIBRARY.syscall(SYS_OPENAT2, place, path, ctypes.byref(HOW), ctypes.sizeof(HOW)))
+    descriptor = int(SYSTEM_CALL(SYS_OPENAT2, place, path, ctypes.byref(HOW), ctypes.sizeof(HOW)))
     if descriptor < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))

@@ -14,6 +14,8 @@ FORBIDDEN = (
     "ctypes.dlopen", "ctypes.dlsym", "os.remove", "os.rename", "os.rmdir", "os.link", "os.symlink", "os.chmod", "os.chown",
     "os.truncate", "shutil.", "pickle.find_class", "marshal.", "webbrowser.", "urllib.", "ftplib.", "http.", "smtplib.",
 )  # fmt: skip
+HARMLESS = ("/proc/self/mountinfo",)
+"""Says what kind of file system a folder is on."""
 _root: str | None = None
 _offences: list[str] = []
 
@@ -23,7 +25,11 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
         return
     if event == "open":
         path = arguments[0]
-        if isinstance(path, (str, bytes)) and not os.path.realpath(os.fsdecode(path)).startswith(_root):
+        if (
+            isinstance(path, (str, bytes))
+            and os.fsdecode(path) not in HARMLESS
+            and not os.path.realpath(os.fsdecode(path)).startswith(_root)
+        ):
             _offences.append(f"open {path!r}")
     elif event.startswith(FORBIDDEN):
         _offences.append(f"{event} {arguments!r:.200}")
