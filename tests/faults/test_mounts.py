@@ -18,7 +18,7 @@ from faults.jobs import StartJob, outcome
 
 Mount = Callable[..., Path]
 SLOW = {"attribute_ms": 5, "open_ms": 10}
-VERY_SLOW = {"attribute_ms": 50, "open_ms": 800}
+VERY_SLOW = {"attribute_ms": 50, "open_ms": 2000}
 """When the first images are there, all others are under way."""
 NO_MEMORY_CACHE = {"DESIGNER_VISION_CACHE_MB": "0", "DESIGNER_VISION_DISK_CACHE_MB": "100"}
 
