@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+import designer_vision.directories.image_list  # noqa: F401 (which would be loaded while the time runs)
 from designer_vision.directories.image_directory import read_image_directory
 from designer_vision.loader import Asked, ImageDataset, Loader, batches, epoch_order
 from designer_vision.transforms import FitToNetwork, Normalize
