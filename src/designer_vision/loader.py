@@ -23,9 +23,9 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from designer_vision import images
 from designer_vision.cache import PixelCache
 from designer_vision.disk_cache import DiskCache
-from designer_vision.errors import DataWorkerError, DesignerError, FileSystemError, InvalidDatasetError
+from designer_vision.errors import DataWorkerError, DesignerError, InvalidDatasetError
 from designer_vision.machine import end_with, is_far
-from designer_vision.read_ahead import Depth, ReadAhead, Reserve, depth_for
+from designer_vision.read_ahead import Depth, Images, ReadAhead, Reserve, depth_for, not_read
 from designer_vision.transforms import Operation, Size, check_size, compose
 
 PREFETCHED = 2
@@ -80,20 +80,13 @@ def remaining(order: Indices, legs: Sequence[tuple[int, int]], batch_size: int) 
 # The data
 
 
-class ImageSource(Protocol):
+class ImageSource(Images, Protocol):
     """What a dataset needs to know of a list of images; directories.ImageIndex is one."""
-
-    @property
-    def folder(self) -> Path: ...
 
     @property
     def labels(self) -> npt.NDArray[np.int32]: ...
 
     def __len__(self) -> int: ...
-
-    def path(self, index: int) -> Path: ...
-
-    def read(self, index: int, reserve: Reserve | None = None) -> bytes: ...
 
 
 @dataclass(frozen=True)
@@ -446,9 +439,7 @@ class _Reader(Dataset[Any]):
             return self._ahead.take(number, None if get_worker_info() else self._patience)
         except TimeoutError as error:
             dataset, index = self._locate(number)
-            raise FileSystemError(
-                f"{dataset.path(index)} has not been read within {self._patience:.0f} s; see to the mount"
-            ) from error
+            raise not_read(dataset.path(index), self._patience) from error
 
     def _announce(self, request: Request) -> None:
         if request.is_first and self._ahead is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from designer_vision import files, images
 from designer_vision.directories.left_out import LeftOut
 from designer_vision.directories.manifest import Operations, Ours
 from designer_vision.errors import InvalidDatasetError, NotLabeledDatasetError
-from designer_vision.read_ahead import reading
+from designer_vision.read_ahead import Reserve, reading
 
 PROBES = 64
 NO_LABEL = -1
@@ -120,7 +120,7 @@ class ImageIndex:
         """What the person called an image, or what it is called here."""
         return self.original_names[index] or self.names[index]
 
-    def read(self, index: int, reserve: Callable[[int], object] | None = None) -> bytes:
+    def read(self, index: int, reserve: Reserve | None = None) -> bytes:
         """The bytes of an image.
 
         Args:

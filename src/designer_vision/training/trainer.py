@@ -179,11 +179,9 @@ class Trainer:
         """The rest of one pass over the training images."""
         if self.is_trained:
             return
-        left = len(self.batches_to_train(number, self.legs))
+        first = self.steps_per_epoch - len(self.batches_to_train(number, self.legs)) + 1  # on fewer ranks before, more were done
         self.replica.train()
-        for iteration in range(
-            self.steps_per_epoch - left + 1, self.steps_per_epoch + 1
-        ):  # on fewer ranks before, more were done
+        for iteration in range(first, self.steps_per_epoch + 1):
             batch = self.next_batch(number, TRAINING)
             waited = self.spend("waiting")
             self.learning_rate = self.set_learning_rate((number - 1) * self.steps_per_epoch + iteration - 1)
