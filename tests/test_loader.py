@@ -54,18 +54,29 @@ def test_an_epoch_uses_every_image_once_but_for_padding_below_the_world_size(
 
 
 @given(counts, st.integers(1, 40))
-def test_case_138_batches_are_of_nearly_equal_size_and_none_has_a_single_image(images: int, batch_size: int) -> None:
+def test_case_138_batches_are_of_one_size_but_the_last_and_none_is_small_or_has_a_single_image(
+    images: int, batch_size: int
+) -> None:
     parts = batches(np.arange(images), batch_size)
     sizes = [len(part) for part in parts]
     assert min(sizes) > 1 or min(images, batch_size) == 1
     assert len(parts) == -(-images // batch_size) - (batch_size == 2 and images % 2 == 1 and images > 1)
     assert max(sizes) <= batch_size + (batch_size == 2)
-    assert max(sizes) - min(sizes) <= 1
+    assert {*sizes[:-2]} <= {sizes[0]}
+    assert 2 * min(sizes) >= sizes[0]
     assert (np.concatenate(parts) == np.arange(images)).all()
 
 
 def test_seventeen_images_at_batch_sixteen_are_nine_and_eight() -> None:
     assert [len(part) for part in batches(np.arange(17), 16)] == [9, 8]
+
+
+@pytest.mark.parametrize(
+    ("images", "batch_size", "sizes"),
+    [(24, 8, [8, 8, 8]), (30, 8, [8, 8, 8, 6]), (25, 8, [7, 7, 7, 4]), (57, 8, [8, 8, 8, 8, 8, 8, 5, 4]), (5, 2, [2, 3])],
+)
+def test_an_epoch_has_one_size_of_batches_and_shorter_ones_at_its_end(images: int, batch_size: int, sizes: list[int]) -> None:
+    assert [len(part) for part in batches(np.arange(images), batch_size)] == sizes
 
 
 def test_no_images_make_no_batches() -> None:

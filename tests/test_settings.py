@@ -10,7 +10,14 @@ from designer_vision.settings import Settings
 
 def test_without_variables_the_program_chooses() -> None:
     assert Settings.from_environment({}) == Settings(
-        None, None, None, None, timedelta(minutes=30), timedelta(minutes=10), timedelta(minutes=2)
+        None,
+        None,
+        None,
+        None,
+        timedelta(minutes=30),
+        timedelta(minutes=10),
+        timedelta(minutes=2),
+        silence_timeout=timedelta(minutes=1),
     )
 
 
@@ -23,9 +30,12 @@ def test_the_operators_variables_are_read() -> None:
         "DESIGNER_VISION_START_TIMEOUT": "60",
         "DESIGNER_VISION_PROCESS_GROUP_TIMEOUT": "30",
         "DESIGNER_VISION_CHECKPOINT_SECONDS": "0",
+        "DESIGNER_VISION_COMPILE": "1",
     }
     seconds = [timedelta(seconds=number) for number in (60, 30, 0)]
-    assert Settings.from_environment(variables) == Settings("float32", 0, 500, 9000, *seconds)
+    assert Settings.from_environment(variables) == Settings(
+        "float32", 0, 500, 9000, *seconds, compiled=True, silence_timeout=timedelta(seconds=30)
+    )
     assert Settings.from_environment(variables).patience == timedelta(seconds=15)
 
 

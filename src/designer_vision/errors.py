@@ -113,7 +113,13 @@ class ProcessSetupError(DesignerError):
 
 
 class LostRankError(DesignerError):
-    """Another process of the job failed, ended or does not answer."""
+    """Another process of the job failed, ended or does not answer.
+
+    Attributes:
+        was_told: whether it said why before it ended.
+    """
+
+    was_told = False
 
 
 class CheckpointError(DesignerError):

@@ -55,11 +55,22 @@ def shard(order: Indices, rank: int, world_size: int) -> Indices:
 
 
 def batches(indices: Indices, batch_size: int) -> list[Indices]:
-    """ceil(n / batch_size) batches of nearly equal size; one less where one would have a single image (3, by twos)."""
+    """ceil(n / batch_size) batches of one size, which a GPU prepares for once, and a shorter one at the end.
+
+    The size is no larger than it must be for as many batches: 17 images by sixteens are 9 and 8. Where less than half a batch
+    would be left, the last two share: batch norm learns little from a few images, and none can be alone (5 by twos are 2 and 3).
+    """
     count = -(-len(indices) // batch_size)
     if batch_size > 1:
         count = min(count, max(1, len(indices) // 2))
-    return np.array_split(indices, count) if len(indices) else []
+    if count < 2:
+        return [indices] if len(indices) else []
+    size = min(batch_size, -(-len(indices) // count))
+    ends = size * np.arange(1, count)
+    left = len(indices) - ends[-1]
+    if 2 * left < size:
+        ends[-1] -= (size - left) // 2
+    return np.split(indices, ends)
 
 
 def remaining(order: Indices, legs: Sequence[tuple[int, int]], batch_size: int) -> Indices:
@@ -156,7 +167,7 @@ class ImageDataset:
         self.cache, self.on_disk = cache, on_disk
         self._source = source
         self._prepare = prepare
-        self._size = size
+        self.size = size
         self._randomly = compose(random_operations) if random_operations else None
         self._seed = seed
         self._labels = torch.from_numpy(source.labels.astype(np.int64))
@@ -211,7 +222,7 @@ class ImageDataset:
                 with torch.random.fork_rng(devices=[]):
                     torch.default_generator.manual_seed(_seed_of(self._seed, epoch, index))
                     image = self._randomly(image)
-            check_size(image, self._size)
+            check_size(image, self.size)
         except (ValueError, RuntimeError, TypeError) as error:
             raise InvalidDatasetError(
                 f"{self._source.path(index)} does not fit: {error}; "
@@ -234,7 +245,7 @@ class ImageDataset:
         """The images that were asked for as one batch, without those that cannot be read."""
         read = [index for index in asked.indices.tolist() if index not in unreadable]
         channels_last = [image.permute(1, 2, 0) for image in pixels]
-        stacked = torch.stack(channels_last) if pixels else torch.empty(0, *self._size, 3, dtype=torch.uint8)
+        stacked = torch.stack(channels_last) if pixels else torch.empty(0, *self.size, 3, dtype=torch.uint8)
         return Batch(stacked.permute(0, 3, 1, 2), self._labels[read], asked, unreadable)
 
 

@@ -25,10 +25,12 @@ class Settings:
         cache_megabytes: DESIGNER_VISION_CACHE_MB, memory for decoded images on each node.
         disk_cache_megabytes: DESIGNER_VISION_DISK_CACHE_MB, disk of each node for files that came over a network.
         start_timeout: DESIGNER_VISION_START_TIMEOUT, seconds that ranks wait for each other at the start.
-        process_group_timeout: DESIGNER_VISION_PROCESS_GROUP_TIMEOUT, seconds that they wait in training; a data worker or a
-            checkpoint may take half of that.
+        process_group_timeout: DESIGNER_VISION_PROCESS_GROUP_TIMEOUT, seconds that they wait for a step in training; a data worker
+            or a checkpoint may take half of that.
         checkpoint_seconds: DESIGNER_VISION_CHECKPOINT_SECONDS, how much work may be lost at most.
         profile: DESIGNER_VISION_PROFILE, 1 to trace some steps of a training.
+        compiled: DESIGNER_VISION_COMPILE, 1 to have torch compile the network that is trained.
+        silence_timeout: process_group_timeout where that is set; else less, for a process of which nothing at all is heard.
     """
 
     precision: str | None = None
@@ -39,6 +41,8 @@ class Settings:
     process_group_timeout: timedelta = timedelta(minutes=10)
     checkpoint_seconds: timedelta = timedelta(minutes=2)
     profile: bool = False
+    compiled: bool = False
+    silence_timeout: timedelta = timedelta(minutes=1)
 
     @property
     def patience(self) -> timedelta:
@@ -65,6 +69,8 @@ class Settings:
             _seconds(variables, "PROCESS_GROUP_TIMEOUT", 2, cls.process_group_timeout),
             _seconds(variables, "CHECKPOINT_SECONDS", 0, cls.checkpoint_seconds),
             bool(_whole_number(variables, "PROFILE", 0)),
+            bool(_whole_number(variables, "COMPILE", 0)),
+            _seconds(variables, "PROCESS_GROUP_TIMEOUT", 2, cls.silence_timeout),
         )
 
 

@@ -27,7 +27,7 @@ from designer_vision.images import encode_png
 from designer_vision.loader import ImageDataset
 from designer_vision.training.checkpoint import state_of
 from designer_vision.training.parameters import Parameters
-from designer_vision.training.ranks import Ranks
+from designer_vision.training.ranks import Ranks, Timeouts
 from designer_vision.training.records import Listener
 from designer_vision.training.trainer import Hardware, Trainer
 from designer_vision.transforms import FitToNetwork
@@ -203,7 +203,7 @@ def stopped_and_gone_on(folder: Path, ranks: Ranks, after: int) -> dict:
 
 def run(scenario: str, folder: Path) -> dict:
     ranks = Ranks.from_environment()
-    with ranks.connected(0, timedelta(seconds=60), timedelta(seconds=60), {}) as (ranks, _):
+    with ranks.connected(0, Timeouts(*[timedelta(seconds=60)] * 3), {}) as (ranks, _):
         if scenario == "plain":
             trainer = make_trainer(folder / f"data_{ranks.rank}", ranks, parameters())
         elif scenario == "batch norm":

@@ -54,7 +54,7 @@ from designer_vision.training.parameters import Parameters
 from designer_vision.training.preparation import Preparation, plan_preparation
 from designer_vision.training.profiling import Profile, Reading
 from designer_vision.training.progress import Progress
-from designer_vision.training.ranks import Ranks
+from designer_vision.training.ranks import Ranks, Timeouts
 from designer_vision.training.records import Epoch, Listener, Result
 from designer_vision.training.stopping import StopRequest
 from designer_vision.training.trainer import Hardware, Trainer
@@ -93,11 +93,11 @@ def main(
     configuration = describe_configuration(parameters, model, network, training, validation, preparation)
     if source is not None:  # its initial weights were another folder's
         configuration["initial weights"] = source.configuration.get("initial weights")
-    timeouts = settings.start_timeout, settings.process_group_timeout
+    timeouts = Timeouts(settings.start_timeout, settings.silence_timeout, settings.process_group_timeout)
     stop = StopRequest()
     with ExitStack() as stack:
         facts = {name: str(value) for name, value in (configuration | versions()).items()}
-        ranks, device = stack.enter_context(ranks.connected(count_gpus(), *timeouts, facts))
+        ranks, device = stack.enter_context(ranks.connected(count_gpus(), timeouts, facts))
         if ranks.told_by_main(ranks.is_main and is_already_trained(trained_model, configuration)):
             return
         height, width = preparation.size
@@ -168,6 +168,7 @@ def main(
                 saver.wait()
                 checkpoints.note_end()
             raise
+        ranks.part()
         if ranks.is_main:
             saver.wait()
             shown = facts_of(model, parameters, configuration, made_by, hardware)

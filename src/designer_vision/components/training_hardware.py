@@ -48,7 +48,7 @@ def choose_hardware(ranks: Ranks, device: torch.device, settings: Settings, batc
         keep_freed_memory()
     wanted = worker_count(available_cpus(), ranks.local_world_size, device, settings.data_workers)
     workers = workers_within_limits(wanted, batch_bytes, ranks)
-    return Hardware(device, choose_precision(device, settings.precision), workers, settings.patience)
+    return Hardware(device, choose_precision(device, settings.precision), workers, settings.patience, settings.compiled)
 
 
 def workers_within_limits(wanted: int, batch_bytes: int, ranks: Ranks) -> int:

@@ -31,7 +31,7 @@ from designer_vision.console import say
 from designer_vision.description import MOST_JSON, from_json
 from designer_vision.errors import CheckpointError, FailedToWriteOutputsError
 
-VERSION = 2
+VERSION = 3
 CHECKPOINT = "checkpoint"
 MOST_PAYLOAD = 64 * 2**30
 KEPT = 2
@@ -99,11 +99,11 @@ class Checkpoints:
         """The latest checkpoint whose payload is what was written; None where no manifest was ever finished.
 
         Raises:
-            CheckpointError: there are some, but none is whole, or it is of a newer version.
+            CheckpointError: there are some, but none is whole, or it is of another version.
         """
         damaged: list[Path] = []
         for manifest in self.manifests():
-            if manifest.version > VERSION:
+            if manifest.version != VERSION:
                 raise CheckpointError(
                     f"the checkpoint {self.folder / manifest.payload} has format version {manifest.version}, this package "
                     f"reads {VERSION}; go on with the version that wrote it"
@@ -361,7 +361,7 @@ def _read_manifest(path: Path) -> Manifest | None:
         if signed.hash != files.hash_of_bytes(content):
             return None
         found = from_json(content, _Versioned, path, CheckpointError)
-        if found.version > VERSION:  # what else it holds is not known; `newest` refuses it
+        if found.version != VERSION:  # what else it holds is not known; `newest` refuses it
             return Manifest(found.position, found.payload, "", {}, {}, {}, found.version)
         return from_json(content, Manifest, path, CheckpointError)
     except (CheckpointError, UnicodeEncodeError):

@@ -6,7 +6,6 @@ import time
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from designer_vision.errors import TrainingDivergedError
@@ -20,7 +19,7 @@ class Meter:
 
     def __init__(self, ranks: Ranks, device: torch.device, epoch: int) -> None:
         self._ranks, self._epoch = ranks, epoch
-        self._stretch, self._whole = new_totals(device), new_totals(device)
+        self._stretch, self._whole = new_totals(device), new_totals(torch.device("cpu"))
         self._first_not_finite = torch.full((), torch.inf, dtype=torch.float64, device=device)
         self._start = self._stretch_start = time.perf_counter()
 
@@ -35,23 +34,22 @@ class Meter:
             self._raise_diverged()
         now = time.perf_counter()
         seconds, stretch_seconds = self._stretch_start - self._start, now - self._stretch_start
-        return {"whole": self._whole.cpu(), "stretches": stretches.cpu(), "seconds": seconds, "stretch_seconds": stretch_seconds}
+        return {"whole": self._whole, "stretches": stretches, "seconds": seconds, "stretch_seconds": stretch_seconds}
 
     def load(self, state: MeterState) -> None:
         """Go on from what `state` gave, on as many ranks or on another number of them."""
-        stretches = state.stretches.to(self._stretch.device)
-        self._whole = state.whole.to(self._whole.device)
-        if len(stretches) == self._ranks.world_size:
-            self._stretch = stretches[self._ranks.rank]
+        self._whole = state.whole
+        if len(state.stretches) == self._ranks.world_size:
+            self._stretch = state.stretches[self._ranks.rank].to(self._stretch.device)
         else:
-            self._whole += stretches.sum(dim=0)
+            self._whole = self._whole + state.stretches.sum(dim=0)
         self._stretch_start = time.perf_counter() - state.stretch_seconds
         self._start = self._stretch_start - state.seconds
 
     def add(self, iteration: int, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         """Count one batch on the device."""
         add_to_totals(self._stretch, logits, labels, loss)
-        here = torch.where(loss.isfinite(), torch.inf, float(iteration)).double()
+        here = torch.full_like(self._first_not_finite, iteration).masked_fill_(loss.isfinite(), torch.inf)
         self._first_not_finite = torch.minimum(self._first_not_finite, here)
 
     def read(self) -> tuple[Averages, float]:
@@ -63,18 +61,17 @@ class Meter:
         totals = self._ranks.sum(self._stretch)
         if not totals[LOSS].isfinite():  # the sum is the same on every rank, so all of them come in here together
             self._raise_diverged()
-        self._whole += totals
+        self._whole = self._whole + totals
         stretch = averages(totals)
-        self._stretch = torch.zeros_like(totals)
+        self._stretch = torch.zeros_like(self._stretch)
         now = time.perf_counter()
         seconds, self._stretch_start = now - self._stretch_start, now
         return stretch, stretch.seen / seconds
 
     def _raise_diverged(self) -> None:
-        if self._ranks.world_size > 1:
-            dist.all_reduce(self._first_not_finite, dist.ReduceOp.MIN)
+        first = int(self._ranks.minimum(self._first_not_finite))
         raise TrainingDivergedError(
-            f"the training loss is not finite since epoch {self._epoch}, iteration {int(self._first_not_finite)}; "
+            f"the training loss is not finite since epoch {self._epoch}, iteration {first}; "
             "choose a lower learning_rate or a longer warmup_step_number"
         )
 

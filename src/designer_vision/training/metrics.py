@@ -25,7 +25,7 @@ def add_to_totals(totals: Tensor, logits: Tensor, labels: Tensor, loss: Tensor) 
         loss: mean cross-entropy of the batch, a scalar.
     """
     top = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]
-    seen = torch.tensor(float(len(labels)), dtype=torch.float64, device=totals.device)
+    seen = torch.full((), len(labels), dtype=totals.dtype, device=totals.device)  # torch.tensor would wait for the GPU
     totals += torch.stack([loss.double() * seen, top[:, 0].sum().double(), top.sum().double(), seen])
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import ipaddress
+import fcntl
 import json
 import os
+import re
 import socket
+import struct
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from typing import TypeVar
 
@@ -20,11 +22,33 @@ from torch import Tensor
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from designer_vision.console import say
-from designer_vision.errors import DesignerError, LostRankError, ProcessSetupError
-from designer_vision.training.meeting import CONNECTION_LOST, Arrival, tell_failure, verdict, who_is_lost
+from designer_vision.errors import DesignerError, JobStoppedError, LostRankError, ProcessSetupError, TrainingDivergedError
+from designer_vision.training.meeting import Arrival, Verdict, verdict
+from designer_vision.training.watcher import Place, Watcher
 
 Told = TypeVar("Told")
 DEFAULT_PORT = 29500
+AFTER_THE_WATCHER = timedelta(minutes=1)
+"""How much longer torch waits than the watcher, which knows whom to name."""
+TO_TELL = timedelta(seconds=10)
+CONNECTION_LOST = re.compile("gloo|connection (was )?(closed|reset)|timed out|broken pipe|socket", re.IGNORECASE)
+SIOCGIFADDR = 0x8915
+"""Linux's sockios.h"""
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """How long ranks wait for each other.
+
+    Attributes:
+        start: for all to come.
+        silence: for a process of which nothing is heard.
+        stall: for the processes' main threads to make a step.
+    """
+
+    start: timedelta
+    silence: timedelta
+    stall: timedelta
 
 
 @dataclass(frozen=True)
@@ -39,6 +63,7 @@ class Ranks:
         main_address, main_port: where rank 0 listens.
         local_world_size: number of processes on this node, known once they have met (`connected`).
         is_first_of_node: no process of this node has a lower rank; known then too.
+        watcher: who tells when one of the others is lost; there from then on.
     """
 
     rank: int = 0
@@ -49,6 +74,7 @@ class Ranks:
     main_port: int = DEFAULT_PORT
     local_world_size: int = 1
     is_first_of_node: bool = True
+    watcher: Watcher | None = field(default=None, compare=False, repr=False)
 
     @property
     def is_main(self) -> bool:
@@ -95,15 +121,12 @@ class Ranks:
         return torch.device("cuda", self.local_rank)
 
     @contextmanager
-    def connected(
-        self, gpus: int, start_timeout: timedelta, timeout: timedelta, facts: Mapping[str, str]
-    ) -> Iterator[tuple[Ranks, torch.device]]:
+    def connected(self, gpus: int, timeouts: Timeouts, facts: Mapping[str, str]) -> Iterator[tuple[Ranks, torch.device]]:
         """Join the process group for the length of the block; a process that is alone has none.
 
         Args:
-            gpus: of this node: NCCL connects GPUs, gloo CPUs.
-            start_timeout: how long ranks wait for each other to come.
-            timeout: how long they wait for each other afterwards.
+            gpus: of this node. NCCL then averages gradients; all else goes over gloo, which no GPU waits for.
+            timeouts: how long ranks wait for each other.
             facts: what must be the same on every rank, by name.
 
         Yields:
@@ -111,56 +134,112 @@ class Ranks:
 
         Raises:
             ProcessSetupError: the others did not come in time, or differ, or there are more processes on the node than GPUs.
-            LostRankError: in the block another rank failed, ended or fell silent; by its number.
+            LostRankError: in the block another rank failed, ended or fell silent; by its number. Where this process cannot
+                raise it, for it waits in something that does not end, it ends with the same words.
         """
         if self.world_size == 1:
             yield self, self.device(gpus)
             return
-        store, ranks = self.meet(start_timeout, facts)
-        device = ranks.device(gpus)
-        if gpus:
-            torch.cuda.set_device(device)
-        backend = "nccl" if gpus else "gloo"
+        watcher = Watcher(self.rank, self.world_size, timeouts.silence, timeouts.stall)
+        store, ranks = self.meet(timeouts.start, facts, watcher)
         try:
-            dist.init_process_group(backend, store=store, rank=self.rank, world_size=self.world_size, timeout=timeout)
+            device = ranks.device(gpus)
+            if gpus:
+                torch.cuda.set_device(device)
+            dist.init_process_group(
+                "cpu:gloo,cuda:nccl" if gpus else "gloo",
+                store=store,
+                rank=self.rank,
+                world_size=self.world_size,
+                timeout=timeouts.stall + AFTER_THE_WATCHER,
+            )
             yield ranks, device
-        except DesignerError as error:
-            tell_failure(store, self.rank, error)
+        except (JobStoppedError, TrainingDivergedError):  # which all ranks raise
+            watcher.leave()
             raise
-        except RuntimeError as error:
-            if not isinstance(error, dist.DistError) and not CONNECTION_LOST.search(str(error)):
-                raise
-            raise LostRankError(who_is_lost(store, self.rank, self.world_size, timeout, error)) from error
-        dist.destroy_process_group()  # not after an exception: its peers may be gone, and the process is about to end
+        except BaseException as error:
+            if _is_broken_off(error):
+                raise watcher.reason() or LostRankError(
+                    f"all ranks are there, but their connection broke: {str(error).splitlines()[0]}"
+                ) from error
+            watcher.fail(error.message if isinstance(error, DesignerError) else f"{type(error).__name__}: {error}"[:300])
+            raise
+        ranks.part()
 
-    def meet(self, timeout: timedelta, facts: Mapping[str, str]) -> tuple[TCPStore, Ranks]:
+    def part(self) -> None:
+        """Go on alone: what this process does from here on, no other waits for. All ranks call it, some at the block's end."""
+        if self.watcher is not None and dist.is_initialized():
+            self.watcher.leave()
+            dist.destroy_process_group()  # not after an exception: its peers may be gone, and the process is about to end
+
+    def meet(self, timeout: timedelta, facts: Mapping[str, str], watcher: Watcher | None = None) -> tuple[TCPStore, Ranks]:
         """Wait for all processes of the job at rank 0's store, compare what they were given, and count those of this node.
+
+        Args:
+            timeout: for the last one to come.
+            facts: what must be the same on every rank, by name.
+            watcher: started when all are there.
 
         Raises:
             ProcessSetupError: the others did not come in time, or one was started differently; on every rank that came.
         """
         try:
             store = self._store(timeout)
-            own = Arrival(self.rank, self.world_size, self.node, dict(facts))
+            own = Arrival(self.rank, self.world_size, self.node, dict(facts), address_towards(self.main_address))
             store.set(f"arrival {store.add('came', 1)}", json.dumps(asdict(own)))
             if self.is_main:
-                store.set("verdict", json.dumps(verdict(store, self.world_size, timeout)))
+                found = verdict(store, self.world_size, timeout)
+                if watcher is not None and not found.error:
+                    place = watcher.listen(self.main_address if self.is_on_loopback else "")
+                    found = replace(found, port=place.port, key=place.key)
+                store.set("verdict", json.dumps(asdict(found)))
             store.set_timeout(timeout + timedelta(seconds=5))
-            error, nodes = json.loads(store.get("verdict"))
+            found = Verdict(**json.loads(store.get("verdict")))
+            came_too_late = not found.error and len(found.nodes) != self.world_size
+            if watcher is not None and not found.error and not came_too_late:
+                watcher.start(self.main_address, Place(found.port, found.key), timeout)
         except (RuntimeError, ValueError, OSError) as cause:
             raise ProcessSetupError(
                 f"rank {self.rank} could not meet the {self.world_size} processes at "
                 f"{self.main_address}:{self.main_port}: {str(cause).splitlines()[0]}"
             ) from cause
-        if error or len(nodes) != self.world_size:
+        if found.error or came_too_late:
             self._wait_until_all_heard(store)
-            raise ProcessSetupError(error or f"rank {self.rank} came to a job of {len(nodes)} processes, which has begun already")
-        first = self.node not in nodes[: self.rank]
-        return store, replace(self, local_world_size=nodes.count(self.node), is_first_of_node=first)
+            raise ProcessSetupError(
+                found.error or f"rank {self.rank} came to a job of {len(found.nodes)} processes, which has begun already"
+            )
+        self._choose_interface(found)
+        first = self.node not in found.nodes[: self.rank]
+        return store, replace(self, local_world_size=found.nodes.count(self.node), is_first_of_node=first, watcher=watcher)
+
+    def tell_failure(self, error: DesignerError) -> None:
+        """Before the ranks have met: let the others know that this one does not come, and why, as far as they can be reached."""
+        if self.world_size == 1:
+            return
+        with suppress(RuntimeError, OSError, DesignerError):
+            store = self._store(TO_TELL)
+            store.set_timeout(TO_TELL)
+            if self.is_main:
+                store.set("verdict", json.dumps(asdict(Verdict(f"rank 0 failed: {error.message}"))))
+                self._wait_until_all_heard(store, TO_TELL.total_seconds(), self.world_size - 1)
+            else:
+                own = Arrival(self.rank, self.world_size, self.node, {}, failed=error.message)
+                store.set(f"arrival {store.add('came', 1)}", json.dumps(asdict(own)))
 
     def _store(self, timeout: timedelta) -> TCPStore:
-        """Rank 0's store; where all processes are on one node, nobody outside it can reach theirs."""
+        """Rank 0's store; where all processes are on one node, nobody outside it can reach theirs.
+
+        Raises:
+            ProcessSetupError: nobody knows the name of rank 0's machine.
+        """
         listening = None
+        try:
+            socket.getaddrinfo(self.main_address, self.main_port)
+        except OSError as error:
+            raise ProcessSetupError(
+                f"rank {self.rank} cannot find rank 0's machine: no resolver knows the name {self.main_address!r} that "
+                f"MASTER_ADDR gives ({error.strerror or error})"
+            ) from error
         if self.is_on_loopback:
             for library in ("GLOO", "NCCL"):
                 os.environ.setdefault(f"{library}_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
@@ -172,58 +251,125 @@ class Ranks:
 
     @property
     def is_on_loopback(self) -> bool:
-        """Whether rank 0 listens where only its own node can reach it."""
-        try:
-            return ipaddress.ip_address(socket.gethostbyname(self.main_address)).is_loopback
-        except OSError:  # a name that nobody knows: TCPStore says so
-            return False
+        """Whether rank 0 listens where only its own node can reach it.
 
-    def _wait_until_all_heard(self, store: TCPStore) -> None:
-        """The store ends with the main process, so that it leaves last."""
-        heard, deadline = store.add("heard", 1), time.monotonic() + 2
-        while self.is_main and heard < store.add("came", 0) and time.monotonic() < deadline:
+        A machine's own name may lead to its loopback too (127.0.1.1 on Debian), and yet be how others reach it.
+        """
+        return self.main_address == "localhost" or self.main_address.startswith("127.") or self.main_address == "::1"
+
+    def _choose_interface(self, found: Verdict) -> None:
+        """Have gloo use the network that the ranks reach each other by; by itself it goes by the machine's own name."""
+        others = [address for node, address in zip(found.nodes, found.addresses, strict=True) if node != self.node]
+        if others and not self.is_on_loopback:
+            interface = interface_of(address_towards(others[0]) if self.is_main else found.addresses[self.rank])
+            if interface:
+                os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
+
+    def _wait_until_all_heard(self, store: TCPStore, seconds: float = 2, others: int = 0) -> None:
+        """The store ends with the main process, so that it leaves last.
+
+        Args:
+            store: where those that heard are counted.
+            seconds: to wait at most.
+            others: that are expected, whether they came or not yet.
+        """
+        heard, deadline = store.add("heard", 1), time.monotonic() + seconds
+        while self.is_main and heard < max(store.add("came", 0), others) and time.monotonic() < deadline:
             time.sleep(0.05)
             heard = store.add("heard", 0)
+
+    def note(self, doing: str) -> None:
+        """This process goes on; what it does now, all others do too, or will."""
+        if self.watcher is not None:
+            self.watcher.note(doing)
+
+    # what all processes of the job call, in the same order: each goes over the CPU, so that no GPU waits for it
 
     def told_by_first_of_node(self, text: str) -> str:
         """What the first process of this node says; every process of the job must ask."""
         if self.world_size == 1:
             return text
         told: list[tuple[str, str]] = [("", "")] * self.world_size
-        dist.all_gather_object(told, (self.node, text))
+        with self._waiting():
+            dist.all_gather_object(told, (self.node, text))
         return next(said for node, said in told if node == self.node)
-
-    def sum(self, values: Tensor) -> Tensor:
-        """The element-wise sum of a tensor over all processes, in place."""
-        if self.world_size > 1:
-            dist.all_reduce(values)
-        return values
-
-    def gather(self, values: Tensor) -> Tensor:
-        """All processes' tensors of one shape, in the order of their ranks: [world size, *shape]."""
-        if self.world_size == 1:
-            return values[None].clone()
-        gathered = [torch.empty_like(values) for _ in range(self.world_size)]
-        dist.all_gather(gathered, values)
-        return torch.stack(gathered)
-
-    def any(self, device: torch.device, *flags: bool) -> list[bool]:
-        """For each flag whether it is raised on any process."""
-        if self.world_size == 1:
-            return list(flags)
-        return [raised > 0 for raised in self.sum(torch.tensor(flags, dtype=torch.int32, device=device)).tolist()]
 
     def told_by_main(self, value: Told) -> Told:
         """What the main process says; every process must ask."""
         if self.world_size == 1:
             return value
         told = [value]
-        dist.broadcast_object_list(told)
+        with self._waiting():
+            dist.broadcast_object_list(told)
         return told[0]
 
+    def sum(self, values: Tensor) -> Tensor:
+        """The element-wise sum of a tensor over all processes; on the CPU."""
+        return self._reduced(values, dist.ReduceOp.SUM)
+
+    def minimum(self, values: Tensor) -> Tensor:
+        """The element-wise minimum of a tensor over all processes; on the CPU."""
+        return self._reduced(values, dist.ReduceOp.MIN)
+
     def mean(self, values: Tensor) -> Tensor:
-        """The element-wise mean of a tensor over all processes, in place."""
+        """The element-wise mean of a tensor over all processes; on the CPU."""
         return self.sum(values).div_(self.world_size)
+
+    def gather(self, values: Tensor) -> Tensor:
+        """All processes' tensors of one shape, in the order of their ranks: [world size, *shape]; on the CPU."""
+        values = values.cpu()
+        if self.world_size == 1:
+            return values[None].clone()
+        gathered = [torch.empty_like(values) for _ in range(self.world_size)]
+        with self._waiting():
+            dist.all_gather(gathered, values)
+        return torch.stack(gathered)
+
+    def any(self, *flags: bool) -> list[bool]:
+        """For each flag whether it is raised on any process."""
+        if self.world_size == 1:
+            return list(flags)
+        return [raised > 0 for raised in self.sum(torch.tensor(flags, dtype=torch.int32)).tolist()]
+
+    def _reduced(self, values: Tensor, operation: dist.ReduceOp.RedOpType) -> Tensor:
+        values = values.to("cpu", copy=True)
+        if self.world_size > 1:
+            with self._waiting():
+                dist.all_reduce(values, operation)
+        return values
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        self.note("waiting for the others")
+        yield
+        self.note("working")
+
+
+def address_towards(host: str) -> str:
+    """This machine's address on the network by which it reaches another; empty where it reaches none. Nothing is sent."""
+    with suppress(OSError):
+        family, kind, *_, target = socket.getaddrinfo(host, 1, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.connect(target)
+            return str(probe.getsockname()[0])
+    return ""
+
+
+def interface_of(address: str) -> str:
+    """The name of the network interface that has an IPv4 address; empty where none has, or the system does not tell."""
+    if sys.platform != "linux":
+        return ""
+    for _, name in socket.if_nameindex():
+        with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            found = fcntl.ioctl(probe, SIOCGIFADDR, struct.pack("256s", name.encode()))
+            if socket.inet_ntoa(found[20:24]) == address:
+                return name
+    return ""
+
+
+def _is_broken_off(error: BaseException) -> bool:
+    """Whether torch says that a peer is gone: a DistError, or a RuntimeError without a class of its own."""
+    return isinstance(error, RuntimeError) and (isinstance(error, dist.DistError) or bool(CONNECTION_LOST.search(str(error))))
 
 
 def _integer(variables: Mapping[str, str], name: str, default: int | None = None) -> int:

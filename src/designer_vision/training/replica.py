@@ -2,36 +2,96 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from designer_vision.console import say
+from designer_vision.precision import autocast
 from designer_vision.training.ranks import Ranks
 
-SMALLEST_IMAGE = (32, 32)
+SMALLEST = (2, 3, 32, 32)
+"""A batch that any of the networks can be trained on."""
 
 
 def replicate(network: nn.Module, ranks: Ranks, device: torch.device) -> nn.Module:
-    """DDP around the network where there are other ranks; batch-norm statistics are equalized once an epoch instead.
-
-    After its first backward pass DDP sorts the gradients into other buckets, and sums over three or more ranks then differ in
-    their last bits. It happens here, on no image, so that a training that goes on adds up as one that was never stopped.
-    """
+    """DDP around the network where there are other ranks; batch-norm statistics are equalized once an epoch instead."""
     if ranks.world_size == 1:
         return network
     ids = [device.index] if device.type == "cuda" else None
-    replica = DistributedDataParallel(network, device_ids=ids, forward_sync_buffers=False, gradient_as_bucket_view=True)
-    network.eval()  # leaves the statistics as they are
+    return DistributedDataParallel(network, device_ids=ids, forward_sync_buffers=False, gradient_as_bucket_view=True)
+
+
+def warm_up(replica: nn.Module, shape: tuple[int, ...], device: torch.device, precision: torch.dtype) -> None:
+    """Two passes over empty images that change no weight and no statistics.
+
+    After its first backward pass DDP sorts the gradients into other buckets, and sums over three or more ranks then differ in
+    their last bits: it happens here, so that a training that goes on adds up as one that was never stopped. A GPU looks for the
+    fastest convolutions for the shape that it is given, and a compiler compiles for it.
+    """
+    statistics = {name: buffer.clone() for name, buffer in replica.named_buffers()}
+    images = torch.zeros(shape, device=device).to(memory_format=torch.channels_last)
+    replica.train()
     for _ in range(2):  # the buckets are sorted at the beginning of the second pass
-        replica(torch.zeros(1, 3, *SMALLEST_IMAGE, device=device)).sum().backward()
-    network.zero_grad(set_to_none=True)
-    return replica
+        with autocast(device, precision):
+            logits = replica(images)
+        logits.float().sum().backward()
+    replica.zero_grad(set_to_none=True)
+    with torch.no_grad():
+        for name, buffer in replica.named_buffers():
+            buffer.copy_(statistics[name])
+
+
+def compiled(
+    network: nn.Module,
+    replica: nn.Module,
+    ranks: Ranks,
+    shapes: Sequence[tuple[int, ...]],
+    device: torch.device,
+    precision: torch.dtype,
+) -> nn.Module | None:
+    """The replica compiled for the shapes of its batches; None, with a line that says why, where that works not on every rank.
+
+    The network is tried without DDP first: ranks that compile would wait for the gradients of one that cannot.
+
+    Args:
+        network: in the replica.
+        replica: what `replicate` made of it.
+        ranks: all of them call this.
+        shapes: float images [n, 3, height, width].
+        device, precision: of the training.
+    """
+    tried, reason = _compile(network, device), ""
+    try:
+        for shape in shapes:
+            warm_up(tried, shape, device, precision)
+    except Exception as error:  # noqa: BLE001 (a compiler, and a compiler's compiler, fail in their own ways)
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        network.zero_grad(set_to_none=True)
+    if any(ranks.any(bool(reason))):
+        say(f"warning: the network is not compiled: {reason or 'another rank cannot'}")
+        return None
+    if replica is network:
+        return tried
+    together = _compile(replica, device)
+    for shape in shapes:
+        warm_up(together, shape, device, precision)
+    return together
+
+
+def _compile(network: nn.Module, device: torch.device) -> nn.Module:
+    """On a GPU the kernels of a step are recorded once and replayed, as CUDA graphs."""
+    return cast(nn.Module, torch.compile(network, dynamic=False, mode="reduce-overhead" if device.type == "cuda" else "default"))
 
 
 def equalize_batch_norm(network: nn.Module, ranks: Ranks) -> None:
     """Average the batch-norm statistics over the ranks, so that all evaluate one and the same network."""
     if ranks.world_size > 1:
-        set_batch_norm_statistics(network, ranks.mean(batch_norm_statistics(network)))
+        statistics = batch_norm_statistics(network)
+        set_batch_norm_statistics(network, ranks.mean(statistics).to(statistics.device))
 
 
 def batch_norm_statistics(network: nn.Module) -> Tensor:

@@ -29,7 +29,15 @@ from designer_vision.training.metrics import Averages, add_to_totals, averages, 
 from designer_vision.training.parameters import Parameters
 from designer_vision.training.ranks import Ranks
 from designer_vision.training.records import Epoch, Iteration, Listener, Result, Spent, epochs_without_improvement
-from designer_vision.training.replica import batch_norm_statistics, equalize_batch_norm, replicate, set_batch_norm_statistics
+from designer_vision.training.replica import (
+    SMALLEST,
+    batch_norm_statistics,
+    compiled,
+    equalize_batch_norm,
+    replicate,
+    set_batch_norm_statistics,
+    warm_up,
+)
 from designer_vision.training.schedule import learning_rate_at
 from designer_vision.training.state import Expected, read_state
 from designer_vision.transforms import Normalize
@@ -39,8 +47,6 @@ TRAINING, VALIDATION = 0, 1
 MOMENTUM, WEIGHT_DECAY = 0.9, 1e-4
 SLOW, SLOW_SECONDS = 2, 1.0
 """A rank is slow that takes so many times as long as the others, and so much longer in an epoch."""
-EDGES_BETWEEN_AGREEMENTS = {"cpu": 1, "cuda": 10}
-"""Batches after which the ranks ask each other whether to save or stop: a GPU has to be waited for then."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +58,14 @@ class Hardware:
         precision: the number format of the network's multiplications.
         workers: data workers of this process; 0 decodes in the process itself.
         patience: how long a data worker may take for a batch.
+        compiled: whether the network is compiled, where that works.
     """
 
     device: torch.device
     precision: torch.dtype
     workers: int
     patience: timedelta = timedelta(minutes=5)
+    compiled: bool = False
 
 
 class Trainer:
@@ -91,6 +99,8 @@ class Trainer:
         self.optimizer = make_optimizer(self.network)
         self.scaler = torch.amp.GradScaler(hardware.device.type, enabled=hardware.precision == torch.float16)
         self.normalize = Normalize(mean, std).to(hardware.device)
+        is_gpu = hardware.device.type == "cuda"
+        self.copies = torch.cuda.Stream(hardware.device) if is_gpu else None  # type: ignore[no-untyped-call]
         self.training, self.validation = training, validation
         self.loader = Loader(
             (training, validation),
@@ -106,7 +116,6 @@ class Trainer:
         self.best: Epoch | None = None
         self.weights: Mapping[str, Tensor] = {}
         self.best_predictions = torch.empty(0, 2)
-        self.edges = 0
         self.begin_epoch()
 
     def train(self) -> Result:
@@ -117,6 +126,7 @@ class Trainer:
             JobStoppedError: a rank was asked to stop; on every rank, after the last save.
             DesignerError: an image cannot be read; on the rank that reads it.
         """
+        self.prepare_replica()
         self.clock = time.perf_counter()
         self.coming = self.loader.batches(self.plan())
         while not self.is_over():
@@ -124,6 +134,21 @@ class Trainer:
             self.train_epoch(number)
             self.finish_epoch(number, self.validate(number))
         return self.result()
+
+    def prepare_replica(self) -> None:
+        """Compile the network if that is wanted, and have all that happens at a first step happen before."""
+        device, precision = self.hardware.device, self.hardware.precision
+        sizes = dict.fromkeys(map(len, self.batches_to_train(1, [(self.ranks.world_size, 0)])))
+        shapes = [(size, 3, *self.training.size) for size in sizes]
+        if self.hardware.compiled:
+            replica = compiled(self.network, self.replica, self.ranks, shapes, device, precision)
+            if replica is not None:
+                self.replica = replica
+                return
+        if device.type == "cuda":
+            warm_up(self.replica, shapes[0], device, precision)
+        elif self.ranks.world_size > 1:
+            warm_up(self.replica, SMALLEST, device, precision)
 
     def result(self) -> Result:
         """What the epochs that are finished came to; there is at least one."""
@@ -182,6 +207,7 @@ class Trainer:
         first = self.steps_per_epoch - len(self.batches_to_train(number, self.legs)) + 1  # on fewer ranks before, more were done
         self.replica.train()
         for iteration in range(first, self.steps_per_epoch + 1):
+            self.ranks.note("waiting for images")
             batch = self.next_batch(number, TRAINING)
             waited = self.spend("waiting")
             self.learning_rate = self.set_learning_rate((number - 1) * self.steps_per_epoch + iteration - 1)
@@ -212,12 +238,16 @@ class Trainer:
 
     def step(self, batch: Batch, waited: float) -> tuple[Tensor, Tensor, Tensor]:
         """Forward, backward, and one update; gives detached loss, logits and labels, still on the device."""
+        self.ranks.note("computing")
         images, labels = self.to_device(batch)
+        if self.hardware.compiled:
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         with self.autocast():
             logits = self.replica(self.normalize(images))
         logits = logits.float()
         loss = loss_function(logits, labels)
         self.own_seconds += waited + time.perf_counter() - self.clock  # the ranks wait for each other in what follows
+        self.ranks.note("averaging gradients")
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.step(self.optimizer)
@@ -235,6 +265,7 @@ class Trainer:
         self.network.eval()
         with torch.inference_mode(), self.autocast():
             for number_of_batch in range(self.validated, len(most)):  # as often on every rank, also where one has a batch less
+                self.ranks.note("validating")
                 if number_of_batch < len(mine):
                     images, labels = self.to_device(self.next_batch(number, VALIDATION))
                     logits = self.network(self.normalize(images)).float()
@@ -257,16 +288,16 @@ class Trainer:
         self.history.append(epoch)
         if epoch.is_better_than(self.best):
             self.best = epoch
-            by_rank = self.ranks.gather(self.predictions).cpu()  # image i is number i // world size of rank i % world size
+            by_rank = self.ranks.gather(self.predictions)  # image i is number i // world size of rank i % world size
             self.best_predictions = by_rank.transpose(0, 1).reshape(-1, 2)[: len(self.validation)]
             if self.ranks.is_main:
                 self.weights = copy_of_weights(self.network)
         self.listener.on_epoch(epoch)
-        own = self.ranks.gather(torch.tensor(self.own_seconds, dtype=torch.float64, device=self.hardware.device)).tolist()
+        own = self.ranks.gather(torch.tensor(self.own_seconds, dtype=torch.float64)).tolist()
         for rank in slow_ranks(own):
             self.listener.on_slow_rank(rank, own[rank], statistics.median_low(own))
         self.begin_epoch()
-        (save,) = self.ranks.any(self.hardware.device, self.is_over() or self.listener.is_save_due(True))
+        (save,) = self.ranks.any(self.is_over() or self.listener.is_save_due(True))
         if save:
             self.save()
 
@@ -276,11 +307,7 @@ class Trainer:
         Raises:
             JobStoppedError: a rank was asked to stop.
         """
-        self.edges += 1
-        if self.edges % EDGES_BETWEEN_AGREEMENTS[self.hardware.device.type]:
-            return
-        asked = self.listener.is_stop_requested(), self.listener.is_save_due(False)
-        stop, save = self.ranks.any(self.hardware.device, *asked)
+        stop, save = self.ranks.any(self.listener.is_stop_requested(), self.listener.is_save_due(False))
         if stop or save:
             self.save()
         if stop:
@@ -299,9 +326,9 @@ class Trainer:
         state = {
             "legs": list(self.legs),
             "meter": self.meter.state(),
-            "statistics": self.ranks.gather(batch_norm_statistics(self.network)).cpu(),
-            "totals": self.ranks.gather(self.totals).cpu(),
-            "predictions": self.ranks.gather(self.predictions).cpu(),
+            "statistics": self.ranks.gather(batch_norm_statistics(self.network)),
+            "totals": self.ranks.gather(self.totals),
+            "predictions": self.ranks.gather(self.predictions),
             "spent": asdict(self.spent),
             "learning_rate": self.learning_rate,
             "validated": self.validated,
@@ -341,7 +368,9 @@ class Trainer:
         self.network.load_state_dict(read.network)
         set_batch_norm_statistics(self.network, read.statistics[self.ranks.rank] if same else read.statistics.mean(dim=0))
         self.optimizer.load_state_dict(own | {"state": read.optimizer.state})
-        self.scaler.load_state_dict(read.scaler)
+        start_momentum(self.optimizer)
+        if read.scaler:  # none where the steps before were in another number format
+            self.scaler.load_state_dict(read.scaler)
         self.history = list(read.history)
         for epoch in self.history:
             if epoch.is_better_than(self.best):
@@ -390,8 +419,17 @@ class Trainer:
         return learning_rate
 
     def to_device(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Images and labels on the device; a GPU takes them on a stream of its own, while it computes on those before."""
         device = self.hardware.device
-        return batch.images.to(device, non_blocking=True), batch.labels.to(device, non_blocking=True)
+        if self.copies is None:
+            return batch.images.to(device), batch.labels.to(device)
+        with torch.cuda.stream(self.copies):
+            images, labels = batch.images.to(device, non_blocking=True), batch.labels.to(device, non_blocking=True)
+        computing = torch.cuda.current_stream(device)
+        computing.wait_stream(self.copies)
+        for tensor in (images, labels):
+            tensor.record_stream(computing)
+        return images, labels
 
     def autocast(self) -> AbstractContextManager[object]:
         return autocast(self.hardware.device, self.hardware.precision)
@@ -402,7 +440,20 @@ def make_optimizer(network: nn.Module) -> torch.optim.Optimizer:
     weights = [parameter for parameter in network.parameters() if parameter.ndim > 1]
     others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
     groups = [{"params": weights, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.SGD(groups, lr=0.0, momentum=MOMENTUM, nesterov=True, fused=True)
+    optimizer = torch.optim.SGD(groups, lr=0.0, momentum=MOMENTUM, nesterov=True, fused=True)
+    start_momentum(optimizer)
+    return optimizer
+
+
+def start_momentum(optimizer: torch.optim.Optimizer) -> None:
+    """Momentum of zero where there is none yet; the first step is the same.
+
+    Where float16 overflows at its first step, which is usual, torch's fused step would leave memory as it found it.
+    """
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if optimizer.state[parameter].get("momentum_buffer") is None:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def copy_of_weights(network: nn.Module) -> dict[str, Tensor]:
