@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import socket
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
-from torch.distributed import TCPStore
+import pytest
 
 from designer_vision.errors import InvalidDatasetError, ProcessSetupError
 from designer_vision.pipeline.processes import free_port
-from designer_vision.training.meeting import tell_failure, who_is_lost
-from designer_vision.training.ranks import Ranks
+from designer_vision.training.ranks import Ranks, address_towards, interface_of
 
 
 def came(places: list[Ranks], facts: dict[int, dict[str, str]] | None = None) -> list[str]:
@@ -61,36 +62,37 @@ def test_f54_those_that_did_not_come_are_counted() -> None:
         assert told.startswith("2 of 3 processes came within 3 s, missing rank 1")
 
 
-def store() -> TCPStore:
-    return TCPStore("127.0.0.1", free_port(), None, True, timedelta(seconds=5), wait_for_workers=False)
+def test_a_rank_that_failed_before_it_came_is_told_to_the_others() -> None:
+    first, second = places((0, 2), (1, 2))
+    with ThreadPoolExecutor(2) as pool:
+        waiting = pool.submit(came, [first])
+        pool.submit(second.tell_failure, InvalidDatasetError("3.png is no image"))
+        assert waiting.result() == ["rank 1 failed: 3.png is no image"]
 
 
-def test_the_first_rank_to_fail_is_the_one_that_the_others_tell_of() -> None:
-    meeting = store()
-    tell_failure(meeting, 2, InvalidDatasetError("3.png is no image"))
-    tell_failure(meeting, 1, InvalidDatasetError("another"))
-    told = who_is_lost(meeting, 0, 3, timedelta(seconds=8), RuntimeError("Connection closed by peer"))
-    assert told == "rank 2 failed: 3.png is no image"
+def test_a_main_rank_that_failed_before_it_came_is_told_to_the_others() -> None:
+    first, second = places((0, 2), (1, 2))
+    with ThreadPoolExecutor(2) as pool:
+        waiting = pool.submit(came, [second])
+        pool.submit(first.tell_failure, InvalidDatasetError("3.png is no image"))
+        assert waiting.result() == ["rank 0 failed: 3.png is no image"]
 
 
-def test_ranks_that_do_not_answer_a_roll_call_are_named() -> None:
-    meeting = store()
-    meeting.set("here 2", "")
-    assert who_is_lost(meeting, 0, 4, timedelta(seconds=8), RuntimeError("Timed out waiting 8000ms")).startswith(
-        "rank 1, 3 has not answered for 8 s"
-    )
+def test_a_name_that_no_resolver_knows_is_told_at_once() -> None:
+    place = Ranks(1, 2, 1, "0", "no-such-node.invalid", 29500)
+    with pytest.raises(ProcessSetupError, match=r"no resolver knows the name 'no-such-node\.invalid' that MASTER_ADDR gives"):
+        place.meet(timedelta(hours=1), {})
 
 
-def test_a_connection_that_breaks_between_ranks_that_are_all_there_is_told() -> None:
-    meeting = store()
-    meeting.set("here 1", "")
-    told = who_is_lost(meeting, 0, 2, timedelta(seconds=8), RuntimeError("Connection reset by peer\nand more"))
-    assert told == "all ranks are there, but their connection broke: Connection reset by peer"
+def test_a_machines_own_name_is_no_loopback_whatever_it_leads_to_there() -> None:
+    assert Ranks(main_address="127.0.0.1").is_on_loopback
+    assert Ranks(main_address="localhost").is_on_loopback
+    assert not Ranks(main_address=socket.gethostname()).is_on_loopback
 
 
-def test_without_a_store_the_main_rank_is_the_one_that_ended() -> None:
-    class Gone:
-        def set_timeout(self, timeout: timedelta) -> None:
-            raise RuntimeError("Broken pipe")
-
-    assert who_is_lost(Gone(), 1, 2, timedelta(seconds=8), RuntimeError("Connection closed")).startswith("rank 0 ended; ")
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel")
+def test_the_interface_of_an_address_is_found_by_its_name() -> None:
+    assert interface_of("127.0.0.1") == "lo"
+    assert interface_of("192.0.2.1") == ""
+    assert address_towards("127.0.0.1") == "127.0.0.1"
+    assert address_towards("no-such-node.invalid") == ""
