@@ -198,6 +198,7 @@ class Ranks:
             came_too_late = not found.error and len(found.nodes) != self.world_size
             if watcher is not None and not found.error and not came_too_late:
                 watcher.start(self.main_address, Place(found.port, found.key), timeout)
+                watcher.wait_for_all(timeout)
         except (RuntimeError, ValueError, OSError) as cause:
             raise ProcessSetupError(
                 f"rank {self.rank} could not meet the {self.world_size} processes at "

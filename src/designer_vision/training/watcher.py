@@ -118,7 +118,8 @@ class Watcher:
         self._failed = ""
         self._leaves = False
         self._lost: LostRankError | None = None
-        self._known, self._heard, self._parted = threading.Event(), threading.Event(), threading.Event()
+        self._complete, self._parted = threading.Event(), threading.Event()
+        self._known, self._heard = threading.Event(), threading.Event()
 
     # the main thread's
 
@@ -149,6 +150,16 @@ class Watcher:
         self._selector.register(self._bell, selectors.EVENT_READ)
         os.register_at_fork(after_in_child=self._close)  # a data worker that lives on would keep the connections open
         threading.Thread(target=self._run, name="watcher", daemon=True).start()
+
+    def wait_for_all(self, timeout: timedelta) -> None:
+        """Until rank 0 can tell all others whatever happens.
+
+        Raises:
+            TimeoutError: some have not come.
+        """
+        if self._rank == 0 and not self._complete.wait(timeout.total_seconds()):
+            missing = [str(peer.rank) for peer in self._peers.values() if peer.socket is None]
+            raise TimeoutError(f"rank {', '.join(missing)} came, but cannot reach rank 0's watcher")
 
     def note(self, doing: str) -> None:
         """The main thread goes on. All ranks make the same notes in the same order."""
@@ -245,6 +256,8 @@ class Watcher:
         peer.socket, peer.silent, peer.coming = stranger.socket, 0.0, stranger.coming
         assert peer.socket is not None
         self._selector.modify(peer.socket, selectors.EVENT_READ, peer)
+        if all(other.socket for other in self._peers.values()):
+            self._complete.set()
         return peer
 
     def _judge(self, stalled: float) -> None:
