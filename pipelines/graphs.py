@@ -84,7 +84,7 @@ def imagenet_resnet50(
     epochs: int = 90,
     batch_size: int = 128,
     warmup_step_number: int = 5,
-    learning_rate: float = 0.0125,
+    learning_rate: float = 0.05,
     random_seed: int = 1,
 ) -> dict[str, Any]:
     """Train ResNet-50 from scratch on folders of images, one sub-folder a class, on 8 or 16 GPUs."""
