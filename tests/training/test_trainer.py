@@ -110,6 +110,31 @@ def test_biases_and_batch_norm_are_not_decayed() -> None:
     assert all(group["nesterov"] and group["momentum"] == 0.9 for group in (decayed, others))
 
 
+def test_a_first_step_that_overflows_leaves_weights_and_momentum_as_they_were() -> None:
+    network = small_network()
+    optimizer = make_optimizer(network)
+    before = [parameter.clone() for parameter in network.parameters()]
+    for parameter in network.parameters():
+        parameter.grad = torch.full_like(parameter, torch.inf)
+    optimizer.found_inf, optimizer.grad_scale = torch.ones(()), torch.full((), 65536.0)  # as GradScaler has it
+    optimizer.step()
+    del optimizer.found_inf, optimizer.grad_scale
+    assert all(map(torch.equal, before, network.parameters()))
+    assert all(not optimizer.state[parameter]["momentum_buffer"].any() for parameter in network.parameters())
+
+
+def test_a_first_step_from_momentum_of_zero_is_torchs_own() -> None:
+    ours, torchs = small_network(), small_network()
+    optimizer = make_optimizer(torchs)
+    optimizer.state.clear()
+    for network, own in ((ours, make_optimizer(ours)), (torchs, optimizer)):
+        network(torch.ones(2, 3, 8, 8)).sum().backward()
+        for group in own.param_groups:
+            group["lr"] = 0.1
+        own.step()
+    assert all(map(torch.equal, ours.parameters(), torchs.parameters()))
+
+
 def test_metrics_carry_the_designers_names(tmp_path: Path) -> None:
     result = make_trainer(tmp_path, ALONE, parameters()).train()
     assert list(result.best.metrics()) == [
@@ -261,6 +286,24 @@ def test_nothing_is_stored_that_no_test_leaves_out(tmp_path: Path) -> None:
     controlled = {item for mark in test_every_stored_item_counts.pytestmark for item, *_ in mark.args[1]}
     # the scaler's state is empty on a CPU: only float16 on a GPU scales
     assert set(saved_after(tmp_path, 4)) == controlled | {"optimizer", "scaler", "history", "best", "spent"}
+
+
+def test_what_was_trained_in_another_number_format_is_gone_on_with_in_float16(tmp_path: Path) -> None:
+    trainer = resumable(tmp_path)
+    trainer.scaler = torch.amp.GradScaler("cpu")
+    state = saved_after(tmp_path, 4)
+    assert state["scaler"] == {}
+    scale = trainer.scaler.state_dict()
+    trainer.load(state)
+    assert trainer.scaler.state_dict() == scale
+    assert trainer.position().images > 0
+
+
+def test_the_stored_scale_of_float16_counts(tmp_path: Path) -> None:
+    trainer = resumable(tmp_path)
+    trainer.scaler = torch.amp.GradScaler("cpu")
+    trainer.load(saved_after(tmp_path, 4) | {"scaler": trainer.scaler.state_dict() | {"scale": 256.0}})
+    assert trainer.scaler.state_dict()["scale"] == 256.0
 
 
 HOSTILE = {

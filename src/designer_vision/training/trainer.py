@@ -420,9 +420,9 @@ class Trainer:
 
     def to_device(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Images and labels on the device; a GPU takes them on a stream of its own, while it computes on those before."""
-        device = self.hardware.device
         if self.copies is None:
-            return batch.images.to(device), batch.labels.to(device)
+            return batch.images, batch.labels
+        device = self.hardware.device
         with torch.cuda.stream(self.copies):
             images, labels = batch.images.to(device, non_blocking=True), batch.labels.to(device, non_blocking=True)
         computing = torch.cuda.current_stream(device)
