@@ -20,7 +20,8 @@ from tempfile import TemporaryDirectory
 from measure import conditions, say
 
 FILES = ("tests/faults", "tests/training/test_checkpoint.py", "tests/training/test_stopping.py", "tests/training/test_trainer.py",
-         "tests/training/test_ranks.py", "tests/training/test_meeting.py", "tests/directories/test_manifest.py",
+         "tests/training/test_ranks.py", "tests/training/test_meeting.py", "tests/training/test_watcher.py",
+         "tests/directories/test_manifest.py",
          "tests/pipeline/test_processes.py",
          "tests/test_tracking.py", "tests/test_images.py", "tests/test_loader.py")  # fmt: skip
 FAULTS = {*range(1, 74)} - {16, 27, 41, 44, 53, 59, 66, 69, 72}  # the list of faults has these gaps

@@ -215,15 +215,29 @@ def test_f19_a_data_worker_that_is_killed_is_told(start: StartJob, whole: Callab
     assert outcome(again.output) == whole(1)
 
 
-@pytest.mark.slow
-def test_f20_a_data_worker_that_hangs_is_told_with_the_file(start: StartJob, inputs: dict[str, Path], tmp_path: Path) -> None:
+def test_f20_a_pipe_in_the_place_of_an_image_is_named_and_not_waited_for(
+    start: StartJob, inputs: dict[str, Path], tmp_path: Path
+) -> None:
     images = shutil.copytree(inputs["training"], tmp_path / "images")
     hanging = images / "image" / "1_20.png"
     hanging.unlink()
     os.mkfifo(hanging)
-    job = start(world=1, DESIGNER_VISION_DATA_WORKERS=1, training_dataset=images)
-    assert job.end(TIMEOUT / 2 + 5) == [1]
-    assert f"a data worker has not answered for {TIMEOUT / 2:.0f} s while reading {hanging}; see to the storage" in job.log()
+    job = start(training_dataset=images)
+    assert job.end() == [1, 1]
+    failed = [rank for rank in (0, 1) if "InvalidDatasetError" in job.log(rank)]
+    assert len(failed) == 1
+    for rank in (0, 1):
+        assert f"{hanging} is a pipe, expected a plain file" in job.log(rank)
+        assert (f"rank {failed[0]} failed: " in job.log(rank)) == (rank not in failed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("blocked", [0, 1])
+def test_a_rank_whose_main_thread_waits_for_ever_is_named_with_what_it_does(start: StartJob, blocked: int) -> None:
+    job = start(FAULT_AT=f"{blocked} 6 block")
+    assert job.end(TIMEOUT + 15) == [1, 1]
+    for rank in (0, 1):
+        assert f"LostRankError: rank {blocked} has not gone on for {TIMEOUT} s, waiting for images" in job.log(rank)
 
 
 @pytest.mark.slow

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import resource
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -212,15 +214,14 @@ def cluster(nodes: list[str], words: list[str], tmp_path: Path) -> Iterator[Call
 
     def start(count: int = 2, delay: dict[int, float] | None = None, **more: str) -> list[subprocess.Popen[bytes]]:
         for rank in range(count):
-            place = {"MASTER_ADDR": NODES[0], "MASTER_PORT": "6105", "WORLD_SIZE": str(count), "RANK": str(rank), "LOCAL_RANK": "0", "NODE_RANK": str(rank),
-                     "GLOO_SOCKET_IFNAME": "eth0"}  # fmt: skip
+            place = {"MASTER_ADDR": NODES[0], "MASTER_PORT": "6105", "WORLD_SIZE": str(count), "RANK": str(rank), "LOCAL_RANK": "0", "NODE_RANK": str(rank)}  # fmt: skip
             sleep = f'sleep {(delay or {}).get(rank, 0)}; exec "$@"'
             command = ["ip", "netns", "exec", nodes[rank], "taskset", "-c", str(rank % 2), "sh", "-c", sleep, "sh", *words]
             with (tmp_path / f"log_{rank}").open("wb") as output:
                 started.append(
                     subprocess.Popen(
                         command,
-                        env=variables(tmp_path, FAULT_STEP_SECONDS="0.2", **place, **more),
+                        env=variables(tmp_path, **{"FAULT_STEP_SECONDS": "0.2"} | place | more),
                         stdout=output,
                         stderr=subprocess.STDOUT,
                         start_new_session=True,
@@ -285,6 +286,61 @@ def test_f50_a_slow_link_changes_nothing(cluster: Callable, nodes: list[str], wh
     assert outcome(tmp_path / "out") == whole()
 
 
+def test_a_link_with_latency_and_loss_changes_nothing(
+    cluster: Callable, nodes: list[str], whole: Callable, tmp_path: Path
+) -> None:
+    for node in nodes[:2]:
+        command = ["tc", "-n", node, "qdisc", "add", "dev", "eth0", "root", "netem", "delay", "20ms", "5ms", "loss", "1%"]
+        if subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("this kernel has no netem")
+    ranks = cluster()
+    assert [process.wait(100) for process in ranks] == [0, 0], log(tmp_path, 0)
+    assert outcome(tmp_path / "out") == whole()
+
+
+def test_a_node_that_is_paused_for_a_while_changes_nothing(cluster: Callable, whole: Callable, tmp_path: Path) -> None:
+    ranks = cluster()
+    for rank in (1, 0):
+        wait_for(tmp_path / "log_0", f"epoch {3 - rank}/3 iteration 1/4")
+        os.killpg(ranks[rank].pid, signal.SIGSTOP)
+        time.sleep(TIMEOUT / 2)
+        os.killpg(ranks[rank].pid, signal.SIGCONT)
+    assert [process.wait(60) for process in ranks] == [0, 0], log(tmp_path, 0)
+    assert outcome(tmp_path / "out") == whole()
+
+
+def test_a_node_that_is_paused_for_long_is_named(cluster: Callable, tmp_path: Path) -> None:
+    ranks = cluster()
+    wait_for(tmp_path / "log_0", "epoch 2/3 iteration 1/4")
+    os.killpg(ranks[0].pid, signal.SIGSTOP)
+    assert ranks[1].wait(TIMEOUT + 10) == 1
+    assert f"LostRankError: rank 0 has not answered for {TIMEOUT} s" in log(tmp_path, 1)
+    os.killpg(ranks[0].pid, signal.SIGCONT)
+    assert ranks[0].wait(10) == 1
+
+
+@pytest.fixture
+def names(nodes: list[str]) -> Iterator[None]:
+    """Every node knows its own name as 127.0.1.1, as Debian has it, and the first node also by its address."""
+    own = socket.gethostname()
+    for node in nodes:
+        folder = Path("/etc/netns") / node
+        folder.mkdir(parents=True)
+        address = "127.0.1.1" if node == nodes[0] else NODES[0]
+        (folder / "hosts").write_text(f"127.0.0.1 localhost\n127.0.1.1 {own}\n{address} first-node\n")
+    yield
+    for node in nodes:
+        shutil.rmtree(Path("/etc/netns") / node)
+
+
+def test_a_main_node_that_knows_its_own_name_as_loopback_is_met(
+    names: None, cluster: Callable, whole: Callable, tmp_path: Path
+) -> None:
+    ranks = cluster(MASTER_ADDR="first-node")
+    assert [process.wait(60) for process in ranks] == [0, 0], log(tmp_path, 0) + log(tmp_path, 1)
+    assert outcome(tmp_path / "out") == whole()
+
+
 def test_f51_a_node_that_is_lost_ends_the_others(cluster: Callable, nodes: list[str], tmp_path: Path) -> None:
     ranks = cluster(3)
     wait_for(tmp_path / "log_0", "epoch 2/3 iteration 1/")
@@ -302,8 +358,6 @@ def test_f55_a_rank_that_comes_late_is_waited_for(cluster: Callable, whole: Call
 
 
 def test_f52_a_port_that_is_taken_is_named(start: StartJob, tmp_path: Path, words: list[str]) -> None:
-    import socket
-
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()

@@ -1,8 +1,8 @@
 """Train PyTorch Model with a network of a few hundred weights, and faults that are asked for by environment variables.
 
 FAULT_STEP_SECONDS=0.1           every step takes at least that long
-FAULT_AT="RANK STEP WHAT"        before a step: exit (os._exit(0)), inf (a loss that is not finite), memory (more than
-                                     there is)
+FAULT_AT="RANK STEP WHAT"        before a step: exit (os._exit(0)), block (wait for ever), inf (a loss that is not finite),
+                                     memory (more than there is)
 FAULT_FSYNC=EIO|2.0              every fsync fails, or takes that long
 FAULT_KILL_EXPORT_AT=N           SIGKILL at the N-th thing that the export writes
 """
@@ -54,6 +54,8 @@ def be_tiny_and_faulty() -> None:
         if str(next(steps)) == at and str(trainer.ranks.rank) == rank:
             if what == "exit":
                 os._exit(0)
+            if what == "block":
+                os.read(os.pipe()[0], 1)
             if what == "memory":
                 torch.empty(2**45, dtype=torch.uint8)
             if what == "inf":
