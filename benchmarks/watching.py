@@ -4,7 +4,8 @@
 
 TIMES times, three ranks whose main threads wait for ever meet, and one of them is killed, ends without a word or fails; then
 eight ranks whose main threads go on are there for SECONDS, while one after the other is stopped for 20 seconds in every minute.
-Two processes a CPU do nothing but compute beside them. Prints Markdown.
+Two processes a CPU do nothing but compute beside them, at the lowest priority, so that other work on the machine goes on and adds
+to the load. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -126,6 +127,7 @@ def full_load():
 
 
 def _burn() -> None:
+    os.nice(19)
     while True:
         sum(range(10**6))
 
@@ -145,7 +147,8 @@ def main(times: int, seconds: float) -> None:
         own = [loss for loss in losses if loss[0] == how]
         print(f"| {how} | {len(own)} | {Counter(right for *_, right in own)[True]} | {summary([taken for _, taken, _ in own])} |")
     print(f"\n{sum(right and taken < 10 for _, taken, right in losses)} of {len(losses)} within 10 s and rightly.\n")
-    print(f"Eight ranks for {seconds:.0f} s, {stops} stops of {STOPPED} s: {len(said)} false alarms.")
+    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    print(f"Eight ranks for {seconds:.0f} s, {stops} stops of {STOPPED} s: {len(said)} false alarms; load at the end {load}.")
     for line in said:
         print(f"* {line}")
     print(f"\n* Command: `python benchmarks/watching.py {' '.join(sys.argv[1:])}`")

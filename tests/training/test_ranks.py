@@ -30,6 +30,12 @@ def test_mpis_variables_stand_in() -> None:
     assert Ranks.from_environment(MPI | {"MASTER_PORT": "6105"}).main_port == 6105
 
 
+def test_torchruns_own_store_is_taken_anew_after_each_restart() -> None:
+    torchrun = AZURE | {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "2"}
+    assert Ranks.from_environment(torchrun).attempt == "2"
+    assert Ranks.from_environment(torchrun | {"TORCHELASTIC_USE_AGENT_STORE": "False"}).attempt == ""
+
+
 def test_azures_variables_come_before_mpis() -> None:
     assert Ranks.from_environment(AZURE | MPI).rank == 6
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from torch.distributed import TCPStore  # type: ignore[attr-defined]
+from torch.distributed import Store  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Verdict:
     key: str = ""
 
 
-def verdict(store: TCPStore, world_size: int, timeout: timedelta) -> Verdict:
+def verdict(store: Store, world_size: int, timeout: timedelta) -> Verdict:
     """Wait for all that shall come, and look at what they tell."""
     deadline = time.monotonic() + timeout.total_seconds()
     came: dict[int, Arrival] = {}

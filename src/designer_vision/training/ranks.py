@@ -19,7 +19,7 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed import TCPStore  # type: ignore[attr-defined]
+from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 
 from designer_vision.console import say
 from designer_vision.errors import DesignerError, JobStoppedError, LostRankError, ProcessSetupError, TrainingDivergedError
@@ -61,6 +61,7 @@ class Ranks:
         local_rank: number of this process on its node, and so of its GPU.
         node: what tells this node from the others.
         main_address, main_port: where rank 0 listens.
+        attempt: which of torchrun's restarts this is, where torchrun listens there in rank 0's place; else empty.
         local_world_size: number of processes on this node, known once they have met (`connected`).
         is_first_of_node: no process of this node has a lower rank; known then too.
         watcher: who tells when one of the others is lost; there from then on.
@@ -72,6 +73,7 @@ class Ranks:
     node: str = ""
     main_address: str = "127.0.0.1"
     main_port: int = DEFAULT_PORT
+    attempt: str = ""
     local_world_size: int = 1
     is_first_of_node: bool = True
     watcher: Watcher | None = field(default=None, compare=False, repr=False)
@@ -103,7 +105,9 @@ class Ranks:
             raise ProcessSetupError(f"{names[2]} is {local_rank}, expected 0 to {world_size - 1}")
         address, port = _main(variables)
         node = variables.get("NODE_RANK") or variables.get("GROUP_RANK") or socket.gethostname()  # Azure's, torchrun's
-        return cls(rank, world_size, local_rank, node, address, port)
+        has_store = variables.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+        attempt = variables.get("TORCHELASTIC_RESTART_COUNT", "0") if has_store else ""
+        return cls(rank, world_size, local_rank, node, address, port, attempt)
 
     def device(self, gpus: int) -> torch.device:
         """The GPU of this process on a node with that many, or the CPU where there are none.
@@ -172,7 +176,7 @@ class Ranks:
             self.watcher.leave()
             dist.destroy_process_group()  # not after an exception: its peers may be gone, and the process is about to end
 
-    def meet(self, timeout: timedelta, facts: Mapping[str, str], watcher: Watcher | None = None) -> tuple[TCPStore, Ranks]:
+    def meet(self, timeout: timedelta, facts: Mapping[str, str], watcher: Watcher | None = None) -> tuple[Store, Ranks]:
         """Wait for all processes of the job at rank 0's store, compare what they were given, and count those of this node.
 
         Args:
@@ -227,8 +231,8 @@ class Ranks:
                 own = Arrival(self.rank, self.world_size, self.node, {}, failed=error.message)
                 store.set(f"arrival {store.add('came', 1)}", json.dumps(asdict(own)))
 
-    def _store(self, timeout: timedelta) -> TCPStore:
-        """Rank 0's store; where all processes are on one node, nobody outside it can reach theirs.
+    def _store(self, timeout: timedelta) -> Store:
+        """Rank 0's store, or torchrun's; where all processes are on one node, nobody outside it can reach theirs.
 
         Raises:
             ProcessSetupError: nobody knows the name of rank 0's machine.
@@ -244,11 +248,13 @@ class Ranks:
         if self.is_on_loopback:
             for library in ("GLOO", "NCCL"):
                 os.environ.setdefault(f"{library}_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
-            if self.is_main:
+            if self.is_main and not self.attempt:
                 listening = socket.create_server((self.main_address, self.main_port)).detach()
-        return TCPStore(
-            self.main_address, self.main_port, None, self.is_main, timeout, wait_for_workers=False, master_listen_fd=listening
+        is_here = self.is_main and not self.attempt
+        store = TCPStore(
+            self.main_address, self.main_port, None, is_here, timeout, wait_for_workers=False, master_listen_fd=listening
         )
+        return PrefixStore(f"attempt {self.attempt}", store) if self.attempt else store
 
     @property
     def is_on_loopback(self) -> bool:
@@ -266,7 +272,7 @@ class Ranks:
             if interface:
                 os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
 
-    def _wait_until_all_heard(self, store: TCPStore, seconds: float = 2, others: int = 0) -> None:
+    def _wait_until_all_heard(self, store: Store, seconds: float = 2, others: int = 0) -> None:
         """The store ends with the main process, so that it leaves last.
 
         Args:
