@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
+from typing import TextIO
 
 
 def printable(text: str) -> str:
@@ -26,9 +28,21 @@ def cell(text: str) -> str:
     return f"'{text}" if re.match(r"[=+\-@]", text) and not re.fullmatch(r"[+-]?\d+(\.\d+)?", text) else text
 
 
-def say(text: str) -> None:
-    """Print one line to the log."""
-    print(printable(rank_prefix() + text), flush=True)
+def say(text: str, stream: TextIO | None = None) -> None:
+    """Print one line to the log: standard output, or another stream. Where nobody takes it any more, the work goes on without."""
+    stream = stream or sys.stdout
+    try:
+        print(printable(rank_prefix() + text), file=stream, flush=True)
+    except OSError:
+        silence(stream)
+
+
+def silence(stream: TextIO) -> None:
+    """Have nothing more written to a stream that cannot be written to: a closed pipe, a disk that is full."""
+    with suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
 
 
 def clock(seconds: float) -> str:

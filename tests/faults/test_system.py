@@ -295,7 +295,7 @@ def has_latency_and_loss(node: str) -> bool:
 def test_a_link_with_latency_and_loss_changes_nothing(
     cluster: Callable, nodes: list[str], whole: Callable, tmp_path: Path
 ) -> None:
-    is_bad = all([has_latency_and_loss(node) for node in nodes[:2]])
+    is_bad = all(has_latency_and_loss(node) for node in nodes[:2])
     ranks = cluster()
     while not is_bad and all(process.poll() is None for process in ranks):  # it loses all for a moment, again and again
         link(nodes[1], "down")

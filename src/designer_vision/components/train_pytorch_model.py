@@ -7,9 +7,9 @@ import shutil
 import signal
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch import nn
 
 from designer_vision import images, networks
 from designer_vision.components.preflight import check_batches, warnings_of
-from designer_vision.components.training_hardware import choose_hardware, keep_images
+from designer_vision.components.training_hardware import choose_hardware, keep_images, precision_for
 from designer_vision.components.training_output import (
     check_room,
     describe_configuration,
@@ -39,6 +39,7 @@ from designer_vision.errors import (
     FailedToWriteOutputsError,
     InvalidDatasetError,
     JobStoppedError,
+    LostRankError,
     ModuleOutOfMemoryError,
     TrainingDivergedError,
     chain_of,
@@ -65,6 +66,41 @@ METRICS = "metrics.jsonl"
 """Of every epoch, a line each, whether MLflow took them or not."""
 
 
+@dataclass(frozen=True)
+class Task:
+    """What is trained on what: the same on every rank.
+
+    Attributes:
+        model: to start from.
+        training, validation: with the same classes.
+        preparation: of their images.
+        parameters: the person's seven.
+        configuration: all that decides what comes of it.
+    """
+
+    model: Model
+    training: ImageIndex
+    validation: ImageIndex
+    preparation: Preparation
+    parameters: Parameters
+    configuration: Mapping[str, Any]
+
+    def trained(self, result: Result, processes: int) -> Model:
+        """The model that came of it."""
+        metrics = {"processes": processes, "epoch": result.best.number, **result.best.metrics()}
+        return Model(
+            self.model.architecture,
+            result.weights,
+            labels=self.training.classes,
+            mean=self.model.mean,
+            std=self.model.std,
+            operations=self.preparation.evaluation.operations,
+            size=self.preparation.size,
+            training=asdict(self.parameters) | metrics,
+            configuration=self.configuration,
+        )
+
+
 def main(
     untrained_model: Path, training_dataset: Path, validation_dataset: Path, parameters: Parameters, trained_model: Path
 ) -> None:
@@ -80,6 +116,87 @@ def main(
     """
     ranks = Ranks.from_environment()
     settings = Settings.from_environment()
+    try:
+        task, network = read_task(untrained_model, training_dataset, validation_dataset, parameters, ranks.world_size)
+        gpus = count_gpus()
+        facts = facts_to_share(task, precision_for(ranks, gpus, settings))
+    except DesignerError as error:
+        ranks.tell_failure(error)
+        raise
+    timeouts = Timeouts(settings.start_timeout, settings.silence_timeout, settings.process_group_timeout)
+    stop = StopRequest()
+    with ExitStack() as stack:
+        ranks, device = stack.enter_context(ranks.connected(gpus, timeouts, facts))
+        if ranks.told_by_main(ranks.is_main and is_already_trained(trained_model, task.configuration)):
+            return
+        height, width = task.preparation.size
+        hardware = choose_hardware(ranks, device, settings, parameters.batch_size * 3 * height * width)
+        made_by = versions() | {
+            "processes": ranks.world_size,
+            "precision": str(hardware.precision).removeprefix("torch."),
+            "compiled": hardware.compiled,
+        }
+        warnings: list[str] = []
+        if ranks.is_main:
+            warnings = warnings_of(task.training, task.validation, parameters, ranks.world_size)
+            describe(task, ranks, hardware, warnings)
+            check_room(trained_model, network)
+        else:
+            say(f"hardware: {device} of node {ranks.node}, {made_by['precision']}, {hardware.workers} data workers")
+        if ranks.told_by_main(ranks.is_main and is_finished_meanwhile(stack, trained_model, task.configuration)):
+            return
+        checkpoints = Checkpoints(trained_model / CHECKPOINT)
+        network_of = asdict(task.model.architecture) | input_of(task.model)
+        template = Manifest(Position(), "", "", task.configuration, network_of, made_by)
+        stack.enter_context(stop.listened_for())
+        progress = stack.enter_context(Progress(parameters.epochs, len(task.training), ranks))
+        trainer = make_trainer(stack, task, network, ranks, hardware, settings)
+        trainer.listener.is_stop_requested = stop.is_made
+        go_on(trainer, ranks.told_by_main(find_checkpoint(checkpoints, untrained_model, template) if ranks.is_main else None))
+        # after the data workers: MLflow's import starts a process, whose pipes a worker forked meanwhile would keep open for ever
+        tracker = stack.enter_context(Tracker(ranks.is_main, trained_model / METRICS))
+        if ranks.is_main:
+            tracker.resume([(epoch.number, logged(epoch, ranks.world_size)) for epoch in trainer.history], "Valid loss")
+            stack.enter_context(started(checkpoints, trainer.position(), ranks))
+            saver = Saver(checkpoints, template, settings.checkpoint_seconds, settings.patience)
+            profile = None
+            if settings.profile:
+                profile = Profile(trained_model / PROFILE, device, trainer.steps_per_epoch, lambda: probe(task.training))
+            trainer.listener = tell(progress, tracker, saver, stop, ranks.world_size, profile)
+
+        def keep_best() -> Path:
+            folder = trained_model / f"best_epoch_{trainer.result().best.number}"
+            write_model_directory(folder, task.trained(trainer.result(), ranks.world_size), training_dataset)
+            return folder
+
+        try:
+            result = train(trainer, keep_best)
+        except JobStoppedError:
+            if ranks.is_main:
+                saver.wait()
+            raise
+        ranks.part()
+        if ranks.is_main:
+            saver.wait()
+            shown = facts_of(task.model, parameters, task.configuration, made_by, hardware)
+            run = TrainingRun(
+                result, task.training, task.validation, shown, warnings, ranks.world_size, parameters.epochs, parameters.patience
+            )
+            report(trained_model, run, tracker)
+            export(trained_model, task.trained(result, ranks.world_size), result.history, training_dataset)
+            progress.result(result, parameters, trained_model)
+    if ranks.is_main:
+        shutil.rmtree(trained_model / CHECKPOINT, ignore_errors=True)  # what is left of it a rerun removes
+
+
+def read_task(
+    untrained_model: Path, training_dataset: Path, validation_dataset: Path, parameters: Parameters, processes: int
+) -> tuple[Task, nn.Module]:
+    """What to train, and the network to begin with.
+
+    Raises:
+        DesignerError: an input cannot be used.
+    """
     model, source = read_start(untrained_model)
     labels = tuple(source.configuration["classes"]) if source else model.labels
     training, validation = with_same_classes(
@@ -88,98 +205,76 @@ def main(
         read_image_directory(validation_dataset, original_names=True).labeled(),
     )
     preparation = plan_preparation(training.folder, training.known_sizes(), training.transformation, training.random_operations)
-    check_batches(model.architecture, training, preparation, parameters.batch_size, ranks.world_size)
+    check_batches(model.architecture, training, preparation, parameters.batch_size, processes)
     network = initial_network(model, training.classes, parameters.torch_seed)
     configuration = describe_configuration(parameters, model, network, training, validation, preparation)
     if source is not None:  # its initial weights were another folder's
         configuration["initial weights"] = source.configuration.get("initial weights")
-    timeouts = Timeouts(settings.start_timeout, settings.silence_timeout, settings.process_group_timeout)
-    stop = StopRequest()
-    with ExitStack() as stack:
-        facts = {name: str(value) for name, value in (configuration | versions()).items()}
-        ranks, device = stack.enter_context(ranks.connected(count_gpus(), timeouts, facts))
-        if ranks.told_by_main(ranks.is_main and is_already_trained(trained_model, configuration)):
-            return
-        height, width = preparation.size
-        hardware = choose_hardware(ranks, device, settings, parameters.batch_size * 3 * height * width)
-        made_by = versions() | {"processes": ranks.world_size, "precision": str(hardware.precision).removeprefix("torch.")}
-        if not ranks.is_main:
-            say(f"hardware: {device} of node {ranks.node}, {made_by['precision']}, {hardware.workers} data workers")
-        template = Manifest(Position(), "", "", configuration, asdict(model.architecture) | input_of(model), made_by)
-        checkpoints = Checkpoints(trained_model / CHECKPOINT)
-        if ranks.is_main:
-            describe(model, training, validation, preparation, parameters, ranks, hardware)
-            warnings = warnings_of(training, validation, parameters, ranks.world_size)
-            for warning in warnings:
-                say(f"warning: {warning}")
-            check_room(trained_model, network)
-            stack.enter_context(publishing(trained_model, kept=(CHECKPOINT,)))
-        payload = ranks.told_by_main(find_checkpoint(checkpoints, untrained_model, template) if ranks.is_main else None)
-        stack.enter_context(stop.listened_for())
-        tracker = stack.enter_context(Tracker(ranks.is_main, trained_model / METRICS))
-        progress = stack.enter_context(Progress(parameters.epochs, len(training), ranks))
-        kept = keep_images(stack, training, validation, preparation, parameters.epochs, ranks, settings)
-        random_operations, seed = preparation.random_operations, parameters.torch_seed
-        trainer = Trainer(
-            network,
-            ImageDataset(training, preparation.prepare, preparation.size, random_operations, seed, *kept[0]),
-            ImageDataset(validation, preparation.evaluation, preparation.size, (), 0, *kept[1]),
-            parameters,
-            ranks,
-            hardware,
-            model.mean,
-            model.std,
-        )
-        trainer.listener.is_stop_requested = stop.is_made
-        if payload is not None:
-            load(trainer, payload)
-        if ranks.is_main:
-            tracker.resume([(epoch.number, logged(epoch, ranks.world_size)) for epoch in trainer.history], "Valid loss")
-            checkpoints.note_start(trainer.position())
-            saver = Saver(checkpoints, template, settings.checkpoint_seconds, settings.patience)
-            profile = None
-            if settings.profile:
-                profile = Profile(trained_model / PROFILE, device, trainer.steps_per_epoch, lambda: probe(training))
-            trainer.listener = tell(progress, tracker, saver, stop, ranks.world_size, profile)
+    return Task(model, training, validation, preparation, parameters, configuration), network
 
-        def as_model(result: Result) -> Model:
-            metrics = {"processes": ranks.world_size, "epoch": result.best.number, **result.best.metrics()}
-            return Model(
-                model.architecture,
-                result.weights,
-                labels=training.classes,
-                mean=model.mean,
-                std=model.std,
-                operations=preparation.evaluation.operations,
-                size=preparation.size,
-                training=asdict(parameters) | metrics,
-                configuration=configuration,
-            )
 
-        def keep_best() -> Path:
-            folder = trained_model / f"best_epoch_{trainer.result().best.number}"
-            write_model_directory(folder, as_model(trainer.result()), training_dataset)
-            return folder
+def facts_to_share(task: Task, precision: str) -> dict[str, str]:
+    """What must be the same on every rank, by name."""
+    facts = {name: str(value) for name, value in (dict(task.configuration) | versions()).items()}
+    return facts | {"precision": precision}
 
-        try:
-            result = train(trainer, keep_best)
-        except JobStoppedError:
-            if ranks.is_main:
-                saver.wait()
-                checkpoints.note_end()
-            raise
-        ranks.part()
-        if ranks.is_main:
-            saver.wait()
-            shown = facts_of(model, parameters, configuration, made_by, hardware)
-            run = TrainingRun(
-                result, training, validation, shown, warnings, ranks.world_size, parameters.epochs, parameters.patience
-            )
-            report(trained_model, run, tracker)
-            export(trained_model, as_model(result), result.history, training_dataset)
-            progress.result(result, parameters, trained_model)
-    if ranks.is_main:
-        shutil.rmtree(trained_model / CHECKPOINT, ignore_errors=True)  # what is left of it a rerun removes
+
+def is_finished_meanwhile(stack: ExitStack, folder: Path, configuration: Mapping[str, Any]) -> bool:
+    """Begin to write the output, until the stack is closed; true where another job, whose lock was waited for, has finished it.
+
+    Raises:
+        FailedToWriteOutputsError: it cannot be written.
+    """
+    try:
+        stack.enter_context(publishing(folder, kept=(CHECKPOINT,)))
+    except FailedToWriteOutputsError:
+        if is_already_trained(folder, configuration):
+            return True
+        raise
+    return False
+
+
+def make_trainer(
+    stack: ExitStack, task: Task, network: nn.Module, ranks: Ranks, hardware: Hardware, settings: Settings
+) -> Trainer:
+    """The trainer with its data workers; what they keep, they keep until the stack is closed."""
+    preparation = task.preparation
+    kept = keep_images(stack, task.training, task.validation, preparation, task.parameters.epochs, ranks, settings)
+    random_operations, seed = preparation.random_operations, task.parameters.torch_seed
+    return Trainer(
+        network,
+        ImageDataset(task.training, preparation.prepare, preparation.size, random_operations, seed, *kept[0]),
+        ImageDataset(task.validation, preparation.evaluation, preparation.size, (), 0, *kept[1]),
+        task.parameters,
+        ranks,
+        hardware,
+        task.model.mean,
+        task.model.std,
+    )
+
+
+@contextmanager
+def started(checkpoints: Checkpoints, position: Position, ranks: Ranks) -> Iterator[None]:
+    """Note that a training goes on from a position, until it ends with a word: only starts that ended without one are counted.
+
+    A rank that ended without a word is one, and the others' word that it is lost none.
+
+    Raises:
+        CheckpointError: too many did.
+    """
+    checkpoints.note_start(position)
+
+    def note_end(error: BaseException) -> None:
+        if not isinstance(error, LostRankError) or error.was_told:
+            checkpoints.note_end()
+
+    if ranks.watcher is not None:
+        ranks.watcher.before_end = note_end
+    try:
+        yield
+    except BaseException as error:
+        note_end(error)
+        raise
 
 
 def tell(
@@ -232,12 +327,14 @@ def report(folder: Path, run: TrainingRun, tracker: Tracker) -> None:
             tracker.log_artifact(path)
 
 
-def load(trainer: Trainer, payload: bytes) -> None:
-    """Have the trainer go on from a checkpoint.
+def go_on(trainer: Trainer, payload: bytes | None) -> None:
+    """Have the trainer go on from a checkpoint, where there is one.
 
     Raises:
         CheckpointError: it holds something else than this training's state.
     """
+    if payload is None:
+        return
     try:
         trainer.load(state_of(payload))
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
@@ -328,16 +425,10 @@ def initial_network(model: Model, classes: tuple[str, ...], seed: int) -> nn.Mod
     return network
 
 
-def describe(
-    model: Model,
-    training: ImageIndex,
-    validation: ImageIndex,
-    preparation: Preparation,
-    parameters: Parameters,
-    ranks: Ranks,
-    hardware: Hardware,
-) -> None:
+def describe(task: Task, ranks: Ranks, hardware: Hardware, warnings: Sequence[str]) -> None:
     """Say in a few lines what is about to happen."""
+    model, training, validation, preparation = task.model, task.training, task.validation, task.preparation
+    parameters = task.parameters
     for index in (training, validation):
         tell_reading(index)
     height, width = preparation.size
@@ -359,6 +450,8 @@ def describe(
         f"hardware: {ranks.world_size} process{'es' if ranks.world_size > 1 else ''} on {hardware.device.type}, {precision}, "
         f"{hardware.workers} data workers each"
     )
+    for warning in warnings:
+        say(f"warning: {warning}")
 
 
 def origin_of(model: Model, parameters: Parameters) -> str:

@@ -32,6 +32,12 @@ SHARE_OF_MEMORY = 0.25
 """Of what is free at the start, for decoded images: the network and the page cache need the rest."""
 
 
+def precision_for(ranks: Ranks, gpus: int, settings: Settings) -> str:
+    """What this process will compute with and in, before it has met the others: "cuda, bfloat16"."""
+    device = torch.device("cuda", min(ranks.local_rank, gpus - 1)) if gpus else torch.device("cpu")
+    return f"{device.type}, {str(choose_precision(device, settings.precision)).removeprefix('torch.')}"
+
+
 def choose_hardware(ranks: Ranks, device: torch.device, settings: Settings, batch_bytes: int) -> Hardware:
     """What this process computes with: its GPU, or its share of the node's CPUs."""
     if device.type == "cuda":

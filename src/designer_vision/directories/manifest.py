@@ -96,9 +96,8 @@ def publishing(folder: Path, kept: Sequence[str] = ()) -> Iterator[None]:
             process is writing to it.
     """
     mark = folder / UNFINISHED
-    with _begun(folder, mark) as held:
+    with _held(folder, mark):
         try:
-            _lock(held, folder)
             clear(folder, (*kept, UNFINISHED))
         except OSError as error:
             raise _not_writable(folder, error) from error
@@ -108,7 +107,22 @@ def publishing(folder: Path, kept: Sequence[str] = ()) -> Iterator[None]:
             if error.errno not in DISK_FAULTS:
                 raise
             raise _not_writable(folder, error) from error
-    mark.unlink(missing_ok=True)  # somebody may have removed the folder meanwhile
+        mark.unlink(missing_ok=True)  # somebody may have removed the folder meanwhile
+
+
+def _held(folder: Path, mark: Path) -> BinaryIO:
+    """The mark of an output folder, locked. What another job did to the folder before it gave the lock away is seen."""
+    while True:
+        held = _begun(folder, mark)
+        try:
+            _lock(held, folder)
+            if os.path.samestat(os.fstat(held.fileno()), mark.stat()):
+                return held
+        except FileNotFoundError:  # that job has finished
+            pass
+        except OSError as error:
+            raise _not_writable(folder, error) from error
+        held.close()
 
 
 def _begun(folder: Path, mark: Path) -> BinaryIO:

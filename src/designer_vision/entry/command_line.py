@@ -10,13 +10,14 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Never
 
 import click
 
 from designer_vision import values
-from designer_vision.console import printable, rank_prefix
+from designer_vision.console import printable, say
 from designer_vision.errors import (
     DesignerError,
     FailedToWriteOutputsError,
@@ -170,7 +171,7 @@ def run(command: click.Command, needs_compiler: bool = False) -> Never:
     try:
         command.main(standalone_mode=False)
     except click.Abort:
-        print("stopped before the work began", file=sys.stderr)
+        say("stopped before the work began", sys.stderr)
         leave(130)
     except click.UsageError as error:
         _end(ParameterParsingError(error.format_message()), error)
@@ -191,7 +192,7 @@ def run(command: click.Command, needs_compiler: bool = False) -> Never:
 def _end(told: DesignerError, error: Exception) -> Never:
     if os.environ.get(DEBUG) == "1":
         traceback.print_exception(error)
-    print(printable(rank_prefix() + told.line()), file=sys.stderr, flush=True)
+    say(told.line(), sys.stderr)
     leave(told.exit_code)
 
 
@@ -206,5 +207,6 @@ def leave(exit_code: int) -> Never:
         child.kill()
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        with suppress(OSError):
+            stream.flush()
     os._exit(exit_code)

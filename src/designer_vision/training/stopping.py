@@ -10,6 +10,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from designer_vision.errors import JobStoppedError
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 GRACE_SECONDS = 9.0
 """A preempted machine is gone after 30; who sends signals seldom waits longer than 10."""
@@ -26,6 +28,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self._stops = False
 
     def is_made(self) -> bool:
         return self.signal is not None
@@ -44,14 +47,17 @@ class StopRequest:
         threading.Thread(target=self._listen, args=(reader,), daemon=True).start()
         try:
             yield
+        except JobStoppedError:  # also where another rank was asked
+            self._stops = True
+            raise
         finally:
-            if self.signal is None:
+            if self._stops or self.signal is not None:
+                self._writer = writer  # the process is about to end; it is heard until then
+            else:
                 for number, handler in former.items():
                     signal.signal(number, handler)
                 signal.set_wakeup_fd(wakeup)
                 writer.close()
-            else:
-                self._writer = writer  # the process is about to end; it is heard until then
 
     def _listen(self, reader: socket.socket) -> None:
         self.signal = _next_signal(reader)
