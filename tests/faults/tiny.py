@@ -4,6 +4,8 @@ FAULT_STEP_SECONDS=0.1           every step takes at least that long
 FAULT_AT="RANK STEP WHAT"        before a step: exit (os._exit(0)), block (wait for ever), inf (a loss that is not finite),
                                      memory (more than there is)
 FAULT_FSYNC=EIO|2.0              every fsync fails, or takes that long
+FAULT_OUTPUT=closed|full         nobody reads the standard output, or its disk is full
+FAULT_FORKS=1                    each time a process is forked the log says beside which threads
 FAULT_KILL_EXPORT_AT=N           SIGKILL at the N-th thing that the export writes
 """
 
@@ -13,6 +15,7 @@ import errno
 import os
 import shutil
 import signal
+import threading
 import time
 from collections import OrderedDict
 from pathlib import Path
@@ -63,6 +66,10 @@ def be_tiny_and_faulty() -> None:
         return step(trainer, batch, waited)
 
     Trainer.step = faulty_step
+    if output := os.environ.get("FAULT_OUTPUT"):
+        _spoil_output(output)
+    if os.environ.get("FAULT_FORKS"):
+        os.register_at_fork(before=lambda: print("forked beside", [thread.name for thread in threading.enumerate()], flush=True))
     if fsync := os.environ.get("FAULT_FSYNC"):
         os.fsync = lambda descriptor: _faulty_fsync(fsync)
     if number := os.environ.get("FAULT_KILL_EXPORT_AT"):
@@ -73,6 +80,12 @@ def be_tiny_and_faulty() -> None:
             export(*arguments)
 
         train_pytorch_model.export = killed_export
+
+
+def _spoil_output(how: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    os.dup2(writer if how == "closed" else os.open("/dev/full", os.O_WRONLY), 1)
 
 
 def _faulty_fsync(what: str) -> None:

@@ -257,7 +257,7 @@ def make_trainer(
 def started(checkpoints: Checkpoints, position: Position, ranks: Ranks) -> Iterator[None]:
     """Note that a training goes on from a position, until it ends with a word: only starts that ended without one are counted.
 
-    A rank that ended without a word is one, and the others' word that it is lost none.
+    Where a rank ended without one, the others' word that it is lost is none.
 
     Raises:
         CheckpointError: too many did.
@@ -273,7 +273,7 @@ def started(checkpoints: Checkpoints, position: Position, ranks: Ranks) -> Itera
     try:
         yield
     except BaseException as error:
-        note_end(error)
+        note_end(ranks.loss(error) or error)
         raise
 
 

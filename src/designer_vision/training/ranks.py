@@ -32,6 +32,7 @@ AFTER_THE_WATCHER = timedelta(minutes=1)
 """How much longer torch waits than the watcher, which knows whom to name."""
 TO_TELL = timedelta(seconds=10)
 CONNECTION_LOST = re.compile("gloo|connection (was )?(closed|reset)|timed out|broken pipe|socket", re.IGNORECASE)
+"""What torch says when a peer is gone, unless it is a DistError: a RuntimeError without a class of its own."""
 SIOCGIFADDR = 0x8915
 """Linux's sockios.h"""
 
@@ -162,13 +163,23 @@ class Ranks:
             watcher.leave()
             raise
         except BaseException as error:
-            if _is_broken_off(error):
-                raise watcher.reason() or LostRankError(
-                    f"all ranks are there, but their connection broke: {str(error).splitlines()[0]}"
-                ) from error
+            if lost := ranks.loss(error):
+                raise lost from error
             watcher.fail(error.message if isinstance(error, DesignerError) else f"{type(error).__name__}: {error}"[:300])
             raise
         ranks.part()
+
+    def loss(self, error: BaseException) -> LostRankError | None:
+        """Which rank was lost, where an error shows that one is: torch has none of its own for that."""
+        if isinstance(error, LostRankError):
+            return error
+        if self.watcher is None or not isinstance(error, RuntimeError):
+            return None
+        if not isinstance(error, dist.DistError) and not CONNECTION_LOST.search(str(error)):
+            return None
+        return self.watcher.reason() or LostRankError(
+            f"all ranks are there, but their connection broke: {str(error).splitlines()[0]}"
+        )
 
     def part(self) -> None:
         """Go on alone: what this process does from here on, no other waits for. All ranks call it, some at the block's end."""
@@ -226,7 +237,7 @@ class Ranks:
             store.set_timeout(TO_TELL)
             if self.is_main:
                 store.set("verdict", json.dumps(asdict(Verdict(f"rank 0 failed: {error.message}"))))
-                self._wait_until_all_heard(store, TO_TELL.total_seconds(), self.world_size - 1)
+                self._wait_until_all_heard(store, TO_TELL.total_seconds(), self.world_size)
             else:
                 own = Arrival(self.rank, self.world_size, self.node, {}, failed=error.message)
                 store.set(f"arrival {store.add('came', 1)}", json.dumps(asdict(own)))
@@ -272,16 +283,16 @@ class Ranks:
             if interface:
                 os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
 
-    def _wait_until_all_heard(self, store: Store, seconds: float = 2, others: int = 0) -> None:
+    def _wait_until_all_heard(self, store: Store, seconds: float = 2, expected: int = 0) -> None:
         """The store ends with the main process, so that it leaves last.
 
         Args:
             store: where those that heard are counted.
             seconds: to wait at most.
-            others: that are expected, whether they came or not yet.
+            expected: how many will come, this one included.
         """
         heard, deadline = store.add("heard", 1), time.monotonic() + seconds
-        while self.is_main and heard < max(store.add("came", 0), others) and time.monotonic() < deadline:
+        while self.is_main and heard < max(store.add("came", 0), expected) and time.monotonic() < deadline:
             time.sleep(0.05)
             heard = store.add("heard", 0)
 
@@ -372,11 +383,6 @@ def interface_of(address: str) -> str:
             if socket.inet_ntoa(found[20:24]) == address:
                 return name
     return ""
-
-
-def _is_broken_off(error: BaseException) -> bool:
-    """Whether torch says that a peer is gone: a DistError, or a RuntimeError without a class of its own."""
-    return isinstance(error, RuntimeError) and (isinstance(error, dist.DistError) or bool(CONNECTION_LOST.search(str(error))))
 
 
 def _integer(variables: Mapping[str, str], name: str, default: int | None = None) -> int:

@@ -1,0 +1,94 @@
+"""Trainings that must end, must not end, or must say why, whatever happens around them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from faults.jobs import StartJob, outcome
+
+
+def test_no_thread_that_starts_processes_is_there_when_data_workers_are_forked(start: StartJob) -> None:
+    """A finished training never ended: a worker had inherited the pipe to a process that MLflow's import had started meanwhile."""
+    job = start(world=1, FAULT_FORKS=1, DESIGNER_VISION_DATA_WORKERS=2)
+    assert job.end() == [0], job.log()
+    forks = re.findall(r"forked beside (.*)", job.log())
+    assert len(forks) == 2
+    assert all("MainThread" in threads and "mlflow" not in threads for threads in forks)
+
+
+@pytest.mark.parametrize("output", ["closed", "full"])
+def test_a_training_whose_output_nobody_takes_goes_on_and_ends_well(start: StartJob, whole: Callable, output: str) -> None:
+    job = start(FAULT_OUTPUT=output)
+    assert job.end() == [0, 0], job.log()
+    assert outcome(job.output) == whole()
+
+
+def test_an_error_is_told_also_where_the_output_is_closed(start: StartJob, tmp_path: Path) -> None:
+    job = start(FAULT_OUTPUT="closed", training_dataset=tmp_path / "nowhere")
+    assert job.end() == [1, 1]
+    assert "Error 0018: InvalidDatasetError" in job.log()
+
+
+def test_a_second_job_that_waited_for_the_first_takes_what_is_finished(start: StartJob, whole: Callable) -> None:
+    first = start(FAULT_STEP_SECONDS=0.4)
+    first.until("epoch 3/3 iteration 1/4")
+    second = start()
+    assert first.end() == [0, 0], first.log()
+    trained = (first.output / "model").stat().st_ino
+    assert second.end() == [0, 0], second.log()
+    assert "is finished and of this configuration: nothing to do" in second.log()
+    assert "iteration" not in second.log()
+    assert (first.output / "model").stat().st_ino == trained
+    assert outcome(first.output) == whole()
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_starts_that_ended_in_an_error_that_was_told_are_no_crashes(
+    start: StartJob, whole: Callable, inputs: dict[str, Path], tmp_path: Path, world: int
+) -> None:
+    images = shutil.copytree(inputs["training"], tmp_path / "images")
+    (images / "image" / "1_20.png").write_bytes(b"no image")
+    for _ in range(3):
+        job = start(world=world, training_dataset=images)
+        assert job.end() == [1] * world
+        assert "1_20.png is not an image" in job.log()
+    shutil.copyfile(inputs["training"] / "image" / "1_20.png", images / "image" / "1_20.png")
+    job = start(world=world, training_dataset=images)
+    assert job.end() == [0] * world, job.log()
+    assert outcome(job.output) == whole(world)
+
+
+def test_starts_in_which_a_rank_ended_without_a_word_are_crashes(start: StartJob) -> None:
+    for _ in range(3):
+        assert start(FAULT_AT="1 1 exit").end() == [1, 0]
+    job = start()
+    assert job.end() == [1, 1]
+    for rank in (0, 1):
+        assert "the training was started 3 times after 0 images of epoch 1" in job.log(rank)
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_a_rank_that_cannot_read_its_images_ends_those_that_wait_for_it(start: StartJob, tmp_path: Path, failing: int) -> None:
+    job = start(ranks={failing: {"training_dataset": str(tmp_path / "nowhere")}})
+    assert job.end(15) == [1, 1]
+    for rank in (0, 1):
+        assert f"{tmp_path / 'nowhere'}" in job.log(rank)
+    assert f"rank {failing} failed: " in job.log(1 - failing)
+
+
+def test_a_machine_that_no_resolver_knows_is_told_at_once(start: StartJob) -> None:
+    job = start(MASTER_ADDR="no-such-node.invalid")
+    assert job.end(10) == [1, 1]
+    for rank in (0, 1):
+        assert "no resolver knows the name 'no-such-node.invalid' that MASTER_ADDR gives" in job.log(rank)
+
+
+def test_ranks_that_compute_in_different_formats_are_refused(start: StartJob) -> None:
+    job = start(ranks={1: {"DESIGNER_VISION_PRECISION": "float32"}}, DESIGNER_VISION_PRECISION="bfloat16")
+    assert job.end(15) == [1, 1]
+    for rank in (0, 1):
+        assert re.search("rank . has precision cpu, (bfloat16|float32), rank . has cpu, (bfloat16|float32)", job.log(rank))
