@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import make_image_directory
 from faults.jobs import StartJob, outcome
 
 
@@ -92,3 +93,18 @@ def test_ranks_that_compute_in_different_formats_are_refused(start: StartJob) ->
     assert job.end(15) == [1, 1]
     for rank in (0, 1):
         assert re.search("rank . has precision cpu, (bfloat16|float32), rank . has cpu, (bfloat16|float32)", job.log(rank))
+
+
+@pytest.mark.parametrize(
+    ("per_class", "first", "told"),
+    [
+        (15, 0, r"rank \d has (45|48) training images, rank \d has (45|48); start all"),
+        (16, 5, r"have different training images: the first that differs is image/0_0.png of rank \d; start all"),
+    ],
+)
+def test_ranks_with_other_images_are_told_which(start: StartJob, tmp_path: Path, per_class: int, first: int, told: str) -> None:
+    images = make_image_directory(tmp_path / "images", per_class=per_class, first=first)
+    job = start(ranks={1: {"training_dataset": str(images)}})
+    assert job.end(15) == [1, 1]
+    for rank in (0, 1):
+        assert re.search(told, job.log(rank)), job.log(rank)

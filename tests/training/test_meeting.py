@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ import pytest
 
 from designer_vision.errors import InvalidDatasetError, ProcessSetupError
 from designer_vision.pipeline.processes import free_port
+from designer_vision.training.meeting import Arrival, objection
 from designer_vision.training.ranks import Ranks, address_towards, interface_of
 
 
@@ -55,6 +57,26 @@ def test_case_142_f60_f61_what_differs_is_named_with_both_values() -> None:
             "rank 1 has seed 2, rank 0 has 1; start all with the same inputs and packages",
             "rank 0 has seed 1, rank 1 has 2; start all with the same inputs and packages",
         )
+
+
+def outline(*parts: tuple[int, str, str]) -> str:
+    return json.dumps({"images": sum(count for count, _, _ in parts), "parts": parts}, separators=(",", ":"))
+
+
+@pytest.mark.parametrize(
+    ("own", "told"),
+    [
+        (outline((1, "a.jpg", "x"), (1, "b.jpg", "x")), "rank 1 has 2 training images, rank 0 has 20"),
+        (outline((10, "a.jpg", "y"), (10, "k.jpg", "x")), "the first that differs is one of 10 from a.jpg on of rank 1"),
+        (outline((10, "a.jpg", "x"), (10, "k.jpg", "y")), "the first that differs is one of 10 from k.jpg on of rank 1"),
+    ],
+)
+def test_ranks_with_other_images_are_told_how_many_they_have_or_where_they_differ(own: str, told: str) -> None:
+    whole = outline((10, "a.jpg", "x"), (10, "k.jpg", "x"))
+    arrivals = [Arrival(rank, 2, "0", {"training images": text}) for rank, text in enumerate((whole, own))]
+    said = objection(arrivals[1], {0: arrivals[0]}, 2)
+    assert told in said
+    assert said.endswith("; start all with the same inputs and packages")
 
 
 def test_f54_those_that_did_not_come_are_counted() -> None:

@@ -216,7 +216,8 @@ def read_task(
 def facts_to_share(task: Task, precision: str) -> dict[str, str]:
     """What must be the same on every rank, by name."""
     facts = {name: str(value) for name, value in (dict(task.configuration) | versions()).items()}
-    return facts | {"precision": precision}
+    outlines = {"training images": task.training.outline, "validation images": task.validation.outline}
+    return facts | outlines | {"precision": precision}
 
 
 def is_finished_meanwhile(stack: ExitStack, folder: Path, configuration: Mapping[str, Any]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from designer_vision import files, images
+from designer_vision.description import to_json
 from designer_vision.directories.left_out import LeftOut
 from designer_vision.directories.manifest import Operations, Ours
 from designer_vision.errors import InvalidDatasetError, NotLabeledDatasetError
 from designer_vision.read_ahead import Reserve, reading
 
+OUTLINED = 64
 PROBES = 64
 NO_LABEL = -1
 
@@ -153,6 +156,20 @@ class ImageIndex:
         for column in (self.names.content, self.names.ends, self.labels, self.sizes, self.hashes, repr(self.classes).encode()):
             digest.update(column if isinstance(column, bytes) else np.ascontiguousarray(column).data)
         return digest.hexdigest()
+
+    @property
+    def outline(self) -> str:
+        """JSON that tells where two sets differ: how many images, and of 64 parts how many, the first one's name, and a hash."""
+        begins = np.unique(np.linspace(0, len(self), num=min(len(self), OUTLINED) + 1, dtype=np.int64))
+        parts = []
+        for begin, end in pairwise(begins):
+            rows = slice(begin, end)
+            texts = slice(int(self.names.ends[begin - 1]) if begin else 0, int(self.names.ends[end - 1]))
+            digest = hashlib.blake2b(self.names.content[texts], digest_size=6)
+            for column in (self.labels, self.sizes, self.hashes):
+                digest.update(np.ascontiguousarray(column[rows]).data)
+            parts.append((int(end - begin), self.names[int(begin)], digest.hexdigest()))
+        return to_json({"images": len(self), "parts": parts})
 
     @property
     def is_labeled(self) -> bool:

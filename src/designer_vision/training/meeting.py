@@ -83,8 +83,19 @@ def objection(arrival: Arrival, came: Mapping[int, Arrival], world_size: int) ->
     for other in came.values():
         for name, value in arrival.facts.items():
             if other.facts.get(name) != value:
-                return (
-                    f"rank {arrival.rank} has {name} {value}, rank {other.rank} has {other.facts.get(name)}; "
-                    "start all with the same inputs and packages"
-                )
+                return f"{difference(name, arrival, other)}; start all with the same inputs and packages"
     return ""
+
+
+def difference(name: str, one: Arrival, other: Arrival) -> str:
+    """What two ranks have that should be the same: both values, or of an outline of images where they begin to differ."""
+    first, second = one.facts.get(name, ""), other.facts.get(name, "")
+    if not first.startswith('{"images":') or not second.startswith('{"images":'):
+        return f"rank {one.rank} has {name} {first}, rank {other.rank} has {second}"
+    mine, theirs = json.loads(first), json.loads(second)
+    if mine["images"] != theirs["images"]:
+        return f"rank {one.rank} has {mine['images']} {name}, rank {other.rank} has {theirs['images']}"
+    parts = zip(mine["parts"], theirs["parts"], strict=True)
+    (count, image, _), _ = next((own, others) for own, others in parts if own != others)
+    where = image if count == 1 else f"one of {count} from {image} on"
+    return f"rank {one.rank} and rank {other.rank} have different {name}: the first that differs is {where} of rank {one.rank}"
