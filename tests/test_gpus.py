@@ -74,8 +74,71 @@ def test_scoring_beside_an_unusable_gpu_computes_on_the_cpu_and_says_so(
     assert "warning: computing on the CPU: this machine has 2 GPUs" in printed.out + printed.err
 
 
-def test_gpus_that_can_be_used_are_counted(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+PINNED = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120", "compute_120"]
+"""What the pinned PyTorch is built for."""
+
+
+def with_gpus(monkeypatch: pytest.MonkeyPatch, **capabilities: tuple[int, int]) -> None:
+    """GPUs that a driver takes, by name, with a PyTorch as it is pinned."""
+    names = list(capabilities)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(names))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: names[device.index])
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capabilities[names[device.index]])
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: PINNED)
+
+
+def test_gpus_that_can_be_used_are_counted(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_gpus(monkeypatch, T4=(7, 5), A100=(8, 0), L40=(8, 9))
     assert gpus.count_gpus() == 3
     assert gpus.device_for_scoring() == torch.device("cuda")
+
+
+def test_a_gpu_that_this_build_of_pytorch_has_no_code_for_is_named(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_gpus(monkeypatch, A100=(8, 0), V100=(7, 0))
+    with pytest.raises(ProcessSetupError) as caught:
+        gpus.count_gpus()
+    assert caught.value.message.startswith("GPU 1, V100, has compute capability 7.0, and PyTorch ")
+    assert "is built for sm_75 sm_80 sm_86 sm_90 sm_100 sm_120 compute_120; choose a node with a T4, A10" in caught.value.message
+
+
+def test_scoring_beside_a_gpu_without_code_computes_on_the_cpu_and_says_so(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_gpus(monkeypatch, V100=(7, 0))
+    assert gpus.device_for_scoring() == torch.device("cpu")
+    printed = capsys.readouterr()
+    assert "warning: computing on the CPU: GPU 0, V100, has compute capability 7.0" in printed.out + printed.err
+
+
+@pytest.mark.parametrize(
+    ("capability", "built_for", "expected"),
+    [
+        ((7, 0), PINNED, False),
+        ((7, 5), PINNED, True),
+        ((8, 0), PINNED, True),
+        ((8, 9), PINNED, True),
+        ((9, 0), PINNED, True),
+        ((10, 3), PINNED, True),
+        ((12, 1), PINNED, True),
+        ((13, 0), PINNED, True),
+        ((13, 0), PINNED[:-1], False),
+        ((8, 6), ["sm_80"], True),
+        ((8, 0), ["sm_86"], False),
+        ((8, 0), ["compute_75"], True),
+        ((7, 0), ["compute_75"], False),
+        ((9, 0), ["sm_90a"], True),
+        ((12, 1), ["sm_120a"], False),
+        ((9, 0), ["gfx90a", "gfx1100"], True),
+        ((9, 0), [], True),
+    ],
+)
+def test_code_runs_on_its_generation_and_what_is_compiled_on_the_spot_on_later_ones(
+    capability: tuple[int, int], built_for: list[str], expected: bool
+) -> None:
+    assert gpus.has_code_for(capability, built_for) is expected
+
+
+def test_a_device_is_described_by_the_name_that_its_kind_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_gpus(monkeypatch, T4=(7, 5), A100=(8, 0))
+    assert [gpus.describe(torch.device(name)) for name in ("cuda:0", "cuda:1", "cpu")] == ["T4", "A100", "CPU"]

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 from designer_vision import networks
@@ -36,6 +38,44 @@ def test_a_new_head_changes_nothing_but_the_head(name: str) -> None:
     after = network.state_dict()
     changed = {key for key in before if before[key].shape != after[key].shape or not torch.equal(before[key], after[key])}
     assert {key.split(".")[0] for key in changed} == {"fc" if name == "resnet18" else "classifier"}
+
+
+def bfloat16(layer: nn.Module, features: torch.Tensor) -> torch.Tensor:
+    with torch.autocast("cpu", torch.bfloat16):
+        return layer(features)
+
+
+@pytest.mark.parametrize("is_new", [False, True], ids=["built", "replaced"])
+def test_the_head_computes_in_float32_under_autocast_where_bfloat16_would_tie(is_new: bool) -> None:
+    network = networks.build(Architecture("resnet18"), 3 if is_new else 1000, seed=1)
+    if is_new:
+        networks.replace_head(network, 1000, seed=1)
+    features = torch.rand(1, 512, generator=torch.Generator().manual_seed(1))
+    plain = nn.Linear(512, 1000)
+    plain.load_state_dict(networks.head(network).state_dict())
+    assert len(bfloat16(plain, features).unique()) < 900
+    logits = bfloat16(networks.head(network), features.bfloat16())
+    assert logits.dtype == torch.float32
+    assert len(logits.unique()) > 990
+    assert torch.allclose(logits, plain(features.bfloat16().float()), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "densenet121"])
+def test_a_network_has_torchvision_s_weights_for_its_seed_and_can_be_copied(name: str) -> None:
+    torch.manual_seed(7)
+    expected = torchvision.models.get_model(name, weights=None, num_classes=5).state_dict()
+    network = copy.deepcopy(networks.build(Architecture(name), 5, seed=7))
+    assert isinstance(networks.head(network), networks.Head)
+    state = network.state_dict()
+    assert [*state] == [*expected]
+    assert all(torch.equal(state[key], expected[key]) for key in expected)
+
+
+def test_a_compiler_takes_a_network_with_its_head_whole() -> None:
+    network = networks.build(Architecture("resnet18"), 9, seed=1).eval()
+    images = torch.rand(2, 3, 32, 32)
+    whole = torch.compile(network, fullgraph=True, backend="eager")
+    assert torch.equal(bfloat16(whole, images), bfloat16(network, images))
 
 
 def test_two_heads_folded_into_one_compute_the_same() -> None:

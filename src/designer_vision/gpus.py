@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -12,16 +14,21 @@ from designer_vision.errors import ProcessSetupError
 
 DEVICES, DRIVER = Path("/dev"), Path("/proc/driver/nvidia/version")
 """Where Linux has a file for each NVIDIA GPU, and what NVIDIA's kernel module says of itself."""
+CODE = re.compile(r"(sm|compute)_(\d+)(\d)(a?)")
+"""A name of `torch.cuda.get_arch_list()`: what the code is for, as major and minor number, and `a` for that very one."""
 
 
 def count_gpus() -> int:
     """How many GPUs this process can compute on; none where CUDA_VISIBLE_DEVICES hides them.
 
     Raises:
-        ProcessSetupError: there are some, and PyTorch cannot use them.
+        ProcessSetupError: there are some, and PyTorch cannot use them, or this build of it has no code for one.
     """
     if torch.cuda.is_available():
-        return torch.cuda.device_count()
+        count = torch.cuda.device_count()
+        for number in range(count):
+            _check_code(torch.device("cuda", number))
+        return count
     there = len([*DEVICES.glob("nvidia[0-9]*")])
     if not there or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
         return 0
@@ -38,6 +45,41 @@ def device_for_scoring() -> torch.device:
     except ProcessSetupError as error:
         say(f"warning: computing on the CPU: {error.message}")
         return torch.device("cpu")
+
+
+def describe(device: torch.device) -> str:
+    """What computes: the name of a GPU, which all GPUs of its kind have, or CPU."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+
+
+def has_code_for(capability: tuple[int, int], built_for: Iterable[str]) -> bool:
+    """Whether a build of PyTorch can compute on a GPU of that capability.
+
+    Machine code (`sm_86`) runs on its own generation, from its minor number on; what is compiled on the spot (`compute_90`) runs
+    on all later ones too.
+
+    Args:
+        capability: major and minor number.
+        built_for: as `torch.cuda.get_arch_list()` has them; names that are not NVIDIA's tell nothing.
+    """
+    known = [match for name in built_for if (match := CODE.match(name))]
+    for kind, major, minor, is_exact in (match.groups() for match in known):
+        built = int(major), int(minor)
+        if built == capability:
+            return True
+        if built < capability and not is_exact and (kind == "compute" or built[0] == capability[0]):
+            return True
+    return not known
+
+
+def _check_code(device: torch.device) -> None:
+    capability, built_for = torch.cuda.get_device_capability(device), torch.cuda.get_arch_list()
+    if not has_code_for(capability, built_for):
+        raise ProcessSetupError(
+            f"GPU {device.index}, {printable(describe(device))}, has compute capability {capability[0]}.{capability[1]}, and "
+            f"PyTorch {torch.__version__} is built for {' '.join(built_for)}; choose a node with a T4, A10, A100, H100 or newer, "
+            "hide this GPU by CUDA_VISIBLE_DEVICES, or set CUDA_VISIBLE_DEVICES=-1 to compute on the CPU"
+        )
 
 
 def _reason() -> str:

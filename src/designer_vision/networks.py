@@ -24,6 +24,26 @@ SECOND_HEAD = "out_linear_model"
 SECONDS_WITHOUT_AN_ANSWER = 20
 
 
+class Head(nn.Linear):
+    """A last layer that computes in float32 under autocast too: in bfloat16 many of 1,000 logits would be equal."""
+
+    @classmethod
+    def of(cls, layer: nn.Linear) -> Head:
+        """One with the weights of another layer."""
+        with torch.device("meta"):
+            new = cls(layer.in_features, layer.out_features)
+        assert layer.bias is not None
+        new.weight, new.bias = layer.weight, layer.bias
+        return new
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Features [n, in] in any format to float32 logits [n, out]."""
+        if input.is_meta:  # which autocast does not know
+            return super().forward(input)
+        with torch.autocast(input.device.type, enabled=False):
+            return super().forward(input.float())
+
+
 def build(architecture: Architecture, num_classes: int, seed: int | None = None) -> nn.Module:
     """A torchvision network with a head for `num_classes`, its initial weights drawn from `seed`.
 
@@ -38,6 +58,7 @@ def build(architecture: Architecture, num_classes: int, seed: int | None = None)
         if seed is not None:
             torch.manual_seed(seed)
         network: nn.Module = torchvision.models.get_model(architecture.model_name, weights=None, num_classes=num_classes, **own)
+    _set_head(network, Head.of(head(network)))
     return network
 
 
@@ -66,7 +87,11 @@ def replace_head(network: nn.Module, num_classes: int, seed: int) -> None:
     """Put a new last layer for `num_classes` in place, its weights drawn from `seed`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        layer = nn.Linear(head(network).in_features, num_classes)
+        layer = Head(head(network).in_features, num_classes)
+    _set_head(network, layer)
+
+
+def _set_head(network: nn.Module, layer: Head) -> None:
     if hasattr(network, "fc"):
         network.fc = layer
     else:
