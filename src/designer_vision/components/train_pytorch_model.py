@@ -18,7 +18,7 @@ from torch import nn
 
 from designer_vision import images, networks
 from designer_vision.components.preflight import check_batches, warnings_of
-from designer_vision.components.training_hardware import choose_hardware, keep_images, precision_for
+from designer_vision.components.training_hardware import choose_hardware, keep_images, mixed_gpus, precision_for
 from designer_vision.components.training_output import (
     check_room,
     describe_configuration,
@@ -46,6 +46,7 @@ from designer_vision.errors import (
     is_out_of_memory,
 )
 from designer_vision.gpus import count_gpus
+from designer_vision.gpus import describe as describe_device
 from designer_vision.loader import ImageDataset, batches
 from designer_vision.report.training_report import TrainingRun, write_training_report
 from designer_vision.settings import Settings
@@ -136,9 +137,9 @@ def main(
             "precision": str(hardware.precision).removeprefix("torch."),
             "compiled": hardware.compiled,
         }
-        warnings: list[str] = []
+        warnings = mixed_gpus(ranks.told_by_all(describe_device(device)))
         if ranks.is_main:
-            warnings = warnings_of(task.training, task.validation, parameters, ranks.world_size)
+            warnings += warnings_of(task.training, task.validation, parameters, ranks.world_size)
             describe(task, ranks, hardware, warnings)
             check_room(trained_model, network)
         else:

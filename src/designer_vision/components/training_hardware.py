@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from contextlib import ExitStack
 
 import numpy as np
@@ -36,6 +38,15 @@ def precision_for(ranks: Ranks, gpus: int, settings: Settings) -> str:
     """What this process will compute with and in, before it has met the others: "cuda, bfloat16"."""
     device = torch.device("cuda", min(ranks.local_rank, gpus - 1)) if gpus else torch.device("cpu")
     return f"{device.type}, {str(choose_precision(device, settings.precision)).removeprefix('torch.')}"
+
+
+def mixed_gpus(names: Sequence[str]) -> list[str]:
+    """A warning where the processes compute on GPUs of several kinds; of the names of all."""
+    kinds = Counter(names)
+    if len(kinds) < 2:
+        return []
+    told = ", ".join(f"{number} on {name}" for name, number in kinds.items())
+    return [f"the processes have GPUs of several kinds ({told}); all wait for the slowest"]
 
 
 def choose_hardware(ranks: Ranks, device: torch.device, settings: Settings, batch_bytes: int) -> Hardware:

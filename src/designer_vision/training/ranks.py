@@ -303,14 +303,18 @@ class Ranks:
 
     # what all processes of the job call, in the same order: each goes over the CPU, so that no GPU waits for it
 
+    def told_by_all(self, value: Told) -> list[Told]:
+        """What each process says, in the order of their ranks; every process must ask."""
+        if self.world_size == 1:
+            return [value]
+        told = [value] * self.world_size
+        with self._waiting():
+            dist.all_gather_object(told, value)
+        return told
+
     def told_by_first_of_node(self, text: str) -> str:
         """What the first process of this node says; every process of the job must ask."""
-        if self.world_size == 1:
-            return text
-        told: list[tuple[str, str]] = [("", "")] * self.world_size
-        with self._waiting():
-            dist.all_gather_object(told, (self.node, text))
-        return next(said for node, said in told if node == self.node)
+        return next(said for node, said in self.told_by_all((self.node, text)) if node == self.node)
 
     def told_by_main(self, value: Told) -> Told:
         """What the main process says; every process must ask."""
