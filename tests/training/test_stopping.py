@@ -76,3 +76,8 @@ def test_the_end_of_a_child_is_no_request(tmp_path: Path) -> None:
         signal.signal(signal.SIGCHLD, former)
         assert not stop.is_made()
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_machine_of_azures_gives_more_time_than_others() -> None:
+    assert StopRequest({}).grace == 9
+    assert StopRequest({"AZUREML_RUN_ID": "x"}).grace == 25

@@ -145,7 +145,7 @@ class Ranks:
         if self.world_size == 1:
             yield self, self.device(gpus)
             return
-        watcher = Watcher(self.rank, self.world_size, timeouts.silence, timeouts.stall)
+        watcher = Watcher(self.rank, self.world_size, timeouts.silence, timeouts.stall, breaks_off=not gpus)
         store, ranks = self.meet(timeouts.start, facts, watcher)
         try:
             device = ranks.device(gpus)
@@ -173,7 +173,7 @@ class Ranks:
         """Which rank was lost, where an error shows that one is: torch has none of its own for that."""
         if isinstance(error, LostRankError):
             return error
-        if self.watcher is None or not isinstance(error, RuntimeError):
+        if self.watcher is None or self.watcher.is_over or not isinstance(error, RuntimeError):
             return None
         if not isinstance(error, dist.DistError) and not CONNECTION_LOST.search(str(error)):
             return None
@@ -241,6 +241,7 @@ class Ranks:
             else:
                 own = Arrival(self.rank, self.world_size, self.node, {}, failed=error.message)
                 store.set(f"arrival {store.add('came', 1)}", json.dumps(asdict(own)))
+                store.add("heard", 1)
 
     def _store(self, timeout: timedelta) -> Store:
         """Rank 0's store, or torchrun's; where all processes are on one node, nobody outside it can reach theirs.

@@ -7,14 +7,14 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from designer_vision.errors import JobStoppedError
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-GRACE_SECONDS = 9.0
-"""A preempted machine is gone after 30; who sends signals seldom waits longer than 10."""
+GRACE_SECONDS, GRACE_ON_AZURE_SECONDS = 9.0, 25.0
+"""Who sends signals seldom waits longer than 10; a spot machine of Azure's is gone after 30."""
 ONE_REQUEST_SECONDS = 1.0
 """Ctrl-C reaches a process twice, from the terminal and from its launcher."""
 
@@ -24,10 +24,12 @@ class StopRequest:
 
     Attributes:
         signal: that asked for it; None before.
+        grace: seconds that the ranks have to agree and save.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         self.signal: int | None = None
+        self.grace = GRACE_ON_AZURE_SECONDS if "AZUREML_RUN_ID" in environment else GRACE_SECONDS
         self._stops = False
 
     def is_made(self) -> bool:
@@ -38,7 +40,7 @@ class StopRequest:
         """Take note of signals during the block.
 
         A thread reads them, so that they are heard also while the main one waits for other ranks, and ends the process
-        when it has not ended by itself after GRACE_SECONDS.
+        when it has not ended by itself after its grace.
         """
         reader, writer = socket.socketpair()
         writer.setblocking(False)
@@ -64,7 +66,7 @@ class StopRequest:
         if self.signal is None:
             return
         first = time.monotonic()
-        while (left := first + GRACE_SECONDS - time.monotonic()) > 0:
+        while (left := first + self.grace - time.monotonic()) > 0:
             reader.settimeout(left)
             with suppress(TimeoutError):
                 _next_signal(reader)

@@ -100,15 +100,18 @@ class Watcher:
         rank, world_size: of this process, and of how many.
         silence: for how long a rank may not be heard of.
         stall: for how long the ranks' main threads may make no note.
+        breaks_off: whether the main thread's own work breaks off when a rank is lost: gloo's does; NCCL's waits, or takes the
+            process down without a sentence.
 
     Attributes:
         before_end: what the thread does before it ends the process.
     """
 
-    def __init__(self, rank: int, world_size: int, silence: timedelta, stall: timedelta) -> None:
+    def __init__(self, rank: int, world_size: int, silence: timedelta, stall: timedelta, breaks_off: bool = True) -> None:
         self.before_end: Callable[[LostRankError], None] = lambda lost: None
         self._rank = rank
         self._silence, self._stall = silence.total_seconds(), stall.total_seconds()
+        self._to_hear = TO_HEAR if breaks_off else 0.0
         self._peers = {other: _Peer(other) for other in (range(1, world_size) if rank == 0 else [0])}
         self._selector = selectors.DefaultSelector()
         self._bell, self._button = socket.socketpair()
@@ -180,6 +183,11 @@ class Watcher:
             self._button.send(b"!")
         self._parted.wait(2 * TO_PART)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether this rank has parted from the others."""
+        return self._leaves or bool(self._failed)
+
     def reason(self) -> LostRankError | None:
         """Which rank was lost, where the work of the main thread broke off; None if all are there."""
         self._heard.set()
@@ -190,7 +198,7 @@ class Watcher:
 
     def _run(self) -> None:
         before, next_beat, stalled, notes = time.monotonic(), 0.0, 0.0, self._notes
-        while not (self._lost or self._failed or self._leaves):
+        while not (self._lost or self.is_over):
             self._hear(max(0.0, next_beat - time.monotonic()))
             now = time.monotonic()
             passed, before = min(now - before, MOST_COUNTED), now
@@ -204,7 +212,7 @@ class Watcher:
         self._say_the_last()
         self._close()
         self._parted.set()
-        if self._lost and not (self._failed or self._leaves):
+        if self._lost and not self.is_over:
             self._end(self._lost)
 
     def _add(self, peer: _Peer, connection: socket.socket) -> None:
@@ -274,7 +282,7 @@ class Watcher:
 
     def _lose(self, message: str, was_told: bool = False) -> None:
         """The first loss counts: others follow of it. What happens to others while this rank ends is no matter."""
-        if not (self._lost or self._failed or self._leaves):
+        if not (self._lost or self.is_over):
             self._lost = LostRankError(message)
             self._lost.was_told = was_told
 
@@ -297,7 +305,7 @@ class Watcher:
             self._hear(left)
 
     def _close(self) -> None:
-        for key in [*self._selector.get_map().values()]:
+        for key in [*(self._selector.get_map() or {}).values()]:  # none where it was closed before a fork
             if isinstance(key.fileobj, socket.socket):
                 key.fileobj.close()
         self._button.close()
@@ -306,7 +314,7 @@ class Watcher:
     def _end(self, lost: LostRankError) -> None:
         """End the process, unless its main thread does so in time."""
         self._known.set()
-        if self._heard.wait(TO_HEAR):
+        if self._heard.wait(self._to_hear):
             time.sleep(TO_END)
         else:
             before = threading.Thread(target=self.before_end, args=(lost,), daemon=True)
