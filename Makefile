@@ -3,6 +3,7 @@
 # make test    everything that must hold before a commit lands
 # make bench   how fast it is, beside other programs, on this machine
 # make bench-mount   what data at a distance costs: each component beside a local disk, and torch's DataLoader
+# make test-gpu    what only a GPU can show; make bench-gpu   images/s on it, beside timm, and what its steps wait for (25 minutes)
 # make test-faults   every fault that a training must survive, in about an hour
 # make test-release   what runs in each image, with that image's packages, and endpoints as Azure runs them (Python 3.12; 20 minutes)
 # make register   both environments and all components in your workspace, or in a registry: REGISTRY=name
@@ -27,7 +28,7 @@ BIN := $(abspath $(VENV))/bin
 STAMP := $(abspath $(VENV))/.set_up$(subst /,_,$(CURDIR))
 export PYTHONPATH := $(CURDIR)/src
 
-.PHONY: demo digits bundle test test-faults fuzz test-release golden notebook lock register check setup clean bench bench-full bench-photos bench-mount
+.PHONY: demo digits bundle test test-faults fuzz test-release golden notebook lock register check setup clean bench bench-full bench-photos bench-mount bench-gpu bench-watch test-gpu
 
 demo: setup
 	@$(MAKE) --no-print-directory digits
@@ -49,6 +50,12 @@ test: setup check
 # ROUNDS times each; what came of it is kept in benchmarks/
 test-faults: setup
 	$(BIN)/python benchmarks/faults.py $(ROUNDS) > benchmarks/$(TODAY)_faults.md
+
+# every test marked gpu; those that want two GPUs are skipped on one
+test-gpu: setup
+	@$(BIN)/python -c 'import sys, torch; sys.exit(0 if torch.cuda.is_available() else "test-gpu needs a GPU that PyTorch can use, and there is none here")'
+	{ nvidia-smi --query-gpu=name,driver_version --format=csv,noheader; $(BIN)/pytest -m gpu -rs -v; } > benchmarks/$(TODAY)_test_gpu.txt; \
+	  status=$$?; tail -n 30 benchmarks/$(TODAY)_test_gpu.txt; exit $$status
 
 # 100,000 almost right inputs for every reader, in about half an hour
 fuzz: setup
@@ -129,6 +136,15 @@ bench-photos: setup digits
 # images on a mount whose every file waits, by FUSE; needs root or fusermount
 bench-mount: $(BENCH)/venv
 	$(BENCH)/venv/bin/python benchmarks/slow_mount.py $(BENCH)/mount 3 > benchmarks/$(TODAY)_slow_mount.md
+
+# images/s on a GPU; it goes on where it was stopped
+MINUTES ?= 25
+bench-gpu: $(BENCH)/venv
+	$(BENCH)/venv/bin/python benchmarks/gpu.py $(BENCH)/gpu $(MINUTES) > $(BENCH)/gpu.md && cp $(BENCH)/gpu.md benchmarks/$(TODAY)_gpu.md
+
+# how soon ranks end when one is lost, and whether one is taken for lost that is not: an hour and some minutes of full load
+bench-watch: setup
+	$(BIN)/python benchmarks/watching.py 100 3600 > benchmarks/$(TODAY)_watching.md
 
 # timm and the sample photos in an environment of their own, which borrows torch and us from the other one
 $(BENCH)/venv: $(STAMP)

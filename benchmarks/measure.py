@@ -146,7 +146,7 @@ def conditions(packages: Sequence[str]) -> str:
     ]
     versions = ", ".join(f"{name} {version(name).partition('+')[0]}" for name in packages)
     return (
-        f"* Hardware: {os.cpu_count()} cores, {cpu} with {', '.join(extras) or 'no AVX-512'}; no GPU; a shared machine.\n"
+        f"* Hardware: {os.cpu_count()} cores, {cpu} with {', '.join(extras) or 'no AVX-512'}; a shared machine.\n"
         f"* Versions: Python {platform.python_version()}, {versions}; {platform.system()}.\n"
         f"* A run during which other processes (and the host) took {DISTURBED} cores or more was repeated, up to {TRIES} times.\n"
     )
