@@ -25,7 +25,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from gpu_page import CELLS, CONTENDERS, Steady, kernels_of, page
+from gpu_page import CELLS, CONTENDERS, Steady, kernels_of, page, rate
 from measure import conditions, say
 from training import PEERS, prepared, ranks, training_words, untrained
 

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import make_image_directory
-from faults.jobs import StartJob, outcome
+from faults.jobs import TIMEOUT, StartJob, outcome
 
 
 def test_no_thread_that_starts_processes_is_there_when_data_workers_are_forked(start: StartJob) -> None:
@@ -108,3 +109,17 @@ def test_ranks_with_other_images_are_told_which(start: StartJob, tmp_path: Path,
     assert job.end(15) == [1, 1]
     for rank in (0, 1):
         assert re.search(told, job.log(rank)), job.log(rank)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="fewer than two CUDA devices")
+@pytest.mark.parametrize("what", ["exit", "block", "memory"])
+def test_a_rank_that_is_lost_under_nccl_ends_the_others_by_name(start: StartJob, what: str) -> None:
+    job = start(FAULT_AT=f"1 6 {what}", DESIGNER_VISION_DATA_WORKERS=0)
+    job.end(TIMEOUT + 15)
+    said = {
+        "exit": "rank 1 ended without a word",
+        "block": f"rank 1 has not gone on for {TIMEOUT} s",
+        "memory": "rank 1 failed: ",
+    }
+    assert f"rank 0: Error: LostRankError: {said[what]}" in job.log()
