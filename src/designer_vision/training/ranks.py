@@ -168,6 +168,7 @@ class Ranks:
             watcher.fail(error.message if isinstance(error, DesignerError) else f"{type(error).__name__}: {error}"[:300])
             raise
         ranks.part()
+        dist.destroy_process_group()  # not after an exception: its peers may be gone, and the process is about to end
 
     def loss(self, error: BaseException) -> LostRankError | None:
         """Which rank was lost, where an error shows that one is: torch has none of its own for that."""
@@ -182,10 +183,9 @@ class Ranks:
         )
 
     def part(self) -> None:
-        """Go on alone: what this process does from here on, no other waits for. All ranks call it, some at the block's end."""
-        if self.watcher is not None and dist.is_initialized():
+        """Go on alone: no other waits for what this process does from here on, as none waits for another any more."""
+        if self.watcher is not None and not self.watcher.is_over:
             self.watcher.leave()
-            dist.destroy_process_group()  # not after an exception: its peers may be gone, and the process is about to end
 
     def meet(self, timeout: timedelta, facts: Mapping[str, str], watcher: Watcher | None = None) -> tuple[Store, Ranks]:
         """Wait for all processes of the job at rank 0's store, compare what they were given, and count those of this node.
