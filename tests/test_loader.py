@@ -34,7 +34,7 @@ from designer_vision.loader import (
     worker_count,
     workers_that_fit,
 )
-from designer_vision.transforms import FitToNetwork
+from designer_vision.transforms import FitToNetwork, compose
 
 CPU = torch.device("cpu")
 counts = st.integers(1, 300)
@@ -217,7 +217,7 @@ def test_f25_workers_that_cannot_be_started_are_told(tmp_path: Path, monkeypatch
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
     index = read_image_directory(make_image_directory(tmp_path / "images"))
-    dataset = ImageDataset(index, torch.nn.Identity(), (32, 32))
+    dataset = ImageDataset(index, compose([]), (32, 32))
     with monkeypatch.context() as patch:
         patch.setattr("os.fork", no_more)
         with pytest.raises(DataWorkerError, match="2 data workers cannot be started: Resource .*ulimit -u"):

@@ -9,14 +9,17 @@ import pytest
 import torch
 from conftest import make_image_directory, make_photos
 from PIL import Image
+from sklearn.datasets import load_sample_images
 
-from designer_vision import networks
+from designer_vision import images, networks
 from designer_vision.architectures import Architecture
 from designer_vision.directories.image_directory import read_image_directory
 from designer_vision.directories.model_directory import Model, read_model_directory, write_model_directory
 from designer_vision.errors import InvalidDatasetError, InvalidModelDirectoryError
-from designer_vision.scoring import Scorer, fit_for, read_trained_model, score
+from designer_vision.loader import ImageDataset
+from designer_vision.scoring import Scorer, fit_for, pixels_of, read_trained_model, score
 from designer_vision.serving import _load_pyfunc
+from designer_vision.transforms import FitToNetwork
 
 CPU = torch.device("cpu")
 
@@ -59,10 +62,22 @@ def test_a_classic_model_takes_images_of_one_size_as_they_are_and_others_by_the_
     assert fit_for(classic, [(64, 80), (80, 64)]).size == fit_for(classic).size == (224, 224)
 
 
+def test_a_large_photo_has_the_same_pixels_in_validation_scoring_and_serving(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    path = tmp_path / "a" / "1.jpg"
+    Image.fromarray(load_sample_images().images[0]).save(path)
+    fit = FitToNetwork([["Resize", 32], ["CenterCrop", 24]], (24, 24))
+    image = ImageDataset(read_image_directory(tmp_path), fit, fit.size).image(0, 0)
+    assert torch.equal(image, pixels_of(path.read_bytes(), "x", fit))
+    whole = torch.from_numpy(images.decode(path.read_bytes(), "x")).permute(2, 0, 1)
+    assert not torch.equal(image, fit(whole))  # it was decoded smaller
+    assert (image.int() - fit(whole).int()).abs().max() <= 16
+
+
 def test_scoring_uses_the_statistics_of_the_training(model: Model) -> None:
     scorer = Scorer(model, CPU, torch.float32)
-    images = torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8)
-    assert np.allclose(scorer(images)[:1], scorer(images[:1]), atol=1e-6)
+    batch = torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8)
+    assert np.allclose(scorer(batch)[:1], scorer(batch[:1]), atol=1e-6)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

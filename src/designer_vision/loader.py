@@ -26,7 +26,7 @@ from designer_vision.disk_cache import DiskCache
 from designer_vision.errors import DataWorkerError, DesignerError, InvalidDatasetError
 from designer_vision.machine import end_with, is_far
 from designer_vision.read_ahead import Depth, Images, ReadAhead, Reserve, depth_for, not_read
-from designer_vision.transforms import Operation, Size, check_size, compose
+from designer_vision.transforms import Operation, Prepare, Size, check_size, compose
 
 PREFETCHED = 2
 """Batches that a worker decodes ahead."""
@@ -125,6 +125,21 @@ class Batch:
         return replace(self, images=self.images.pin_memory(), labels=self.labels.pin_memory())
 
 
+def prepared(content: bytes, name: str | Path, prepare: Prepare) -> Tensor:
+    """An image file decoded and prepared, uint8 [3, height, width]: in training, scoring and serving alike.
+
+    Args:
+        content: the bytes of the file.
+        name: what an error calls it.
+        prepare: what every image goes through.
+
+    Raises:
+        InvalidDatasetError: it is no image that can be read.
+    """
+    pixels, size = images.decode_to_resize(content, name, prepare.resized)
+    return prepare(torch.from_numpy(pixels).permute(2, 0, 1), size)
+
+
 class ImageDataset:
     """Decodes images, prepares them for the network and applies the random operations.
 
@@ -132,7 +147,7 @@ class ImageDataset:
 
     Args:
         source: the images and their labels.
-        prepare: what every image goes through, uint8 [3, height, width] to the same.
+        prepare: what every image goes through.
         size: height and width that each image must have in the end.
         random_operations: drawn anew for each epoch.
         seed: of the random operations.
@@ -144,7 +159,7 @@ class ImageDataset:
     def __init__(
         self,
         source: ImageSource,
-        prepare: Callable[[Tensor], Tensor],
+        prepare: Prepare,
         size: Size,
         random_operations: Sequence[Operation] = (),
         seed: int = 0,
@@ -224,8 +239,7 @@ class ImageDataset:
         if self.cache is not None and (kept := self.cache.get(index)) is not None:
             return kept
         assert content is not None
-        path = self._source.path(index)
-        image = self._prepare(torch.from_numpy(images.decode(content, path)).permute(2, 0, 1))
+        image = prepared(content, self._source.path(index), self._prepare)
         if self.cache is not None:
             self.cache.put(index, image)
         return image

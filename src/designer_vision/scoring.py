@@ -17,7 +17,7 @@ from designer_vision.directories.image_index import ImageIndex
 from designer_vision.directories.manifest import MANIFEST
 from designer_vision.directories.model_directory import Model, read_model_directory
 from designer_vision.errors import DesignerError, InvalidDatasetError, InvalidModelDirectoryError
-from designer_vision.loader import Asked, ImageDataset, Loader, batches
+from designer_vision.loader import Asked, ImageDataset, Loader, batches, prepared
 from designer_vision.precision import autocast
 from designer_vision.transforms import DEFAULT_OPERATIONS, FitToNetwork, Normalize, Size, check_size, size_after
 
@@ -108,9 +108,8 @@ def pixels_of(content: bytes, name: str, fit: FitToNetwork) -> Tensor:
     Raises:
         InvalidDatasetError: it is no image that can be read, or does not fit.
     """
-    pixels = torch.from_numpy(images.decode(content, name)).permute(2, 0, 1)
     try:
-        pixels = fit(pixels)
+        pixels = prepared(content, name, fit)
         check_size(pixels, fit.size)
     except (ValueError, RuntimeError, TypeError) as error:
         raise InvalidDatasetError(f"{name} does not fit: {error}") from error
