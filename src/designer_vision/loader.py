@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import re
+import sys
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,9 +23,10 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from designer_vision import images
 from designer_vision.cache import PixelCache
+from designer_vision.console import say
 from designer_vision.disk_cache import DiskCache
 from designer_vision.errors import DataWorkerError, DesignerError, InvalidDatasetError
-from designer_vision.machine import end_with, is_far
+from designer_vision.machine import end_with, free_shared_memory, is_far, open_files_allowed
 from designer_vision.read_ahead import Depth, Images, ReadAhead, Reserve, depth_for, not_read
 from designer_vision.transforms import Operation, Prepare, Size, check_size, compose
 
@@ -33,6 +35,8 @@ PREFETCHED = 2
 BATCH_OVERHEAD, WORKER_OVERHEAD = 2 * 4096, 8 * 4096
 """Of shared memory, in bytes: the labels and the rest of a page; the semaphores of a worker's queues."""
 NOTHING = -1
+OWN_FILES, FILES_OF_A_WORKER = 48, 16
+SHARE_OF_SHARED_MEMORY = 0.5
 WORKERS_A_CPU = 4
 """At most, whatever the operator asks for."""
 WORKER_LOST = re.compile("worker|timed out", re.IGNORECASE)
@@ -274,6 +278,34 @@ def workers_that_fit(workers: int, batch_bytes: int, room: int) -> int:
     """
     batch = batch_bytes + BATCH_OVERHEAD
     return max(0, min(workers, (room - batch) // ((PREFETCHED + 1) * batch + WORKER_OVERHEAD)))
+
+
+def shared_memory_for_batches(local_world_size: int = 1) -> int:
+    """Bytes of shared memory that each of this node's processes may use; very many where there is no such place."""
+    room = free_shared_memory()
+    return sys.maxsize if room is None else int(room * SHARE_OF_SHARED_MEMORY) // local_world_size
+
+
+def workers_within_limits(wanted: int, batch_bytes: int, local_world_size: int = 1, is_told: bool = True) -> int:
+    """As many of the data workers of a process as the system has shared memory and open files for.
+
+    Args:
+        wanted: workers.
+        batch_bytes: of one batch.
+        local_world_size: processes of this node that have as many.
+        is_told: whether it is said where they are fewer.
+    """
+    room, files = shared_memory_for_batches(local_world_size), open_files_allowed()
+    workers = workers_that_fit(wanted, batch_bytes, room)
+    workers = max(0, min(workers, (files - OWN_FILES) // FILES_OF_A_WORKER))
+    if workers < wanted and is_told:
+        memory = (
+            ""
+            if room == sys.maxsize
+            else f"{room / 1e6:.1f} MB of shared memory (more with shm_size in the node's resources) and "
+        )
+        say(f"warning: {workers} of {wanted} data workers a process fit into {memory}{files} open files (ulimit -n)")
+    return workers
 
 
 @dataclass(frozen=True)
