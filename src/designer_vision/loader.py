@@ -299,12 +299,9 @@ def workers_within_limits(wanted: int, batch_bytes: int, local_world_size: int =
     workers = workers_that_fit(wanted, batch_bytes, room)
     workers = max(0, min(workers, (files - OWN_FILES) // FILES_OF_A_WORKER))
     if workers < wanted and is_told:
-        memory = (
-            ""
-            if room == sys.maxsize
-            else f"{room / 1e6:.1f} MB of shared memory (more with shm_size in the node's resources) and "
-        )
-        say(f"warning: {workers} of {wanted} data workers a process fit into {memory}{files} open files (ulimit -n)")
+        memory = f"{room / 1e6:.1f} MB of shared memory (more with shm_size in the node's resources) and "
+        limits = f"{memory if room < sys.maxsize else ''}{files} open files (ulimit -n)"
+        say(f"warning: {workers} of {wanted} data workers a process fit into {limits}")
     return workers
 
 
