@@ -9,6 +9,7 @@ import sys
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import accumulate, count, islice
@@ -26,6 +27,7 @@ from designer_vision.cache import PixelCache
 from designer_vision.console import say
 from designer_vision.disk_cache import DiskCache
 from designer_vision.errors import DataWorkerError, DesignerError, InvalidDatasetError
+from designer_vision.gpus import cpus_for_workers
 from designer_vision.machine import end_with, free_shared_memory, is_far, open_files_allowed
 from designer_vision.read_ahead import Depth, Images, ReadAhead, Reserve, depth_for, not_read
 from designer_vision.transforms import Operation, Prepare, Size, check_size, compose
@@ -379,7 +381,7 @@ class Loader:
             prefetch_factor=PREFETCHED if workers else None,
             collate_fn=_as_it_is,
             pin_memory=device.type == "cuda",
-            worker_init_fn=_Worker(os.getpid()),
+            worker_init_fn=_Worker(os.getpid(), cpus_for_workers(device, workers, processes)),
             timeout=self._patience if workers else 0,
         )
         try:
@@ -517,15 +519,23 @@ class _Worker:
     """What a worker does first: tie its life to the process that started it, and leave that one's process group.
 
     A signal to a job goes to its whole group, and the training needs its workers until it has stopped in order.
+
+    Attributes:
+        parent: the process that started it.
+        cpus: that it stays on; any, where there are none.
     """
 
     parent: int
+    cpus: frozenset[int] = frozenset()
 
     def __call__(self, worker: int) -> None:
         end_with(self.parent)
         if multiprocessing.get_start_method() == "fork" and os.getppid() != self.parent:
             os._exit(1)  # it was killed before it could be watched, and nobody else would ever end this worker
         os.setpgid(0, 0)
+        if self.cpus:
+            with suppress(OSError):  # forbidden, or no longer there: it is only slower elsewhere
+                os.sched_setaffinity(0, self.cpus)
 
 
 def _as_it_is(batch: Any) -> Any:
