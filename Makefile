@@ -121,6 +121,7 @@ bench: $(BENCH)/venv
 	$(BENCH)/venv/bin/python benchmarks/training.py $(BENCH)/3 3 short resnet18:16 resnet18:64 > benchmarks/$(TODAY)_training.md
 	$(BENCH)/venv/bin/python benchmarks/components.py $(BENCH)/3 3 > benchmarks/$(TODAY)_components.md
 	$(BENCH)/venv/bin/python benchmarks/shares.py $(BENCH)/3
+	$(BENCH)/venv/bin/python benchmarks/scaled_decoding.py 7 > benchmarks/$(TODAY)_scaled_decoding.md
 	$(BENCH)/venv/bin/python benchmarks/index.py $(BENCH)/index
 	$(BENCH)/venv/bin/python benchmarks/reports.py $(BENCH)/reports > benchmarks/$(TODAY)_reports.md
 

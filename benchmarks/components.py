@@ -56,11 +56,12 @@ def reading(folder: Path, runs: int) -> dict[str, list[float]]:
     from designer_vision.cache import shared_cache
     from designer_vision.directories.image_directory import read_image_directory
     from designer_vision.loader import ImageDataset
+    from designer_vision.transforms import compose
 
     torch.set_num_threads(1)
     index = read_image_directory(prepared(folder, PHOTOS_TO_READ) / "training")
-    ours = ImageDataset(index, torch.nn.Identity(), (224, 224), index.random_operations, 1)
-    cached = ImageDataset(index, torch.nn.Identity(), (224, 224), index.random_operations, 1)
+    ours = ImageDataset(index, compose([]), (224, 224), index.random_operations, 1)
+    cached = ImageDataset(index, compose([]), (224, 224), index.random_operations, 1)
     theirs = transforms.Compose([
         transforms.RandomResizedCrop(224), transforms.RandomHorizontalFlip(), transforms.ToTensor(),
         transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),

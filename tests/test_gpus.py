@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -142,3 +144,70 @@ def test_code_runs_on_its_generation_and_what_is_compiled_on_the_spot_on_later_o
 def test_a_device_is_described_by_the_name_that_its_kind_has(monkeypatch: pytest.MonkeyPatch) -> None:
     with_gpus(monkeypatch, T4=(7, 5), A100=(8, 0))
     assert [gpus.describe(torch.device(name)) for name in ("cuda:0", "cuda:1", "cpu")] == ["T4", "A100", "CPU"]
+
+
+def sysfs(root: Path, nodes: dict[int, str], devices: dict[str, int]) -> Path:
+    """A machine's NUMA nodes, each with its CPUs, and the node of each PCI device."""
+    for node, cpus in nodes.items():
+        (root / f"devices/system/node/node{node}").mkdir(parents=True)
+        (root / f"devices/system/node/node{node}/cpulist").write_text(f"{cpus}\n")
+    for address, node in devices.items():
+        (root / "bus/pci/devices" / address).mkdir(parents=True)
+        (root / "bus/pci/devices" / address / "numa_node").write_text(f"{node}\n")
+    return root
+
+
+TWO_NODES = {0: "0-3,8-11", 1: "4-7,12-15"}
+FIRST, SECOND, THIRD = "0000:3b:00.0", "0000:af:00.0", "e1a5:00:00.0"
+
+
+@pytest.mark.parametrize(
+    ("nodes", "devices", "expected"),
+    [
+        (TWO_NODES, {FIRST: 0}, {0, 1, 2, 3, 8, 9, 10, 11}),
+        (TWO_NODES, {FIRST: 1}, {4, 5, 6, 7, 12, 13, 14, 15}),
+        ({0: "0", 3: "5,7-8"}, {FIRST: 3}, {5, 7, 8}),
+        (TWO_NODES, {FIRST: -1}, set()),
+        (TWO_NODES, {SECOND: 1}, set()),
+        ({0: "0-15"}, {FIRST: 0}, set()),
+        ({0: "0-15", 1: ""}, {FIRST: 1}, set()),
+        ({}, {}, set()),
+    ],
+    ids=["first", "second", "gaps", "no node is told", "another device", "one node", "memory only", "no sysfs"],
+)
+def test_the_cpus_beside_a_device_are_those_of_its_node(
+    tmp_path: Path, nodes: dict[int, str], devices: dict[str, int], expected: set[int]
+) -> None:
+    assert gpus.cpus_beside(FIRST, sysfs(tmp_path, nodes, devices)) == expected
+
+
+@pytest.mark.parametrize(
+    ("device", "workers", "processes", "allowed", "expected"),
+    [
+        ("cuda:0", 4, 3, range(16), {0, 1, 2, 3, 8, 9, 10, 11}),
+        ("cuda:1", 4, 3, range(16), {0, 1, 2, 3, 8, 9, 10, 11}),
+        ("cuda:2", 8, 3, range(16), {4, 5, 6, 7, 12, 13, 14, 15}),
+        ("cuda", 8, 1, range(16), {0, 1, 2, 3, 8, 9, 10, 11}),
+        ("cuda:0", 2, 1, range(2, 8), {2, 3}),
+        ("cuda:0", 1, 1, range(4, 8), set()),
+        ("cuda:0", 5, 3, range(16), set()),
+        ("cuda:2", 9, 3, range(16), set()),
+        ("cpu", 1, 1, range(16), set()),
+    ],
+    ids=["two share", "the other", "alone", "any", "fewer are allowed", "none is", "two are too many", "too many", "a CPU"],
+)
+def test_workers_stay_beside_their_gpu_where_each_of_them_has_a_cpu_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str, workers: int, processes: int, allowed: range, expected: set[int]
+) -> None:
+    buses = [(0, 0x3B), (0, 0xAF), (0xE1A5, 0)]
+    monkeypatch.setattr(gpus, "SYSTEM", sysfs(tmp_path, TWO_NODES, {FIRST: 0, SECOND: 0, THIRD: 1}))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(
+        torch.cuda,
+        "get_device_properties",
+        lambda number: SimpleNamespace(pci_domain_id=buses[number][0], pci_bus_id=buses[number][1], pci_device_id=0),
+    )
+    monkeypatch.setattr(os, "sched_setaffinity", lambda *arguments: None, raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(allowed), raising=False)
+    assert gpus.cpus_for_workers(torch.device(device), workers, processes) == expected

@@ -7,11 +7,14 @@ import zlib
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from designer_vision import images
 from designer_vision.errors import InvalidDatasetError
+from designer_vision.loader import prepared
+from designer_vision.transforms import compose
 
 
 def file_of(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
@@ -122,3 +125,95 @@ def test_a_decompression_bomb_is_refused_from_its_header() -> None:
 def test_png_keeps_every_pixel() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     assert (images.decode(images.encode_png(pixels), "x") == pixels).all()
+
+
+def sharp_pictures() -> dict[str, np.ndarray]:
+    """What no camera makes: edges from one pixel to the next, everywhere, [1504, 2000, 3]."""
+    y, x = np.mgrid[:1504, :2000]
+    stripes = x // 5 % 2, y // 5 % 2, (x // 16 + y // 16) % 2
+    draw = np.random.default_rng(0)
+    return {
+        "coloured stripes": np.stack(stripes, axis=-1).astype(np.uint8) * 255,
+        "lines": np.repeat(x[..., None] // 3 % 2 * 255, 3, axis=2).astype(np.uint8),
+        "noise": draw.integers(0, 256, (1504, 2000, 3), np.uint8),
+    }
+
+
+def photos() -> dict[str, np.ndarray]:
+    """Two photos as they are, and as large as a camera's."""
+    found = {name: photo[:424] for name, photo in zip(("china", "flower"), load_sample_images().images, strict=True)}
+    large = {f"large {name}": np.asarray(Image.fromarray(photo).resize((2000, 1504))) for name, photo in found.items()}
+    return found | large
+
+
+@pytest.mark.parametrize(
+    ("pictures", "mean", "most"), [(photos(), 1, 16), (sharp_pictures(), 12, 48)], ids=["photos", "sharp pictures"]
+)
+@pytest.mark.parametrize("subsampling", [0, 2], ids=["all the colour", "half the colour"])
+def test_a_photo_decoded_smaller_is_nearly_what_it_was_after_the_resize(
+    pictures: dict[str, np.ndarray], mean: float, most: int, subsampling: int
+) -> None:
+    """Of 255 levels, a photo's differ by 1 in the mean and 16 at most; those of the sharpest pictures by 12 and 48."""
+    decoded = set()
+    for name, picture in pictures.items():
+        content = file_of(Image.fromarray(picture), "JPEG", quality=90, subsampling=subsampling)
+        for side in (375, 300, 187, 150, 100, 93, 60):
+            resize = compose([["Resize", side]])
+            exact = resize(torch.from_numpy(images.decode(content, name)).permute(2, 0, 1))
+            nearly = prepared(content, name, resize)
+            assert nearly.shape == exact.shape
+            differences = (nearly.int() - exact.int()).abs()
+            assert (differences.float().mean() <= mean, differences.max() <= most) == (True, True), (name, side)
+            decoded.add(round(len(picture) / len(images.decode_to_resize(content, name, resize.resized)[0])))
+    assert decoded >= {2, 4, 8}
+
+
+@pytest.mark.parametrize(
+    ("size", "resized", "decoded"),
+    [
+        ((3000, 4000), (256, 341), (750, 1000)),
+        ((3001, 4001), (256, 341), (1501, 2001)),
+        ((3000, 4000), (150, 200), (375, 500)),
+        ((1024, 1024), (256, 256), (512, 512)),
+        ((1022, 1024), (256, 256), (1022, 1024)),
+        ((4000, 1100), (300, 300), (4000, 1100)),
+        ((375, 500), (256, 341), (375, 500)),
+        ((1500, 2000), (93, 124), (375, 500)),
+        ((3000, 4000), None, (3000, 4000)),
+    ],
+    ids=["a quarter", "odd sides", "an eighth", "just enough", "too few by two", "one side", "small", "no eighth", "no resize"],
+)
+def test_a_photo_is_decoded_smaller_where_both_sides_stay_twice_as_long_as_they_become(
+    size: tuple[int, int], resized: tuple[int, int] | None, decoded: tuple[int, int]
+) -> None:
+    content = file_of(Image.new("RGB", size[::-1], "red"), "JPEG")
+    pixels, own = images.decode_to_resize(content, "x", lambda found: resized if found == size else None)
+    assert (pixels.shape, own) == ((*decoded, 3), size)
+
+
+def other_kinds() -> dict[str, bytes]:
+    """Large files of which libjpeg is not asked for less."""
+    photo = Image.fromarray(load_sample_images().images[0])
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    return {
+        "turned": file_of(photo, "JPEG", exif=turned),
+        "progressive": file_of(photo, "JPEG", progressive=True),
+        "CMYK": file_of(photo.convert("CMYK"), "JPEG"),
+        "grey": file_of(photo.convert("L"), "JPEG"),
+        "PNG": file_of(photo),
+    }
+
+
+@pytest.mark.parametrize("content", other_kinds().values(), ids=other_kinds())
+def test_other_kinds_are_decoded_whole(content: bytes) -> None:
+    pixels, size = images.decode_to_resize(content, "x", lambda size: (20, 20))
+    assert (pixels == images.decode(content, "x")).all()
+    assert size == images.size(content, "x")
+
+
+def test_a_photo_that_is_cut_short_is_refused_where_it_would_be_decoded_smaller_too() -> None:
+    content = file_of(Image.fromarray(load_sample_images().images[0]), "JPEG")
+    assert images.decode_to_resize(content, "x", lambda size: (20, 20))[0].shape == (107, 160, 3)
+    with pytest.raises(InvalidDatasetError, match="x cannot be decoded"):
+        images.decode_to_resize(content[:-300], "x", lambda size: (20, 20))

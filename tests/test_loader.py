@@ -34,7 +34,7 @@ from designer_vision.loader import (
     worker_count,
     workers_that_fit,
 )
-from designer_vision.transforms import FitToNetwork
+from designer_vision.transforms import FitToNetwork, compose
 
 CPU = torch.device("cpu")
 counts = st.integers(1, 300)
@@ -215,6 +215,20 @@ def test_a_worker_whose_process_was_killed_before_it_looked_ends_at_once() -> No
     assert os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]) == 1
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux pins processes")
+def test_workers_stay_on_the_cpus_beside_their_gpu_and_the_process_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allowed = os.sched_getaffinity(0)
+    monkeypatch.setattr("designer_vision.loader.cpus_for_workers", lambda device, workers, processes: frozenset({max(allowed)}))
+    dataset = ImageDataset(read_image_directory(make_image_directory(tmp_path / "images")), compose([]), (32, 32))
+    loader = Loader([dataset], 2, CPU)
+    assert len([*loader.batches(Asked(0, indices) for indices in batches(np.arange(12), 3))]) == 4
+    workers = loader._loader._iterator._workers
+    assert [os.sched_getaffinity(worker.pid) for worker in workers] == [{max(allowed)}] * 2
+    assert os.sched_getaffinity(0) == allowed
+
+
 @given(st.integers(0, 64), st.integers(1, 10**8), st.integers(0, 10**10))
 def test_f21_workers_fit_into_the_shared_memory_that_there_is(workers: int, batch_bytes: int, room: int) -> None:
     fitting = workers_that_fit(workers, batch_bytes, room)
@@ -228,7 +242,7 @@ def test_f25_workers_that_cannot_be_started_are_told(tmp_path: Path, monkeypatch
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
     index = read_image_directory(make_image_directory(tmp_path / "images"))
-    dataset = ImageDataset(index, torch.nn.Identity(), (32, 32))
+    dataset = ImageDataset(index, compose([]), (32, 32))
     with monkeypatch.context() as patch:
         patch.setattr("os.fork", no_more)
         with pytest.raises(DataWorkerError, match="2 data workers cannot be started: Resource .*ulimit -u"):

@@ -9,14 +9,17 @@ import pytest
 import torch
 from conftest import make_image_directory, make_photos
 from PIL import Image
+from sklearn.datasets import load_sample_images
 
-from designer_vision import networks
+from designer_vision import images, networks
 from designer_vision.architectures import Architecture
 from designer_vision.directories.image_directory import read_image_directory
 from designer_vision.directories.model_directory import Model, read_model_directory, write_model_directory
-from designer_vision.errors import InvalidDatasetError, InvalidModelDirectoryError
-from designer_vision.scoring import Scorer, fit_for, read_trained_model, score
+from designer_vision.errors import InvalidDatasetError, InvalidModelDirectoryError, ModuleOutOfMemoryError
+from designer_vision.loader import ImageDataset
+from designer_vision.scoring import Scorer, batch_size_for, fit_for, pixels_of, read_trained_model, score
 from designer_vision.serving import _load_pyfunc
+from designer_vision.transforms import FitToNetwork
 
 CPU = torch.device("cpu")
 
@@ -59,10 +62,112 @@ def test_a_classic_model_takes_images_of_one_size_as_they_are_and_others_by_the_
     assert fit_for(classic, [(64, 80), (80, 64)]).size == fit_for(classic).size == (224, 224)
 
 
+def test_a_large_photo_has_the_same_pixels_in_validation_scoring_and_serving(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    path = tmp_path / "a" / "1.jpg"
+    Image.fromarray(load_sample_images().images[0]).save(path)
+    fit = FitToNetwork([["Resize", 32], ["CenterCrop", 24]], (24, 24))
+    image = ImageDataset(read_image_directory(tmp_path), fit, fit.size).image(0, 0)
+    assert torch.equal(image, pixels_of(path.read_bytes(), "x", fit))
+    whole = torch.from_numpy(images.decode(path.read_bytes(), "x")).permute(2, 0, 1)
+    assert not torch.equal(image, fit(whole))  # it was decoded smaller
+    assert (image.int() - fit(whole).int()).abs().max() <= 16
+
+
+class Crowded(torch.nn.Module):
+    """A network on a device whose memory takes some images at a time."""
+
+    def __init__(self, network: torch.nn.Module, room: int, error: Exception) -> None:
+        super().__init__()
+        self.network, self.room, self.error = network, room, error
+        self.sizes: list[int] = []
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.sizes.append(len(images))
+        if len(images) > self.room:
+            raise self.error
+        return self.network(images)
+
+
+OUT_OF_MEMORY = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    MemoryError(),
+]
+
+
+def crowded(model: Model, room: int, error: Exception) -> tuple[Scorer, Crowded]:
+    scorer = Scorer(model, CPU, torch.float32)
+    scorer._network = Crowded(scorer._network, room, error).eval()
+    return scorer, scorer._network
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["a GPU", "a CPU", "a library", "Python"])
+def test_images_that_do_not_fit_into_memory_at_once_are_scored_in_smaller_batches(
+    model: Model, error: Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
+    batch = torch.randint(0, 256, (20, 3, 32, 32), dtype=torch.uint8)
+    scorer, network = crowded(model, 6, error)
+    assert np.allclose(scorer(batch), Scorer(model, CPU, torch.float32)(batch), atol=1e-6)
+    assert network.sizes == [20, 10, 5, 5, 5, 5]
+    network.sizes.clear()
+    assert scorer(batch[:7]).shape == (7, 3)
+    assert network.sizes == [5, 2]  # it is not tried again
+    printed = capsys.readouterr()
+    assert (printed.out + printed.err).count("images at once do not fit into memory; from now on") == 2
+
+
+def test_a_single_image_that_does_not_fit_into_memory_is_an_error(model: Model) -> None:
+    scorer, network = crowded(model, 0, OUT_OF_MEMORY[0])
+    message = (
+        "one image of 32 x 32 pixels does not fit into the memory of the CPU: CUDA out of memory.*choose a machine with more"
+    )
+    with pytest.raises(ModuleOutOfMemoryError, match=message):
+        scorer(torch.zeros(4, 3, 32, 32, dtype=torch.uint8))
+    assert network.sizes == [4, 2, 1]
+
+
+def test_what_is_no_lack_of_memory_is_raised_as_it_is(model: Model) -> None:
+    scorer, network = crowded(model, 0, RuntimeError("a defect"))
+    with pytest.raises(RuntimeError, match="a defect"):
+        scorer(torch.zeros(4, 3, 32, 32, dtype=torch.uint8))
+    assert network.sizes == [4]
+
+
+PHOTO = 3 * 224 * 224
+
+
+@pytest.mark.parametrize(
+    ("device", "workers", "room", "expected"),
+    [
+        ("cpu", 1, 10**10, 32),
+        ("cuda", 16, 10**10, 128),
+        ("cuda", 16, 5 * 10**8, 32),
+        ("cuda", 1, 10**8, 128),
+        ("cuda", 0, 0, 128),
+    ],
+)
+def test_a_gpu_computes_many_images_at_a_time_where_its_workers_have_room_for_them(
+    device: str, workers: int, room: int, expected: int
+) -> None:
+    assert batch_size_for(torch.device(device), workers, PHOTO, room) == expected
+
+
+def test_f21_scoring_has_no_more_workers_than_shared_memory(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    index = read_image_directory(make_image_directory(tmp_path / "images"))
+    monkeypatch.setattr("designer_vision.loader.free_shared_memory", lambda: 2**20)
+    assert len(score(model, index, CPU, torch.float32, workers=3).index) == 12
+    printed = capsys.readouterr()
+    assert "warning: 1 of 3 data workers a process fit into 0.5 MB of shared memory" in printed.out + printed.err
+
+
 def test_scoring_uses_the_statistics_of_the_training(model: Model) -> None:
     scorer = Scorer(model, CPU, torch.float32)
-    images = torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8)
-    assert np.allclose(scorer(images)[:1], scorer(images[:1]), atol=1e-6)
+    batch = torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8)
+    assert np.allclose(scorer(batch)[:1], scorer(batch[:1]), atol=1e-6)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

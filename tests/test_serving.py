@@ -18,6 +18,7 @@ from conftest import make_photos
 
 from designer_vision.directories.image_directory import read_image_directory
 from designer_vision.directories.model_directory import read_model_directory
+from designer_vision.errors import ModuleOutOfMemoryError
 from designer_vision.precision import choose_precision
 from designer_vision.scoring import score
 from designer_vision.serving import MOST_BYTES, ServedModel, answer
@@ -171,3 +172,17 @@ def test_a_data_url_and_broken_lines_are_taken_too(trained_model: Path, tmp_path
     plain, url, lines = (served.predict(pd.DataFrame({"image": [text]})) for text in texts)
     pd.testing.assert_frame_equal(plain, url)
     pd.testing.assert_frame_equal(plain, lines)
+
+
+def test_an_image_that_does_not_fit_into_memory_has_that_in_its_row(
+    served: ServedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(images: torch.Tensor) -> None:
+        raise ModuleOutOfMemoryError("one image does not fit")
+
+    photo = next(make_photos(tmp_path / "photos", per_class=1).rglob("*.png"))
+    monkeypatch.setattr(served._scorer, "_in_memory", refuse)
+    rows = served.score([base64.b64encode(photo.read_bytes()).decode(), "§"])
+    assert rows["Error"][0] == "one image does not fit"
+    assert rows["Error"][1].startswith("row 1, column image: not base64")
+    assert rows["Scored Labels"].tolist() == [None, None]

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from designer_vision import transforms
 from designer_vision.errors import InvalidTransformationDirectoryError
@@ -116,3 +118,43 @@ def test_normalize_gives_what_the_formula_says_in_the_same_memory_format() -> No
     expected = (batch / 255 - torch.tensor([0.5, 0.4, 0.3]).view(3, 1, 1)) / torch.tensor([0.2, 0.3, 0.4]).view(3, 1, 1)
     assert torch.allclose(normalized, expected, atol=1e-5)
     assert normalized.is_contiguous(memory_format=torch.channels_last)
+
+
+@given(
+    st.integers(60, 9000),
+    st.integers(60, 9000),
+    st.sampled_from([7, [7], [[7]], [300], {"size": 256}, {"size": [9, 500]}, [[40, 30]]]),
+)
+def test_what_a_resize_in_front_makes_of_a_size_is_known_before_the_image_is_decoded(height: int, width: int, argument) -> None:
+    operations = [["Resize", argument], ["Grayscale", 3]]
+    expected = None if max(height, width) > 16 * min(height, width) else size_after(operations, (height, width))
+    assert compose(operations).resized((height, width)) == expected
+
+
+@pytest.mark.parametrize(
+    "operations",
+    [
+        [],
+        [["CenterCrop", 24], ["Resize", 8]],
+        [["RandomHorizontalFlip", {}]],
+        [["Resize", {"size": 8, "max_size": 10}]],
+        [["Resize", {"size": 8, "antialias": False}]],
+        [["Resize", [8, 0]]],
+    ],
+    ids=["none", "a crop in front", "random", "a bound", "pixels are skipped", "the nearest pixel"],
+)
+def test_where_no_plain_resize_comes_first_an_image_is_wanted_whole(operations: list) -> None:
+    assert compose(operations).resized((400, 400)) is None
+
+
+@given(st.integers(1, 8), st.integers(64, 500), st.integers(64, 500))
+def test_an_image_decoded_smaller_comes_out_as_large_as_it_would_have(scale: int, height: int, width: int) -> None:
+    operations = [["Resize", 16], ["Pad", 1]]
+    smaller = image(-(-height // scale), -(-width // scale))
+    assert compose(operations)(smaller, (height, width)).shape[-2:] == size_after(operations, (height, width))
+
+
+def test_whether_an_image_fits_already_is_decided_by_its_own_size() -> None:
+    fit = FitToNetwork([["Resize", 100], ["Pad", 50]], (200, 200))
+    assert (fit.resized((200, 200)), fit.resized((400, 400))) == (None, (100, 100))
+    assert (fit(image(200, 200), (400, 400))[:, :50] == 0).all()  # padded: it only looks as if it fitted

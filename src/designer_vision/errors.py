@@ -166,7 +166,7 @@ class PipelineError(DesignerError):
         return "\n".join([super().line(), *self.details])
 
 
-_OUT_OF_MEMORY = re.compile("MemoryError|allocate memory")
+_OUT_OF_MEMORY = re.compile("MemoryError|allocate memory|out of memory|ALLOC_FAILED")
 """What torch says for want of memory, of a GPU or of the machine."""
 
 

@@ -6,12 +6,14 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from designer_vision.console import printable, say
 from designer_vision.errors import ProcessSetupError
 
+SYSTEM = Path("/sys")
 DEVICES, DRIVER = Path("/dev"), Path("/proc/driver/nvidia/version")
 """Where Linux has a file for each NVIDIA GPU, and what NVIDIA's kernel module says of itself."""
 CODE = re.compile(r"(sm|compute)_(\d+)(\d)(a?)")
@@ -70,6 +72,49 @@ def has_code_for(capability: tuple[int, int], built_for: Iterable[str]) -> bool:
         if built < capability and not is_exact and (kind == "compute" or built[0] == capability[0]):
             return True
     return not known
+
+
+def cpus_for_workers(device: torch.device, workers: int, processes: int) -> frozenset[int]:
+    """The CPUs that the data workers of a process do best on: those beside its GPU, on a machine of several NUMA nodes.
+
+    Args:
+        device: that their images go to.
+        workers: of each process.
+        processes: of this machine.
+
+    Returns:
+        No CPUs where there is no difference, or where the workers of all the GPUs there would have less than a CPU each.
+    """
+    if device.type != "cuda" or not hasattr(os, "sched_setaffinity"):
+        return frozenset()
+    beside = [cpus_beside(_address(number), SYSTEM) for number in range(torch.cuda.device_count())]
+    own = beside[torch.cuda.current_device() if device.index is None else device.index]
+    allowed = own & os.sched_getaffinity(0)
+    return allowed if len(allowed) >= workers * min(processes, beside.count(own)) else frozenset()
+
+
+def cpus_beside(address: str, system: Path) -> frozenset[int]:
+    """The CPUs of the NUMA node that a PCI device is at; none where there is one node, or nobody knows.
+
+    Args:
+        address: of the device, as `0000:3b:00.0`.
+        system: where Linux's sysfs is.
+    """
+    nodes = system / "devices/system/node"
+    try:
+        node = int((system / "bus/pci/devices" / address / "numa_node").read_text())  # -1 is none
+        ranges = (nodes / f"node{node}" / "cpulist").read_text().strip()
+        ends = [[int(end) for end in part.split("-")] for part in ranges.split(",") if part]
+    except (OSError, ValueError):
+        return frozenset()
+    if len([*nodes.glob("node[0-9]*")]) < 2:
+        return frozenset()
+    return frozenset(cpu for end in ends for cpu in range(end[0], end[-1] + 1))
+
+
+def _address(number: int) -> str:
+    found: Any = torch.cuda.get_device_properties(number)  # whose stub lacks these
+    return f"{found.pci_domain_id:04x}:{found.pci_bus_id:02x}:{found.pci_device_id:02x}.0"
 
 
 def _check_code(device: torch.device) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import re
+import sys
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import accumulate, count, islice
@@ -22,17 +24,21 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from designer_vision import images
 from designer_vision.cache import PixelCache
+from designer_vision.console import say
 from designer_vision.disk_cache import DiskCache
 from designer_vision.errors import DataWorkerError, DesignerError, InvalidDatasetError
-from designer_vision.machine import end_with, is_far
+from designer_vision.gpus import cpus_for_workers
+from designer_vision.machine import end_with, free_shared_memory, is_far, open_files_allowed
 from designer_vision.read_ahead import Depth, Images, ReadAhead, Reserve, depth_for, not_read
-from designer_vision.transforms import Operation, Size, check_size, compose
+from designer_vision.transforms import Operation, Prepare, Size, check_size, compose
 
 PREFETCHED = 2
 """Batches that a worker decodes ahead."""
 BATCH_OVERHEAD, WORKER_OVERHEAD = 2 * 4096, 8 * 4096
 """Of shared memory, in bytes: the labels and the rest of a page; the semaphores of a worker's queues."""
 NOTHING = -1
+OWN_FILES, FILES_OF_A_WORKER = 48, 16
+SHARE_OF_SHARED_MEMORY = 0.5
 WORKERS_A_CPU = 4
 """At most, whatever the operator asks for."""
 WORKER_LOST = re.compile("worker|timed out", re.IGNORECASE)
@@ -136,6 +142,21 @@ class Batch:
         return replace(self, images=self.images.pin_memory(), labels=self.labels.pin_memory())
 
 
+def prepared(content: bytes, name: str | Path, prepare: Prepare) -> Tensor:
+    """An image file decoded and prepared, uint8 [3, height, width]: in training, scoring and serving alike.
+
+    Args:
+        content: the bytes of the file.
+        name: what an error calls it.
+        prepare: what every image goes through.
+
+    Raises:
+        InvalidDatasetError: it is no image that can be read.
+    """
+    pixels, size = images.decode_to_resize(content, name, prepare.resized)
+    return prepare(torch.from_numpy(pixels).permute(2, 0, 1), size)
+
+
 class ImageDataset:
     """Decodes images, prepares them for the network and applies the random operations.
 
@@ -143,7 +164,7 @@ class ImageDataset:
 
     Args:
         source: the images and their labels.
-        prepare: what every image goes through, uint8 [3, height, width] to the same.
+        prepare: what every image goes through.
         size: height and width that each image must have in the end.
         random_operations: drawn anew for each epoch.
         seed: of the random operations.
@@ -155,7 +176,7 @@ class ImageDataset:
     def __init__(
         self,
         source: ImageSource,
-        prepare: Callable[[Tensor], Tensor],
+        prepare: Prepare,
         size: Size,
         random_operations: Sequence[Operation] = (),
         seed: int = 0,
@@ -235,8 +256,7 @@ class ImageDataset:
         if self.cache is not None and (kept := self.cache.get(index)) is not None:
             return kept
         assert content is not None
-        path = self._source.path(index)
-        image = self._prepare(torch.from_numpy(images.decode(content, path)).permute(2, 0, 1))
+        image = prepared(content, self._source.path(index), self._prepare)
         if self.cache is not None:
             self.cache.put(index, image)
         return image
@@ -271,6 +291,31 @@ def workers_that_fit(workers: int, batch_bytes: int, room: int) -> int:
     """
     batch = batch_bytes + BATCH_OVERHEAD
     return max(0, min(workers, (room - batch) // ((PREFETCHED + 1) * batch + WORKER_OVERHEAD)))
+
+
+def shared_memory_for_batches(local_world_size: int = 1) -> int:
+    """Bytes of shared memory that each of this node's processes may use; very many where there is no such place."""
+    room = free_shared_memory()
+    return sys.maxsize if room is None else int(room * SHARE_OF_SHARED_MEMORY) // local_world_size
+
+
+def workers_within_limits(wanted: int, batch_bytes: int, local_world_size: int = 1, is_told: bool = True) -> int:
+    """As many of the data workers of a process as the system has shared memory and open files for.
+
+    Args:
+        wanted: workers.
+        batch_bytes: of one batch.
+        local_world_size: processes of this node that have as many.
+        is_told: whether it is said where they are fewer.
+    """
+    room, files = shared_memory_for_batches(local_world_size), open_files_allowed()
+    workers = workers_that_fit(wanted, batch_bytes, room)
+    workers = max(0, min(workers, (files - OWN_FILES) // FILES_OF_A_WORKER))
+    if workers < wanted and is_told:
+        memory = f"{room / 1e6:.1f} MB of shared memory (more with shm_size in the node's resources) and "
+        limits = f"{memory if room < sys.maxsize else ''}{files} open files (ulimit -n)"
+        say(f"warning: {workers} of {wanted} data workers a process fit into {limits}")
+    return workers
 
 
 @dataclass(frozen=True)
@@ -347,7 +392,7 @@ class Loader:
             prefetch_factor=PREFETCHED if workers else None,
             collate_fn=_as_it_is,
             pin_memory=device.type == "cuda",
-            worker_init_fn=_Worker(os.getpid()),
+            worker_init_fn=_Worker(os.getpid(), cpus_for_workers(device, workers, processes)),
             timeout=self._patience if workers else 0,
         )
         try:
@@ -485,15 +530,23 @@ class _Worker:
     """What a worker does first: tie its life to the process that started it, and leave that one's process group.
 
     A signal to a job goes to its whole group, and the training needs its workers until it has stopped in order.
+
+    Attributes:
+        parent: the process that started it.
+        cpus: that it stays on; any, where there are none.
     """
 
     parent: int
+    cpus: frozenset[int] = frozenset()
 
     def __call__(self, worker: int) -> None:
         end_with(self.parent)
         if multiprocessing.get_start_method() == "fork" and os.getppid() != self.parent:
             os._exit(1)  # it was killed before it could be watched, and nobody else would ever end this worker
         os.setpgid(0, 0)
+        if self.cpus:
+            with suppress(OSError):  # forbidden, or no longer there: it is only slower elsewhere
+                os.sched_setaffinity(0, self.cpus)
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -13,15 +13,33 @@ import torch
 from torch import Tensor
 
 from designer_vision import images, networks
+from designer_vision.console import say
 from designer_vision.directories.image_index import ImageIndex
 from designer_vision.directories.manifest import MANIFEST
 from designer_vision.directories.model_directory import Model, read_model_directory
-from designer_vision.errors import DesignerError, InvalidDatasetError, InvalidModelDirectoryError
-from designer_vision.loader import Asked, ImageDataset, Loader, batches
+from designer_vision.errors import (
+    DesignerError,
+    InvalidDatasetError,
+    InvalidModelDirectoryError,
+    ModuleOutOfMemoryError,
+    is_out_of_memory,
+)
+from designer_vision.gpus import describe
+from designer_vision.loader import (
+    Asked,
+    ImageDataset,
+    Loader,
+    batches,
+    prepared,
+    shared_memory_for_batches,
+    workers_that_fit,
+    workers_within_limits,
+)
 from designer_vision.precision import autocast
 from designer_vision.transforms import DEFAULT_OPERATIONS, FitToNetwork, Normalize, Size, check_size, size_after
 
-BATCH_SIZE = 32
+BATCH_SIZE, GPU_BATCH_SIZE = 32, 128
+"""Images at a time; a GPU is not busy with a few."""
 
 Probabilities = npt.NDArray[np.float64]
 
@@ -63,6 +81,19 @@ class Scores:
     unreadable: list[str]
 
 
+def batch_size_for(device: torch.device, workers: int = 0, image_bytes: int = 0, room: int = 0) -> int:
+    """How many images a device computes at a time.
+
+    Args:
+        device: that computes.
+        workers: that hand the images over.
+        image_bytes: of one image.
+        room: bytes of shared memory; where the workers have none for large batches, small ones are better than fewer workers.
+    """
+    is_large = device.type == "cuda" and workers_that_fit(workers, GPU_BATCH_SIZE * image_bytes, room) == workers
+    return GPU_BATCH_SIZE if is_large else BATCH_SIZE
+
+
 class Scorer:
     """A network on its device, ready to score batches.
 
@@ -71,13 +102,55 @@ class Scorer:
 
     def __init__(self, model: Model, device: torch.device, precision: torch.dtype) -> None:
         self.device, self._precision = device, precision
+        self._at_once = batch_size_for(device)
         network = networks.build(model.architecture, len(model.labels))
         network.load_state_dict(model.weights)
         self._network = network.eval().to(device).to(memory_format=torch.channels_last)
         self._normalize = Normalize(model.mean, model.std).to(device)
 
     def __call__(self, images: Tensor) -> Probabilities:
-        """Uint8 [n, 3, height, width] to probabilities, float64 [n, classes]."""
+        """Uint8 [n, 3, height, width] to probabilities, float64 [n, classes].
+
+        What does not fit into memory at once is halved, from then on.
+
+        Raises:
+            ModuleOutOfMemoryError: a single image does not fit.
+        """
+        parts: list[Probabilities] = []
+        done = 0
+        while done < len(images):
+            part = images[done : done + self._at_once]
+            found = self._in_memory(part)
+            if found is None:
+                self._at_once = len(part) // 2
+                say(f"warning: {len(part)} images at once do not fit into memory; from now on {self._at_once}")
+                continue
+            parts.append(found)
+            done += len(part)
+        return np.concatenate(parts)
+
+    def _in_memory(self, images: Tensor) -> Probabilities | None:
+        """What `__call__` gives; None where several images do not fit, whose memory is free again then."""
+        try:
+            return self._probabilities(images)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(images) == 1:
+                raise self._too_small(images, error) from error
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return None
+
+    def _too_small(self, image: Tensor, error: Exception) -> ModuleOutOfMemoryError:
+        height, width = image.shape[-2:]
+        return ModuleOutOfMemoryError(
+            f"one image of {height} x {width} pixels does not fit into the memory of the {describe(self.device)}: "
+            f"{' '.join(str(error).split())[:200]}; end what else uses it, choose a machine with more"
+            + (", or set CUDA_VISIBLE_DEVICES=-1 to compute on the CPU" if self.device.type == "cuda" else "")
+        )
+
+    def _probabilities(self, images: Tensor) -> Probabilities:
         with torch.inference_mode(), autocast(self.device, self._precision):
             logits = self._network(self._normalize(images.to(self.device, non_blocking=True)))
             probabilities: Probabilities = torch.softmax(logits.double(), dim=1).cpu().numpy()
@@ -108,9 +181,8 @@ def pixels_of(content: bytes, name: str, fit: FitToNetwork) -> Tensor:
     Raises:
         InvalidDatasetError: it is no image that can be read, or does not fit.
     """
-    pixels = torch.from_numpy(images.decode(content, name)).permute(2, 0, 1)
     try:
-        pixels = fit(pixels)
+        pixels = prepared(content, name, fit)
         check_size(pixels, fit.size)
     except (ValueError, RuntimeError, TypeError) as error:
         raise InvalidDatasetError(f"{name} does not fit: {error}") from error
@@ -133,7 +205,7 @@ def score(
         index: the images; photos of any size.
         device: where the network computes.
         precision: the number format it computes in.
-        workers: data workers.
+        workers: data workers that are wanted; there are fewer where shared memory is short.
         on_step: told how many images each batch had.
         patience: how long a batch may take.
 
@@ -146,11 +218,14 @@ def score(
             f"{model.architecture.model_name} cannot take images of {fit.size[0]} x {fit.size[1]} pixels, as {index.folder} has "
             f"them: {reason}; use larger images"
         )
-    loader = Loader([ImageDataset(index, fit, fit.size, strict=False)], workers, device, patience)
+    image_bytes = 3 * fit.size[0] * fit.size[1]
+    batch_size = batch_size_for(device, workers, image_bytes, shared_memory_for_batches())
+    workers = workers_within_limits(workers, batch_size * image_bytes)
+    loader = Loader([ImageDataset(index, fit, fit.size, strict=False)], workers, device, patience, batch_size)
     scorer = Scorer(model, device, precision)
     parts: list[Probabilities] = []
     unreadable: dict[int, DesignerError] = {}
-    for batch in loader.batches(Asked(0, indices) for indices in batches(np.arange(len(index)), BATCH_SIZE)):
+    for batch in loader.batches(Asked(0, indices) for indices in batches(np.arange(len(index)), batch_size)):
         if len(batch.labels):
             parts.append(scorer(batch.images))
         unreadable |= batch.unreadable

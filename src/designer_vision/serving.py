@@ -24,10 +24,10 @@ import designer_vision
 from designer_vision.description import from_json
 from designer_vision.directories.data_frame_directory import PROBABILITIES, SCORED_LABELS, score_columns
 from designer_vision.directories.model_directory import Model
-from designer_vision.errors import DesignerError, RequestError
+from designer_vision.errors import DesignerError, ModuleOutOfMemoryError, RequestError
 from designer_vision.gpus import device_for_scoring
 from designer_vision.precision import choose_precision
-from designer_vision.scoring import BATCH_SIZE, Scorer, fit_for, pixels_of, read_trained_model
+from designer_vision.scoring import Scorer, batch_size_for, fit_for, pixels_of, read_trained_model
 from designer_vision.settings import Settings
 from designer_vision.tracking import import_mlflow
 
@@ -83,7 +83,7 @@ class ServedModel:
 
     def __init__(self, model: Model) -> None:
         device = device_for_scoring()
-        self._labels = model.labels
+        self._labels, self._batch_size = model.labels, batch_size_for(device)
         self._scorer = Scorer(model, device, choose_precision(device, Settings.from_environment().precision))
         self._fit = fit_for(model)
 
@@ -98,8 +98,8 @@ class ServedModel:
 
     def score(self, texts: Sequence[object]) -> pd.DataFrame:
         """The rows of some texts, as `predict` gives them."""
-        starts = range(0, len(texts), BATCH_SIZE)
-        frames = [self._answers(texts[start : start + BATCH_SIZE], start) for start in starts]
+        size = self._batch_size
+        frames = [self._answers(texts[start : start + size], start) for start in range(0, len(texts), size)]
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[SCORED_LABELS, ERROR])
 
     def _answers(self, texts: Sequence[object], first: int) -> pd.DataFrame:
@@ -107,7 +107,13 @@ class ServedModel:
         read = {row: self._pixels(text, f"row {first + row}, column {IMAGE}") for row, text in enumerate(texts)}
         reasons = {row: reason for row, reason in read.items() if isinstance(reason, str)}
         pixels = {row: seen for row, seen in read.items() if isinstance(seen, torch.Tensor)}
-        probabilities = self._scorer(torch.stack([*pixels.values()])) if pixels else np.empty((0, len(self._labels)))
+        probabilities = np.empty((0, len(self._labels)))
+        try:
+            if pixels:
+                probabilities = self._scorer(torch.stack([*pixels.values()]))
+        except ModuleOutOfMemoryError as error:
+            reasons |= dict.fromkeys(pixels, error.message)
+            pixels = {}
         for row, numbers in zip(pixels, probabilities, strict=True):
             if not np.isfinite(numbers).all():
                 reasons[row] = f"the network gives no numbers for row {first + row}; train the model again"

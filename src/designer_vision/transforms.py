@@ -9,11 +9,12 @@ import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional
 
 from designer_vision.architectures import MAX_SIDE
 from designer_vision.errors import DesignerError, InvalidTransformationDirectoryError
@@ -87,7 +88,22 @@ def split_at_first_random(operations: Sequence[Operation]) -> tuple[list[Operati
     return list(operations[:first]), list(operations[first:])
 
 
-def compose(operations: Sequence[Operation]) -> nn.Sequential:
+class Prepare(Protocol):
+    """What takes an image to a network; it tells beforehand how large the image will be, so that it can be decoded smaller."""
+
+    def resized(self, size: Size) -> Size | None:
+        """What an image of that size is resized to before anything else; None where it is not."""
+
+    def __call__(self, image: Tensor, size: Size | None = None) -> Tensor:
+        """Uint8 [3, height, width] to the same.
+
+        Args:
+            image: as it was decoded.
+            size: the image's own, where it was decoded smaller.
+        """
+
+
+def compose(operations: Sequence[Operation]) -> Composed:
     """One function that applies checked operations in order; random ones draw from torch's global generator."""
     return Composed(operations)
 
@@ -99,21 +115,44 @@ class Composed(nn.Sequential):
         super().__init__(*(_module(operation) for operation in operations))
         self._operations = list(operations)
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Uint8 [3, height, width] to the same.
+    def forward(self, image: Tensor, size: Size | None = None) -> Tensor:
+        """As Prepare has it: an image that was decoded smaller is resized to what one of its own size would be.
 
         Raises:
             ValueError: a thin image would become one with sides of more than MAX_SIDE (a resize keeps its shape).
         """
-        height, width = image.shape[-2:]
-        if max(height, width) > THIN * min(height, width) and image.device.type != "meta":
-            size = (int(height), int(width))
+        height, width = (int(side) for side in image.shape[-2:])
+        size = size or (height, width)
+        if _is_thin(size) and image.device.type != "meta":
+            made = size
             for operation in self._operations:
-                size = size_after([operation], size)
-                if max(size) > MAX_SIDE:
-                    raise ValueError(f"{operation} would make {size[0]} x {size[1]} pixels of {height} x {width}")
-        result: Tensor = super().forward(image)  # type: ignore[no-untyped-call]
-        return result
+                made = size_after([operation], made)
+                if max(made) > MAX_SIDE:
+                    raise ValueError(f"{operation} would make {made[0]} x {made[1]} pixels of {size[0]} x {size[1]}")
+        modules = [*self]
+        if size != (height, width) and (resized := self.resized(size)):
+            image, modules = functional.resize(image, [*resized]), modules[1:]
+        for module in modules:
+            image = module(image)
+        return image
+
+    def resized(self, size: Size) -> Size | None:
+        """As Prepare has it; None also for a resize that is not torchvision's plain one, and for thin images."""
+        first = self[0] if len(self) else None
+        if not isinstance(first, v2.Resize) or not first.antialias or first.max_size or _is_thin(size):
+            return None
+        if first.interpolation != "bilinear":
+            return None
+        if len(first.size) == 2:
+            return first.size[0], first.size[1]
+        short, (height, width) = first.size[0], size
+        if height <= width:
+            return short, int(short * width / height)
+        return int(short * height / width), short
+
+
+def _is_thin(size: Size) -> bool:
+    return max(size) > THIN * min(size)
 
 
 def _module(operation: Operation) -> nn.Module:
@@ -204,15 +243,19 @@ class FitToNetwork:
     operations: list[Operation]
     size: Size
 
-    def __call__(self, image: Tensor) -> Tensor:
-        """Uint8 [3, any height, any width] to uint8 [3, *size]; `check_size` tells whether the operations got there."""
-        if tuple(image.shape[-2:]) == self.size:
+    def __call__(self, image: Tensor, size: Size | None = None) -> Tensor:
+        """As Prepare has it, to uint8 [3, *self.size]; `check_size` tells whether the operations got there."""
+        if (size or tuple(image.shape[-2:])) == self.size:
             return image
-        fitted: Tensor = self._composed(image)
+        fitted: Tensor = self._composed(image, size)
         return fitted
 
+    def resized(self, size: Size) -> Size | None:
+        """As Prepare has it."""
+        return None if size == self.size else self._composed.resized(size)
+
     @cached_property
-    def _composed(self) -> nn.Sequential:
+    def _composed(self) -> Composed:
         return compose(self.operations)
 
 

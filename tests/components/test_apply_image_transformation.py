@@ -3,14 +3,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import make_image_directory, run_entry
 from PIL import Image
+from sklearn.datasets import load_sample_images
 
+from designer_vision import images
 from designer_vision.components.apply_image_transformation import FOR_INFERENCE, FOR_TRAINING, main, plan
 from designer_vision.directories.image_directory import read_image_directory
 from designer_vision.directories.transformation_directory import write_transformation_directory
 from designer_vision.errors import InvalidDatasetError, InvalidTransformationDirectoryError
 from designer_vision.files import hash_of_file
+from designer_vision.transforms import compose
 
 OPERATIONS = [["Resize", 24], ["CenterCrop", 20], ["RandomHorizontalFlip", {}], ["Pad", 2]]
 
@@ -48,6 +52,18 @@ def test_where_all_is_left_to_the_training_the_files_stay_as_they_are(tmp_path: 
     index = read_image_directory(tmp_path / "out")
     assert (index.random_operations, index.names[0]) == ([["RandomResizedCrop", 24]], "image/0_0.jpg")
     assert index.path(0).read_bytes() == photo.read_bytes()
+
+
+def test_a_large_photo_is_decoded_whole_and_what_is_written_is_exact(tmp_path: Path) -> None:
+    photo = tmp_path / "photos" / "a" / "1.jpg"
+    photo.parent.mkdir(parents=True)
+    Image.fromarray(load_sample_images().images[0]).save(photo)
+    write_transformation_directory(tmp_path / "transformation", [["Resize", 24]])
+    main(FOR_TRAINING, tmp_path / "transformation", tmp_path / "photos", tmp_path / "out")
+    index = read_image_directory(tmp_path / "out")
+    decoded = torch.from_numpy(images.decode(photo.read_bytes(), photo)).permute(2, 0, 1)
+    exact = compose([["Resize", 24]])(decoded).permute(1, 2, 0).numpy()
+    assert (images.decode(index.read(0), "out") == exact).all()
 
 
 def test_what_an_earlier_apply_left_comes_first() -> None:

@@ -13,23 +13,14 @@ from designer_vision.cache import PixelCache, Sizes, shared_cache
 from designer_vision.console import say
 from designer_vision.directories.image_index import ImageIndex
 from designer_vision.disk_cache import DiskCache, free_disk, shared_disk_cache
-from designer_vision.loader import worker_count, workers_that_fit
-from designer_vision.machine import (
-    available_cpus,
-    available_memory,
-    free_shared_memory,
-    is_far,
-    keep_freed_memory,
-    open_files_allowed,
-)
+from designer_vision.loader import worker_count, workers_within_limits
+from designer_vision.machine import available_cpus, available_memory, is_far, keep_freed_memory
 from designer_vision.precision import choose_precision
 from designer_vision.settings import Settings
 from designer_vision.training.preparation import Preparation
 from designer_vision.training.ranks import Ranks
 from designer_vision.training.trainer import Hardware
 
-OWN_FILES, FILES_OF_A_WORKER = 48, 16
-SHARE_OF_SHARED_MEMORY = 0.5
 SHARE_OF_MEMORY = 0.25
 """Of what is free at the start, for decoded images: the network and the page cache need the rest."""
 
@@ -64,22 +55,8 @@ def choose_hardware(ranks: Ranks, device: torch.device, settings: Settings, batc
         torch.set_num_threads(max(1, available_cpus() // ranks.local_world_size))
         keep_freed_memory()
     wanted = worker_count(available_cpus(), ranks.local_world_size, device, settings.data_workers)
-    workers = workers_within_limits(wanted, batch_bytes, ranks)
+    workers = workers_within_limits(wanted, batch_bytes, ranks.local_world_size, ranks.is_main)
     return Hardware(device, choose_precision(device, settings.precision), workers, settings.patience, settings.compiled)
-
-
-def workers_within_limits(wanted: int, batch_bytes: int, ranks: Ranks) -> int:
-    """As many of the data workers as the system has shared memory and open files for; said, where that is fewer."""
-    workers, room, files = wanted, free_shared_memory(), open_files_allowed()
-    if room is not None:
-        workers = workers_that_fit(wanted, batch_bytes, int(room * SHARE_OF_SHARED_MEMORY) // ranks.local_world_size)
-    workers = max(0, min(workers, (files - OWN_FILES) // FILES_OF_A_WORKER))
-    if workers < wanted and ranks.is_main:
-        say(
-            f"warning: {workers} of {wanted} data workers a process fit into {(room or 0) / 1e6:.1f} MB of shared memory "
-            f"(more with shm_size in the node's resources) and {files} open files (ulimit -n)"
-        )
-    return workers
 
 
 Kept = tuple[PixelCache | None, DiskCache | None]

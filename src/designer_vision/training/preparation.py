@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from torch import Tensor
 
 from designer_vision.errors import InvalidDatasetError
 from designer_vision.transforms import (
     DEFAULT_OPERATIONS,
     FitToNetwork,
     Operation,
+    Prepare,
     Size,
     compose,
     evaluation_operations,
@@ -40,8 +39,8 @@ class Preparation:
     evaluation: FitToNetwork
 
     @property
-    def prepare(self) -> Callable[[Tensor], Tensor]:
-        """What every training image goes through first: uint8 [3, height, width] to the same."""
+    def prepare(self) -> Prepare:
+        """What every training image goes through first."""
         return compose(self.operations)
 
 
