@@ -169,6 +169,15 @@ def test_a_fourth_start_at_the_same_place_is_refused_and_an_ordered_end_does_not
         checkpoints.note_start(Position(1, 8))
 
 
+def test_an_end_that_cannot_be_noted_hides_no_error(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path / "checkpoint")
+    checkpoints.note_start(Position())
+    (tmp_path / "checkpoint").rename(tmp_path / "elsewhere")
+    (tmp_path / "checkpoint").write_text("no folder")
+    checkpoints.note_end()
+    assert len([*(tmp_path / "elsewhere").iterdir()]) == 1
+
+
 def test_differences_name_the_key_and_both_values() -> None:
     assert differences({"epochs": 3, "seed": 1}, {"epochs": 4, "seed": 1, "new": "x"}) == [
         "epochs was 3 and is 4",

@@ -18,6 +18,13 @@ SCRIPT = """
 import os, sys, time
 from designer_vision.training.stopping import StopRequest
 stop = StopRequest()
+if "full" in sys.argv:
+    os.set_blocking(2, False)
+    try:
+        while os.write(2, bytes(2**16)):
+            pass
+    except BlockingIOError:
+        os.set_blocking(2, True)
 with stop.listened_for():
     print("ready", flush=True)
     while not stop.is_made():
@@ -28,9 +35,9 @@ print("in order", flush=True)
 """
 
 
-def started(argument: str) -> subprocess.Popen[str]:
+def started(argument: str, full: bool = False) -> subprocess.Popen[str]:
     process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, argument],
+        [sys.executable, "-c", SCRIPT, argument, *["full"] * full],
         env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -65,6 +72,19 @@ def test_a_second_request_ends_the_process_at_once() -> None:
     _, errors = process.communicate(timeout=2)
     assert process.returncode == 143
     assert errors == "ended at once: the ranks had not agreed on where to stop\n"
+
+
+@pytest.mark.parametrize("reader", ["gone", "stopped"])
+def test_a_second_request_ends_a_process_whose_log_nobody_reads(reader: str) -> None:
+    process = started("60", full=reader == "stopped")
+    if reader == "gone":
+        assert process.stderr
+        process.stderr.close()
+        process.stderr = None
+    process.send_signal(signal.SIGTERM)
+    time.sleep(1.2)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=10) == 143
 
 
 def test_the_end_of_a_child_is_no_request(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ class Rank:
     """A forked process that meets the others and then does its work.
 
     `wait` for what never comes, `lock` (for a lock that nobody gives back), `stuck` (the same, a note less than the others have
-    made), `fail`, `leave`, `steps` (makes notes for ever).
+    made), `fail`, `leave`, `steps` (makes notes for ever), `unread` (waits, and nobody reads its log any more).
     """
 
     def __init__(self, ranks: Ranks, watcher: Watcher, work: str, log: Path) -> None:
@@ -58,6 +58,10 @@ def be_a_rank(ranks: Ranks, watcher: Watcher, work: str, log: Path) -> None:
     os.environ |= {"WORLD_SIZE": str(ranks.world_size), "RANK": str(ranks.rank)}
     _store, _ = ranks.meet(timedelta(seconds=60), {}, watcher)
     os.write(1, b"there\n")
+    if work == "unread":
+        reader, writer = os.pipe()
+        os.close(reader)
+        os.dup2(writer, 2)
     if work == "fail":
         watcher.fail("3.png is no image")
         os._exit(1)
@@ -116,6 +120,12 @@ def test_a_rank_that_is_killed_ends_the_others_by_name_whatever_they_wait_in(sta
     ranks[lost].process.kill()
     for rank in {0, 1, 2} - {lost}:
         assert f"rank {rank}: Error: LostRankError: rank {lost} ended without a word" in ranks[rank].last_words()
+
+
+def test_a_rank_whose_log_nobody_reads_ends_with_the_others(start: Start) -> None:
+    lost, unread = start("wait", "unread")
+    lost.process.kill()
+    assert unread.last_words() == ""
 
 
 @pytest.mark.parametrize("works", [("fail", "wait", "lock"), ("wait", "lock", "fail")])

@@ -158,7 +158,7 @@ def main(
         tracker = stack.enter_context(Tracker(ranks.is_main, trained_model / METRICS))
         if ranks.is_main:
             tracker.resume([(epoch.number, logged(epoch, ranks.world_size)) for epoch in trainer.history], "Valid loss")
-            stack.enter_context(started(checkpoints, trainer.position(), ranks))
+            stack.enter_context(started(checkpoints, trainer.position(), ranks, stop))
             saver = Saver(checkpoints, template, settings.checkpoint_seconds, settings.patience)
             profile = None
             if settings.profile:
@@ -256,7 +256,7 @@ def make_trainer(
 
 
 @contextmanager
-def started(checkpoints: Checkpoints, position: Position, ranks: Ranks) -> Iterator[None]:
+def started(checkpoints: Checkpoints, position: Position, ranks: Ranks, stop: StopRequest) -> Iterator[None]:
     """Note that a training goes on from a position, until it ends with a word: only starts that ended without one are counted.
 
     Where a rank ended without one, the others' word that it is lost is none.
@@ -270,6 +270,7 @@ def started(checkpoints: Checkpoints, position: Position, ranks: Ranks) -> Itera
         if not isinstance(error, LostRankError) or error.was_told:
             checkpoints.note_end()
 
+    stop.before_end = checkpoints.note_end
     if ranks.watcher is not None:
         ranks.watcher.before_end = note_end
     try:

@@ -190,8 +190,9 @@ class Checkpoints:
         self._start.touch()
 
     def note_end(self) -> None:
-        """The training ended in order, with a checkpoint."""
-        self._start.unlink(missing_ok=True)
+        """The training ended in order, or with a word."""
+        with suppress(OSError):  # a folder that is gone or read-only: what ended the training is told, not this
+            self._start.unlink()
 
     def _remove_all_but(self, kept: list[Manifest]) -> None:
         """Manifests first: one whose payload is gone would look damaged."""

@@ -7,10 +7,11 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from designer_vision.errors import JobStoppedError
+from designer_vision.machine import end_at_once
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 GRACE_SECONDS, GRACE_ON_AZURE_SECONDS = 9.0, 25.0
@@ -25,10 +26,12 @@ class StopRequest:
     Attributes:
         signal: that asked for it; None before.
         grace: seconds that the ranks have to agree and save.
+        before_end: what is done before the process is ended at once.
     """
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         self.signal: int | None = None
+        self.before_end: Callable[[], None] | None = None
         self.grace = GRACE_ON_AZURE_SECONDS if "AZUREML_RUN_ID" in environment else GRACE_SECONDS
         self._stops = False
 
@@ -72,8 +75,7 @@ class StopRequest:
                 _next_signal(reader)
             if time.monotonic() - first > ONE_REQUEST_SECONDS:
                 break
-        os.write(2, b"ended at once: the ranks had not agreed on where to stop\n")
-        os._exit(128 + self.signal)
+        end_at_once("ended at once: the ranks had not agreed on where to stop", 128 + self.signal, self.before_end)
 
 
 def _next_signal(reader: socket.socket) -> int | None:

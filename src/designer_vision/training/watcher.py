@@ -23,10 +23,12 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from designer_vision.console import printable, rank_prefix
 from designer_vision.errors import LostRankError
+from designer_vision.machine import end_at_once
 
 SECONDS_A_BEAT = 1.0
 MOST_COUNTED = 2 * SECONDS_A_BEAT
@@ -314,14 +316,12 @@ class Watcher:
     def _end(self, lost: LostRankError) -> None:
         """End the process, unless its main thread does so in time."""
         self._known.set()
+        before = None
         if self._heard.wait(self._to_hear):
             time.sleep(TO_END)
         else:
-            before = threading.Thread(target=self.before_end, args=(lost,), daemon=True)
-            before.start()
-            before.join(1)
-        os.write(2, f"{printable(rank_prefix() + lost.line())}\n".encode(errors="replace"))
-        os._exit(lost.exit_code)
+            before = partial(self.before_end, lost)
+        end_at_once(printable(rank_prefix() + lost.line()), lost.exit_code, before)
 
 
 def _named(ranks: Iterable[int | None]) -> str:
