@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import run_entry
+from conftest import ROOT, make_image_directory, run_entry
 
 from designer_vision import entry
+from designer_vision.directories.image_directory import read_image_directory
 from designer_vision.entry.command_line import BOOLEAN, INTEGER, NUMBER
 from designer_vision.errors import ParameterParsingError
 
@@ -55,6 +57,16 @@ def test_a_users_mistake_is_one_line_without_a_traceback(tmp_path) -> None:
     assert result.returncode == 1
     debugged = run_entry("resnet", {"DESIGNER_VISION_DEBUG": "1"}, **flags)
     assert "Traceback" in debugged.stderr
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-", ">/dev/full 2>/dev/full"])
+def test_streams_that_were_closed_before_the_start_or_take_nothing_stop_no_work(tmp_path: Path, closed: str) -> None:
+    images = make_image_directory(tmp_path / "images", per_class=1)
+    entry_and_flags = "-m designer_vision.entry.convert_to_image_directory --input_dataset {} --output_image_directory {}"
+    line = f"exec {sys.executable} {entry_and_flags.format(images / 'image', tmp_path / 'out')} {closed}"
+    done = subprocess.run(["/bin/sh", "-c", line], env=os.environ | {"PYTHONPATH": str(ROOT / "src")}, capture_output=True)
+    assert done.returncode == 0
+    assert len(read_image_directory(tmp_path / "out")) == 3
 
 
 def test_a_missing_flag_and_an_unknown_one_are_named(tmp_path) -> None:

@@ -166,6 +166,7 @@ def run(command: click.Command, needs_compiler: bool = False) -> Never:
     elif TORCHRUN in os.environ:
         end_with(os.getppid())
     os.environ["MPLBACKEND"] = "agg"  # pictures are written, whatever the person's own sessions show them with
+    replace_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
     try:
@@ -187,6 +188,15 @@ def run(command: click.Command, needs_compiler: bool = False) -> Never:
             _end(ModuleOutOfMemoryError(f"{str(error)[:200] or 'no memory is left'}; use a machine with more"), error)
         _end(UnexpectedError.of(error), error)
     leave(0)
+
+
+def replace_closed_streams() -> None:
+    """Standard streams that were closed before the process began lead nowhere: the next file opened would else be one of them."""
+    while (null := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(null, True)
+    os.close(null)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
 def _end(told: DesignerError, error: Exception) -> Never:
