@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from conftest import COLORS, make_image_directory, make_photos
 from PIL import Image
 
 from designer_vision.directories.image_directory import ImageDirectoryWriter, read_image_directory
-from designer_vision.directories.image_index import NO_LABEL, ImageInfo, Row
+from designer_vision.directories.image_index import NO_LABEL, ImageInfo, Row, Texts
 from designer_vision.errors import InvalidDatasetError, NotLabeledDatasetError
 
 
@@ -55,6 +56,26 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert index.sizes.tolist() == [[5, 7]] * 6
     assert index.ids.tolist() == list(range(6))
     assert (index.transformation, index.random_operations) == ([["Resize", 5]], [["RandomCrop", 4]])
+
+
+def test_an_outline_tells_which_part_of_two_sets_differs_by_any_column(tmp_path: Path) -> None:
+    index = read_image_directory(make_image_directory(tmp_path, per_class=80))
+    names = [index.names[number] for number in range(240)]
+    moved = [*names[:98], f"{names[98]}{names[99][:1]}", names[99][1:], *names[100:]]  # the same letters in one part
+    one = np.arange(240) == 100
+    others = [
+        replace(index, names=Texts.of(moved)),
+        replace(index, labels=np.where(one, 0, index.labels).astype(np.int32)),
+        replace(index, sizes=np.where(one[:, None], 1, index.sizes).astype(np.int32)),
+        replace(index, hashes=np.where(one[:, None], 1, index.hashes).astype(np.uint8)),
+    ]
+    outline = json.loads(index.outline)
+    assert (outline["images"], sum(count for count, _, _ in outline["parts"]), len(outline["parts"])) == (240, 240, 64)
+    for other in others:
+        pairs = zip(outline["parts"], json.loads(other.outline)["parts"], strict=True)
+        count, first, _ = next(own for own, others in pairs if own != others)
+        assert names.index(first) <= 98 < names.index(first) + count
+    assert read_image_directory(tmp_path).outline == index.outline
 
 
 def test_a_classic_reader_finds_its_columns(tmp_path: Path) -> None:

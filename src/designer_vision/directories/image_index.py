@@ -166,7 +166,7 @@ class ImageIndex:
             rows = slice(begin, end)
             texts = slice(int(self.names.ends[begin - 1]) if begin else 0, int(self.names.ends[end - 1]))
             digest = hashlib.blake2b(self.names.content[texts], digest_size=6)
-            for column in (self.labels, self.sizes, self.hashes):
+            for column in (self.names.ends, self.labels, self.sizes, self.hashes):
                 digest.update(np.ascontiguousarray(column[rows]).data)
             parts.append((int(end - begin), self.names[int(begin)], digest.hexdigest()))
         return to_json({"images": len(self), "parts": parts})
