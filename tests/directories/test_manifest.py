@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import errno
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -115,3 +117,36 @@ def test_f40_two_writers_of_one_output_exclude_each_other(tmp_path: Path) -> Non
         with pytest.raises(FailedToWriteOutputsError, match="another job is writing to"), publishing(tmp_path):
             pass
         assert (tmp_path / "mine").exists()
+
+
+def test_an_output_that_is_finished_while_its_lock_is_waited_for_is_not_written_again(tmp_path: Path) -> None:
+    def write_second() -> None:
+        with publishing(tmp_path):
+            (tmp_path / "second").write_text("x")
+
+    with ThreadPoolExecutor(1) as pool:
+        with publishing(tmp_path):
+            (tmp_path / "first").write_text("x")
+            second = pool.submit(write_second)
+            time.sleep(0.5)
+            assert not second.done()
+        with pytest.raises(FailedToWriteOutputsError, match="is not empty"):
+            second.result()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["first"]
+
+
+def test_an_output_that_was_given_up_while_its_lock_was_waited_for_is_written(tmp_path: Path) -> None:
+    def write_second() -> None:
+        with publishing(tmp_path):
+            (tmp_path / "second").write_text("x")
+
+    def give_up(pool: ThreadPoolExecutor) -> None:
+        with publishing(tmp_path):
+            (tmp_path / "first").write_text("x")
+            pool.submit(write_second)
+            time.sleep(0.5)
+            raise KeyError
+
+    with ThreadPoolExecutor(1) as pool, pytest.raises(KeyError):
+        give_up(pool)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["second"]
