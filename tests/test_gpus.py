@@ -208,6 +208,5 @@ def test_workers_stay_beside_their_gpu_where_each_of_them_has_a_cpu_there(
         "get_device_properties",
         lambda number: SimpleNamespace(pci_domain_id=buses[number][0], pci_bus_id=buses[number][1], pci_device_id=0),
     )
-    monkeypatch.setattr(os, "sched_setaffinity", lambda *arguments: None, raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(allowed), raising=False)
     assert gpus.cpus_for_workers(torch.device(device), workers, processes) == expected

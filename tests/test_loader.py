@@ -79,6 +79,15 @@ def test_an_epoch_has_one_size_of_batches_and_shorter_ones_at_its_end(images: in
     assert [len(part) for part in batches(np.arange(images), batch_size)] == sizes
 
 
+@given(counts, st.integers(1, 8), st.integers(1, 40))
+def test_every_step_has_as_many_images_on_each_rank_so_that_the_mean_of_gradients_is_the_mean_over_images(
+    images: int, world: int, batch_size: int
+) -> None:
+    order = epoch_order(images, 1, 1)
+    steps = [[len(part) for part in batches(shard(order, rank, world), batch_size)] for rank in range(world)]
+    assert all(sizes == steps[0] for sizes in steps)
+
+
 def test_no_images_make_no_batches() -> None:
     assert batches(np.arange(0), 16) == []
 

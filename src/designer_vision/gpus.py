@@ -13,9 +13,9 @@ import torch
 from designer_vision.console import printable, say
 from designer_vision.errors import ProcessSetupError
 
-SYSTEM = Path("/sys")
 DEVICES, DRIVER = Path("/dev"), Path("/proc/driver/nvidia/version")
 """Where Linux has a file for each NVIDIA GPU, and what NVIDIA's kernel module says of itself."""
+SYSTEM = Path("/sys")
 CODE = re.compile(r"(sm|compute)_(\d+)(\d)(a?)")
 """A name of `torch.cuda.get_arch_list()`: what the code is for, as major and minor number, and `a` for that very one."""
 
@@ -85,7 +85,7 @@ def cpus_for_workers(device: torch.device, workers: int, processes: int) -> froz
     Returns:
         No CPUs where there is no difference, or where the workers of all the GPUs there would have less than a CPU each.
     """
-    if device.type != "cuda" or not hasattr(os, "sched_setaffinity"):
+    if device.type != "cuda" or not hasattr(os, "sched_getaffinity"):
         return frozenset()
     beside = [cpus_beside(_address(number), SYSTEM) for number in range(torch.cuda.device_count())]
     own = beside[torch.cuda.current_device() if device.index is None else device.index]

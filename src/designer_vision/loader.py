@@ -544,7 +544,7 @@ class _Worker:
         if multiprocessing.get_start_method() == "fork" and os.getppid() != self.parent:
             os._exit(1)  # it was killed before it could be watched, and nobody else would ever end this worker
         os.setpgid(0, 0)
-        if self.cpus:
+        if self.cpus and hasattr(os, "sched_setaffinity"):
             with suppress(OSError):  # forbidden, or no longer there: it is only slower elsewhere
                 os.sched_setaffinity(0, self.cpus)
 

@@ -22,13 +22,23 @@ def traced(waiting: float, gpu: float | None = None) -> Traced:
         (traced(0.5), SLOW_DISK, "The network's computation is the wall"),
         (traced(0.5, gpu=3), FAST, "The GPU computed 30% of the time. The batches are small for it"),
         (traced(0.5, gpu=9), FAST, "The GPU computed 90% of the time. It is busy"),
-        (traced(3, gpu=3), SLOW_DISK, "The disk is slow"),
+        (traced(3, gpu=3), SLOW_DISK, "The GPU computed 30% of the time. The disk is slow"),
+        (traced(3, gpu=9), SLOW_DISK, "The GPU computed 90% of the time. It is busy"),
     ],
 )
 def test_the_verdict_names_what_was_waited_for(sums: Traced, reading: Reading, said: str) -> None:
     text = verdict(sums, reading)
     assert said in text
     assert text.startswith("20 steps of 16 images took 10.00 s (32.0 images/s); ")
+
+
+def test_on_a_gpu_the_time_is_the_clocks_and_not_that_of_the_main_process_which_is_ahead() -> None:
+    sums = Traced(steps=20, images=320, waiting=1, computing=0.5, gpu=8)
+    sums.until(10)
+    assert (sums.seconds, sums.computing) == (10, 9)
+    alone = Traced(waiting=1, computing=0.5)
+    alone.until(10)
+    assert alone.seconds == 1.5
 
 
 @pytest.mark.parametrize(("steps", "traced_steps"), [(1, 1), (2, 2), (3, 2), (12, 8), (30, 20), (100, 20)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,11 @@ class Traced:
         self.steps, self.images = self.steps + 1, self.images + images
         self.waiting, self.computing = self.waiting + waited, self.computing + computed
 
+    def until(self, seconds: float) -> None:
+        """Where there is a GPU, what was not waiting: the main process is ahead of it, and its own seconds tell little."""
+        if self.gpu is not None:
+            self.computing = max(0.0, seconds - self.waiting)
+
     @property
     def seconds(self) -> float:
         return self.waiting + self.computing
@@ -64,7 +70,7 @@ class Profile:
         gpu = [ProfilerActivity.CUDA] if device.type == "cuda" else []
         self._profiler = profile(activities=[ProfilerActivity.CPU, *gpu])
         if self._begin == 0:
-            self._profiler.start()
+            self._start()
 
     def step(self, images: int, waited: float, computed: float) -> None:
         """Count a step, and begin or end the trace where it is time."""
@@ -72,11 +78,22 @@ class Profile:
         if self._begin < self._done <= self._end:
             self._traced.add(images, waited, computed)
         if self._done == self._begin:
-            self._profiler.start()
+            self._start()
         elif self._done == self._end:
             with best_effort("the profile"):
+                self._traced.until(self._settled() - self._started)
                 self._profiler.stop()
                 self._write()
+
+    def _start(self) -> None:
+        self._started = self._settled()
+        self._profiler.start()
+
+    def _settled(self) -> float:
+        """The time when a GPU has done what it was given so far."""
+        if self._traced.gpu is not None:
+            torch.cuda.synchronize()
+        return time.perf_counter()
 
     def _write(self) -> None:
         if self._traced.gpu is not None:
@@ -98,16 +115,17 @@ def verdict(traced: Traced, reading: Reading) -> str:
         f"({traced.images / traced.seconds:.1f} images/s); {waiting:.0%} of it went by waiting for images.",
         f"A file is read in {1000 * reading.read:.2f} ms and decoded in {1000 * reading.decode:.2f} ms.",
     ]
+    busy = None if traced.gpu is None else traced.gpu / traced.seconds
+    if busy is not None:
+        said.append(f"The GPU computed {busy:.0%} of the time.")
+    if busy is not None and busy >= BUSY:  # whatever was waited for: the main process is ahead of it
+        return " ".join([*said, "It is busy: only more GPUs or a smaller network would be faster."])
     if waiting > MUCH_WAITING and reading.read > reading.decode:
         return " ".join([*said, "The disk is slow: copy the images to the node, or let its mount cache them."])
     if waiting > MUCH_WAITING:
         return " ".join(
             [*said, "Decoding is the wall: more CPU cores, or smaller images from Apply Image Transformation, would help."]
         )
-    if traced.gpu is None:
+    if busy is None:
         return " ".join([*said, "The network's computation is the wall: a GPU, more cores or a smaller network would help."])
-    busy = traced.gpu / traced.seconds
-    said.append(f"The GPU computed {busy:.0%} of the time.")
-    if busy < BUSY:
-        return " ".join([*said, "The batches are small for it: try a larger batch_size."])
-    return " ".join([*said, "It is busy: only more GPUs or a smaller network would be faster."])
+    return " ".join([*said, "The batches are small for it: try a larger batch_size, or DESIGNER_VISION_COMPILE=1."])
