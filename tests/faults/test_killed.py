@@ -134,7 +134,7 @@ def test_f10_sigterm_at_the_start_in_validation_and_at_the_end(start: StartJob, 
 
 
 @pytest.mark.slow
-def test_f10_a_second_sigterm_ends_it_at_once(start: StartJob) -> None:
+def test_f10_a_second_sigterm_ends_it_at_once_and_is_no_crash(start: StartJob) -> None:
     job = start(world=1, FAULT_STEP_SECONDS=6)
     job.until("kept in memory")
     time.sleep(0.5)
@@ -142,6 +142,7 @@ def test_f10_a_second_sigterm_ends_it_at_once(start: StartJob) -> None:
     time.sleep(2)
     job.signal(signal.SIGTERM)
     assert job.end(1) == [143]
+    assert [*(job.output / "checkpoint").iterdir()] == []  # it was asked to, so that it does not count as a crash
 
 
 def test_f11_f12_ctrl_c_stops_in_order_and_the_same_command_goes_on(start: StartJob, whole: Callable) -> None:
