@@ -1,6 +1,12 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
+from conftest import ROOT
 
 from designer_vision.console import cell, rank_prefix, say
 
@@ -46,3 +52,26 @@ def test_neither_a_text_nor_a_variable_forges_a_line(monkeypatch: pytest.MonkeyP
 )  # fmt: skip
 def test_a_cell_is_one_line_and_nothing_that_a_spreadsheet_computes(text: str, expected: str) -> None:
     assert cell(text) == expected
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_stream_that_was_closed_before_the_start_is_no_file_that_is_opened_later(tmp_path: Path, closed: str) -> None:
+    work = "from designer_vision.console import replace_closed_streams, say; import sys; replace_closed_streams(); "
+    work += "file = open(sys.argv[1], 'w'); file.write(str(file.fileno() > 2)); say('said'); say('said', sys.stderr)"
+    words = ["/bin/sh", "-c", f'exec "$0" -c "$1" "$2" {closed}', sys.executable, work, tmp_path / "file"]
+    assert subprocess.run(words, env=os.environ | {"PYTHONPATH": str(ROOT / "src")}).returncode == 0
+    assert (tmp_path / "file").read_text() == "True"
+
+
+def test_the_command_has_a_sentence_where_nobody_takes_its_output(tmp_path: Path) -> None:
+    words = [
+        "/bin/sh",
+        "-c",
+        'exec "$0" run "$1" >&-',
+        Path(sys.executable).parent / "designer-vision",
+        tmp_path / "nowhere.yaml",
+    ]
+    told = subprocess.run(words, env=os.environ | {"PYTHONPATH": str(ROOT / "src")}, stderr=subprocess.PIPE, text=True)
+    assert told.stderr.startswith("Error")
+    assert "nowhere.yaml" in told.stderr
+    assert told.returncode == 1

@@ -45,6 +45,15 @@ def silence(stream: TextIO) -> None:
         os.close(null)
 
 
+def replace_closed_streams() -> None:
+    """Standard streams that were closed before the process began lead nowhere: the next file opened would else be one of them."""
+    while (null := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(null, True)
+    os.close(null)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+
+
 def clock(seconds: float) -> str:
     """A time as people read it, `1:02:03`."""
     return str(timedelta(seconds=round(seconds)))

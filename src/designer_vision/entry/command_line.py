@@ -17,7 +17,7 @@ from typing import Any, Never
 import click
 
 from designer_vision import values
-from designer_vision.console import printable, say
+from designer_vision.console import printable, replace_closed_streams, say
 from designer_vision.errors import (
     DesignerError,
     FailedToWriteOutputsError,
@@ -188,15 +188,6 @@ def run(command: click.Command, needs_compiler: bool = False) -> Never:
             _end(ModuleOutOfMemoryError(f"{str(error)[:200] or 'no memory is left'}; use a machine with more"), error)
         _end(UnexpectedError.of(error), error)
     leave(0)
-
-
-def replace_closed_streams() -> None:
-    """Standard streams that were closed before the process began lead nowhere: the next file opened would else be one of them."""
-    while (null := os.open(os.devnull, os.O_RDWR)) <= 2:
-        os.set_inheritable(null, True)
-    os.close(null)
-    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
-    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
 def _end(told: DesignerError, error: Exception) -> Never:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from designer_vision import __version__
+from designer_vision.console import replace_closed_streams
 from designer_vision.pipeline.predict import predict
 from designer_vision.pipeline.run import pairs, run_pipeline
 from designer_vision.pipeline.serve import serve
@@ -21,6 +22,7 @@ INPUT_HELP = "Another value for an input of the pipeline, or of one of its steps
 @click.version_option(__version__, prog_name="designer-vision")
 def main() -> None:
     """The Azure ML designer's computer-vision components, on this machine."""
+    replace_closed_streams()
 
 
 for command in (train, predict, serve, show):
