@@ -165,6 +165,7 @@ def run(command: click.Command, needs_compiler: bool = False) -> Never:
         end_with(int(runner))
     elif TORCHRUN in os.environ:
         end_with(os.getppid())
+    _open_what_is_closed()
     os.environ["MPLBACKEND"] = "agg"  # pictures are written, whatever the person's own sessions show them with
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
@@ -187,6 +188,15 @@ def run(command: click.Command, needs_compiler: bool = False) -> Never:
             _end(ModuleOutOfMemoryError(f"{str(error)[:200] or 'no memory is left'}; use a machine with more"), error)
         _end(UnexpectedError.of(error), error)
     leave(0)
+
+
+def _open_what_is_closed() -> None:
+    """Give this process an output where it was started without one (`>&-`): other files would take its number."""
+    for number, name in ((0, "stdin"), (1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            while (opened := os.open(os.devnull, os.O_RDWR)) < number:
+                continue
+            setattr(sys, name, os.fdopen(opened, "r" if number == 0 else "w"))
 
 
 def _end(told: DesignerError, error: Exception) -> Never:

@@ -7,9 +7,10 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
+from designer_vision.console import last_words
 from designer_vision.errors import JobStoppedError
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -25,11 +26,13 @@ class StopRequest:
     Attributes:
         signal: that asked for it; None before.
         grace: seconds that the ranks have to agree and save.
+        before_end: what is done before the process is ended without that.
     """
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         self.signal: int | None = None
         self.grace = GRACE_ON_AZURE_SECONDS if "AZUREML_RUN_ID" in environment else GRACE_SECONDS
+        self.before_end: Callable[[], object] = lambda: None
         self._stops = False
 
     def is_made(self) -> bool:
@@ -72,7 +75,8 @@ class StopRequest:
                 _next_signal(reader)
             if time.monotonic() - first > ONE_REQUEST_SECONDS:
                 break
-        os.write(2, b"ended at once: the ranks had not agreed on where to stop\n")
+        self.before_end()
+        last_words("ended at once: the ranks had not agreed on where to stop")
         os._exit(128 + self.signal)
 
 
