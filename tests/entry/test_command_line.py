@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import run_entry
+from conftest import ROOT, run_entry
 
 from designer_vision import entry
 from designer_vision.entry.command_line import BOOLEAN, INTEGER, NUMBER
@@ -83,3 +84,12 @@ def test_flags_are_read_before_anything_slow_is_imported(path: Path) -> None:
         "print(sorted({'torch', 'numpy', 'pandas', 'mlflow', 'PIL', 'sklearn', 'pyarrow'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="closes descriptors")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&-"])
+def test_a_component_started_without_an_output_does_its_work(tmp_path: Path, closed: str) -> None:
+    flags = f"--model_name resnet18 --pretrained False --zero_init_residual False --untrained_model {tmp_path / 'out'}"
+    command = f"exec {sys.executable} -m designer_vision.entry.resnet {flags} {closed}"
+    assert subprocess.run(["sh", "-c", command], env=os.environ | {"PYTHONPATH": str(ROOT / "src")}).returncode == 0
+    assert (tmp_path / "out/_meta.yaml").exists()
