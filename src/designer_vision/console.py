@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TextIO
@@ -35,6 +36,24 @@ def say(text: str, stream: TextIO | None = None) -> None:
         print(printable(rank_prefix() + text), file=stream, flush=True)
     except OSError:
         silence(stream)
+
+
+def last_words(text: str) -> None:
+    """Write a line to standard error before the process is ended from a thread: for a second, should nobody take it."""
+
+    def write() -> None:
+        with suppress(OSError):
+            os.write(2, f"{printable(rank_prefix() + text)}\n".encode(errors="replace"))
+
+    within_a_second(write)
+
+
+def within_a_second(work: Callable[[], None]) -> None:
+    """Do something that may never come back, and go on after a second."""
+    thread = threading.Thread(target=work, daemon=True)
+    with suppress(RuntimeError):  # no more threads are allowed: it is not done, and what comes after is
+        thread.start()
+        thread.join(1)
 
 
 def silence(stream: TextIO) -> None:

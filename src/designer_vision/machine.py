@@ -8,12 +8,11 @@ import resource
 import shutil
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Never, TypeVar
+from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 AT_A_TIME = 256
@@ -23,8 +22,6 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 PR_SET_PDEATHSIG = 1
 """Linux's prctl.h"""
 HEAP_GROWS_BY = 256 * 2**20
-TO_END = 1.0
-"""Seconds for each thing that a process does which ends at once."""
 CGROUP_MEMORY = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
@@ -138,29 +135,6 @@ def in_order(work: Callable[[int], Result], count: int) -> Iterator[Result]:
     with ThreadPoolExecutor(available_cpus()) as pool:
         for start in range(0, count, AT_A_TIME):
             yield from pool.map(work, range(start, min(start + AT_A_TIME, count)))
-
-
-def end_at_once(line: str, exit_code: int, before: Callable[[], object] | None = None) -> Never:
-    """End this process, from any thread, whatever its others wait in.
-
-    Args:
-        line: written to standard error; one whose reader is gone, or does not read, is not waited for.
-        exit_code: of the process.
-        before: what is to be done first; a disk that does not answer is not waited for either.
-    """
-
-    def write() -> None:
-        with suppress(OSError):
-            os.write(2, f"{line}\n".encode(errors="replace"))
-
-    try:
-        for work in (before, write):
-            if work is not None:
-                thread = threading.Thread(target=work, daemon=True)
-                thread.start()
-                thread.join(TO_END)
-    finally:  # also where no thread can be started
-        os._exit(exit_code)
 
 
 def end_with(parent: int) -> None:

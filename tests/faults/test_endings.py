@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -109,6 +111,27 @@ def test_ranks_with_other_images_are_told_which(start: StartJob, tmp_path: Path,
     assert job.end(15) == [1, 1]
     for rank in (0, 1):
         assert re.search(told, job.log(rank)), job.log(rank)
+
+
+@pytest.mark.slow
+def test_a_rank_that_was_asked_twice_is_no_rank_that_ended_without_a_word(start: StartJob) -> None:
+    job = start(FAULT_STEP_SECONDS=6)
+    job.until("kept in memory")
+    time.sleep(1)
+    job.signal(signal.SIGTERM, 1)
+    time.sleep(2)
+    job.signal(signal.SIGTERM, 1)
+    assert job.end(12) == [1, 143]
+    assert "rank 1 failed: it was asked to stop, and did not in time or was asked twice" in job.log()
+    assert not [*(job.output / "checkpoint").glob("started_*")]
+
+
+@pytest.mark.slow
+def test_a_disk_that_hangs_on_one_rank_ends_all_with_the_folders_name(start: StartJob) -> None:
+    job = start(ranks={0: {"FAULT_FSYNC": "60"}}, FAULT_STEP_SECONDS=1)
+    assert job.end(TIMEOUT + 30) == [1, 1]
+    for rank in (0, 1):
+        assert f"{job.output / 'checkpoint'} has not answered for {TIMEOUT / 2:.0f} s" in job.log(rank)
 
 
 @pytest.mark.gpu

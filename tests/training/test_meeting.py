@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import pytest
 
-from designer_vision.errors import InvalidDatasetError, ProcessSetupError
+from designer_vision.errors import ProcessSetupError
 from designer_vision.pipeline.processes import free_port
 from designer_vision.training.meeting import Arrival, objection
 from designer_vision.training.ranks import Ranks, address_towards, interface_of
@@ -88,7 +88,7 @@ def test_a_rank_that_failed_before_it_came_is_told_to_the_others() -> None:
     first, second = places((0, 2), (1, 2))
     with ThreadPoolExecutor(2) as pool:
         waiting = pool.submit(came, [first])
-        pool.submit(second.tell_failure, InvalidDatasetError("3.png is no image"))
+        pool.submit(second.tell_failure, "3.png is no image")
         assert waiting.result() == ["rank 1 failed: 3.png is no image"]
 
 
@@ -96,7 +96,7 @@ def test_a_main_rank_that_failed_before_it_came_is_told_to_the_others() -> None:
     first, second = places((0, 2), (1, 2))
     with ThreadPoolExecutor(2) as pool:
         waiting = pool.submit(came, [second])
-        pool.submit(first.tell_failure, InvalidDatasetError("3.png is no image"))
+        pool.submit(first.tell_failure, "3.png is no image")
         assert waiting.result() == ["rank 0 failed: 3.png is no image"]
 
 

@@ -56,6 +56,25 @@ class _Uncompilable(nn.Module):
         raise RuntimeError("Failed to find C compiler.\nPlease set CC")
 
 
+def test_a_trial_that_fails_halfway_leaves_the_statistics_as_they_were(capsys: pytest.CaptureFixture[str]) -> None:
+    class Halfway(nn.Module):
+        def __init__(self, network: nn.Module) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            self.network(images)
+            raise RuntimeError("no memory for the backward pass")
+
+    network = small_network(batch_norm=True)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "compile", lambda network, **options: Halfway(network))
+        assert compiled(network, network, ALONE, [(4, 3, 8, 8)], CPU, torch.float32) is None
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
+    assert "not compiled: RuntimeError: no memory for the backward pass" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_a_compiled_network_learns_the_same_within_a_ten_thousandth(tmp_path: Path) -> None:
     def history(is_compiled: bool) -> list[float]:

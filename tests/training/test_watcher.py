@@ -27,8 +27,9 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="forks")
 class Rank:
     """A forked process that meets the others and then does its work.
 
-    `wait` for what never comes, `lock` (for a lock that nobody gives back), `stuck` (the same, a note less than the others have
-    made), `fail`, `leave`, `steps` (makes notes for ever), `unread` (waits, and nobody reads its log any more).
+    `wait` for what never comes, `mute` (the same, and nobody reads its standard error), `lock` (for a lock that nobody gives back), `stuck` (the same, a note less than the others have
+    made), `fail`, `hang` (fail, and
+    then wait), `leave`, `steps` (makes notes for ever).
     """
 
     def __init__(self, ranks: Ranks, watcher: Watcher, work: str, log: Path) -> None:
@@ -58,11 +59,16 @@ def be_a_rank(ranks: Ranks, watcher: Watcher, work: str, log: Path) -> None:
     os.environ |= {"WORLD_SIZE": str(ranks.world_size), "RANK": str(ranks.rank)}
     _store, _ = ranks.meet(timedelta(seconds=60), {}, watcher)
     os.write(1, b"there\n")
-    if work == "unread":
+    if work == "mute":
         reader, writer = os.pipe()
         os.close(reader)
         os.dup2(writer, 2)
+    if work == "hang":
+        time.sleep(0.5)
+        watcher.fail("the disk does not answer")
+        os.read(os.pipe()[0], 1)
     if work == "fail":
+        time.sleep(0.5)
         watcher.fail("3.png is no image")
         os._exit(1)
     if work == "leave":
@@ -87,7 +93,7 @@ Start = Callable[..., list[Rank]]
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """Starts a rank for each kind of work, and waits until all are there; their watchers have four heartbeats a second."""
-    for name, seconds in (("SECONDS_A_BEAT", 0.25), ("MOST_COUNTED", 0.5), ("TO_HEAR", 0.5)):
+    for name, seconds in (("SECONDS_A_BEAT", 0.25), ("MOST_COUNTED", 0.5), ("TO_HEAR", 0.5), ("TO_UNWIND", 1.0)):
         monkeypatch.setattr(watcher_module, name, seconds)
     started: list[Rank] = []
 
@@ -122,17 +128,24 @@ def test_a_rank_that_is_killed_ends_the_others_by_name_whatever_they_wait_in(sta
         assert f"rank {rank}: Error: LostRankError: rank {lost} ended without a word" in ranks[rank].last_words()
 
 
-def test_a_rank_whose_log_nobody_reads_ends_with_the_others(start: Start) -> None:
-    lost, unread = start("wait", "unread")
-    lost.process.kill()
-    assert unread.last_words() == ""
-
-
 @pytest.mark.parametrize("works", [("fail", "wait", "lock"), ("wait", "lock", "fail")])
 def test_a_rank_that_fails_ends_the_others_with_its_own_sentence(start: Start, works: tuple[str, ...]) -> None:
     ranks, failing = start(*works), works.index("fail")
     for rank in {0, 1, 2} - {failing}:
         assert ranks[rank].last_words() == f"rank {rank}: Error: LostRankError: rank {failing} failed: 3.png is no image\n"
+
+
+def test_a_rank_whose_words_nobody_takes_ends_all_the_same(start: Start) -> None:
+    ranks = start("mute", "wait", "mute")
+    ranks[1].process.kill()
+    for rank in (0, 2):
+        assert ranks[rank].last_words() == ""
+
+
+def test_a_rank_that_fails_and_cannot_end_is_ended_with_its_sentence(start: Start) -> None:
+    ranks = start("wait", "hang")
+    assert "rank 1 failed: the disk does not answer" in ranks[0].last_words()
+    assert ranks[1].last_words() == "rank 1: ended after 1 s: the disk does not answer\n"
 
 
 @pytest.mark.parametrize("stopped", [0, 2])
@@ -193,6 +206,8 @@ def test_what_is_none_of_the_ranks_is_not_heard() -> None:
     for words in (
         b"GET / HTTP/1.1\r\n\r\n",
         b'{"failed": "x"}\n',
+        b'{"rank": []}\n',
+        b"[" * 50_000 + b"\n",
         json.dumps({"rank": 1, "key": "guessed"}).encode() + b'\n{"failed": "x"}\n',
     ):
         with socket.create_connection(("127.0.0.1", place.port), 5) as stranger:

@@ -28,7 +28,7 @@ from designer_vision.components.training_output import (
     read_start,
     versions,
 )
-from designer_vision.console import best_effort, say
+from designer_vision.console import best_effort, say, within_a_second
 from designer_vision.directories.image_directory import read_image_directory, tell_reading
 from designer_vision.directories.image_index import ImageIndex
 from designer_vision.directories.manifest import publishing
@@ -56,7 +56,7 @@ from designer_vision.training.parameters import Parameters
 from designer_vision.training.preparation import Preparation, plan_preparation
 from designer_vision.training.profiling import Profile, Reading
 from designer_vision.training.progress import Progress
-from designer_vision.training.ranks import Ranks, Timeouts
+from designer_vision.training.ranks import Ranks, Timeouts, sentence_of
 from designer_vision.training.records import Epoch, Listener, Result
 from designer_vision.training.stopping import StopRequest
 from designer_vision.training.trainer import Hardware, Trainer
@@ -121,8 +121,8 @@ def main(
         task, network = read_task(untrained_model, training_dataset, validation_dataset, parameters, ranks.world_size)
         gpus = count_gpus()
         facts = facts_to_share(task, precision_for(ranks, gpus, settings))
-    except DesignerError as error:
-        ranks.tell_failure(error)
+    except Exception as error:
+        ranks.tell_failure(sentence_of(error))
         raise
     timeouts = Timeouts(settings.start_timeout, settings.silence_timeout, settings.process_group_timeout)
     stop = StopRequest()
@@ -149,6 +149,8 @@ def main(
         checkpoints = Checkpoints(trained_model / CHECKPOINT)
         network_of = asdict(task.model.architecture) | input_of(task.model)
         template = Manifest(Position(), "", "", task.configuration, network_of, made_by)
+        in_haste = JobStoppedError("it was asked to stop, and did not in time or was asked twice")
+        stop.before_end = lambda: ranks.told(in_haste)
         stack.enter_context(stop.listened_for())
         progress = stack.enter_context(Progress(parameters.epochs, len(task.training), ranks))
         trainer = make_trainer(stack, task, network, ranks, hardware, settings)
@@ -164,6 +166,7 @@ def main(
             if settings.profile:
                 profile = Profile(trained_model / PROFILE, device, trainer.steps_per_epoch, lambda: probe(task.training))
             trainer.listener = tell(progress, tracker, saver, stop, ranks.world_size, profile)
+        stack.enter_context(ranks.telling())  # the last one, which hears of an error first
 
         def keep_best() -> Path:
             folder = trained_model / f"best_epoch_{trainer.result().best.number}"
@@ -266,11 +269,17 @@ def started(checkpoints: Checkpoints, position: Position, ranks: Ranks, stop: St
     """
     checkpoints.note_start(position)
 
-    def note_end(error: BaseException) -> None:
+    def note_end(error: BaseException | None = None) -> None:
         if not isinstance(error, LostRankError) or error.was_told:
-            checkpoints.note_end()
+            within_a_second(checkpoints.note_end)
 
-    stop.before_end = checkpoints.note_end
+    others_are_told = stop.before_end
+
+    def hurry() -> None:
+        others_are_told()
+        note_end()
+
+    stop.before_end = hurry
     if ranks.watcher is not None:
         ranks.watcher.before_end = note_end
     try:

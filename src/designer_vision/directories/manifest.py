@@ -28,7 +28,7 @@ MANIFEST = "_meta.yaml"
 UNFINISHED = "_unfinished"
 OURS = "designer_vision"
 FORMAT_VERSION = 1
-LOCK_SECONDS = 5
+LOCK_SECONDS, MOST_TRIES = 5, 20
 DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE}
 
 
@@ -104,7 +104,8 @@ def publishing(folder: Path, kept: Sequence[str] = ()) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            if error.errno not in DISK_FAULTS:
+            elsewhere = error.filename is not None and not Path(os.fsdecode(error.filename)).is_relative_to(folder)
+            if error.errno not in DISK_FAULTS or elsewhere:
                 raise
             raise _not_writable(folder, error) from error
         mark.unlink(missing_ok=True)  # somebody may have removed the folder meanwhile
@@ -112,7 +113,7 @@ def publishing(folder: Path, kept: Sequence[str] = ()) -> Iterator[None]:
 
 def _held(folder: Path, mark: Path) -> BinaryIO:
     """The mark of an output folder, locked. What another job did to the folder before it gave the lock away is seen."""
-    while True:
+    for _ in range(MOST_TRIES):
         held = _begun(folder, mark)
         try:
             _lock(held, folder)
@@ -123,6 +124,9 @@ def _held(folder: Path, mark: Path) -> BinaryIO:
         except OSError as error:
             raise _not_writable(folder, error) from error
         held.close()
+    raise FailedToWriteOutputsError(
+        f"the output folder {folder} cannot be held: its mount tells of another {mark.name} each time; give another folder"
+    )
 
 
 def _begun(folder: Path, mark: Path) -> BinaryIO:

@@ -165,8 +165,8 @@ def run(command: click.Command, needs_compiler: bool = False) -> Never:
         end_with(int(runner))
     elif TORCHRUN in os.environ:
         end_with(os.getppid())
-    os.environ["MPLBACKEND"] = "agg"  # pictures are written, whatever the person's own sessions show them with
     replace_closed_streams()
+    os.environ["MPLBACKEND"] = "agg"  # pictures are written, whatever the person's own sessions show them with
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
     try:

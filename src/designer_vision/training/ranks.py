@@ -30,7 +30,8 @@ Told = TypeVar("Told")
 DEFAULT_PORT = 29500
 AFTER_THE_WATCHER = timedelta(minutes=1)
 """How much longer torch waits than the watcher, which knows whom to name."""
-TO_TELL = timedelta(seconds=10)
+TO_TELL = timedelta(minutes=1)
+"""How long a rank that cannot come waits for the others, to tell them."""
 CONNECTION_LOST = re.compile("gloo|connection (was )?(closed|reset)|timed out|broken pipe|socket", re.IGNORECASE)
 """What torch says when a peer is gone, unless it is a DistError: a RuntimeError without a class of its own."""
 SIOCGIFADDR = 0x8915
@@ -162,13 +163,29 @@ class Ranks:
         except (JobStoppedError, TrainingDivergedError):  # which all ranks raise
             watcher.leave()
             raise
-        except BaseException as error:
-            if lost := ranks.loss(error):
-                raise lost from error
-            watcher.fail(error.message if isinstance(error, DesignerError) else f"{type(error).__name__}: {error}"[:300])
-            raise
+        except BaseException as error:  # noqa: BLE001 (raised again)
+            raise ranks.told(error) from error.__cause__
         ranks.part()
-        dist.destroy_process_group()  # not after an exception: its peers may be gone, and the process is about to end
+        if not gpus:  # NCCL's end waits for all ranks, of which one may still write what came of it
+            dist.destroy_process_group()  # not after an exception: its peers may be gone, and the process is about to end
+
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """Have the others told of an error in the block at once, before all that is open around it is closed."""
+        try:
+            yield
+        except (JobStoppedError, TrainingDivergedError):
+            raise
+        except BaseException as error:  # noqa: BLE001 (raised again)
+            raise self.told(error) from error.__cause__
+
+    def told(self, error: BaseException) -> BaseException:
+        """What this rank ends with because of an error, once the others know: that another one is lost, or the error itself."""
+        lost = self.loss(error)
+        ends_with = lost or error
+        if self.watcher is not None and (lost is None or lost is not self.watcher.lost):
+            self.watcher.fail(sentence_of(ends_with))
+        return ends_with
 
     def loss(self, error: BaseException) -> LostRankError | None:
         """Which rank was lost, where an error shows that one is: torch has none of its own for that."""
@@ -178,9 +195,11 @@ class Ranks:
             return None
         if not isinstance(error, dist.DistError) and not CONNECTION_LOST.search(str(error)):
             return None
-        return self.watcher.reason() or LostRankError(
-            f"all ranks are there, but their connection broke: {str(error).splitlines()[0]}"
-        )
+        if lost := self.watcher.reason():
+            return lost
+        broken = LostRankError(f"all ranks are there, but their connection broke: {str(error).splitlines()[0]}")
+        broken.was_told = True
+        return broken
 
     def part(self) -> None:
         """Go on alone: no other waits for what this process does from here on, as none waits for another any more."""
@@ -211,9 +230,6 @@ class Ranks:
             store.set_timeout(timeout + timedelta(seconds=5))
             found = Verdict(**json.loads(store.get("verdict")))
             came_too_late = not found.error and len(found.nodes) != self.world_size
-            if watcher is not None and not found.error and not came_too_late:
-                watcher.start(self.main_address, Place(found.port, found.key), timeout)
-                watcher.wait_for_all(timeout)
         except (RuntimeError, ValueError, OSError) as cause:
             raise ProcessSetupError(
                 f"rank {self.rank} could not meet the {self.world_size} processes at "
@@ -224,22 +240,38 @@ class Ranks:
             raise ProcessSetupError(
                 found.error or f"rank {self.rank} came to a job of {len(found.nodes)} processes, which has begun already"
             )
+        if watcher is not None:
+            self._watch(watcher, Place(found.port, found.key), timeout)
         self._choose_interface(found)
         first = self.node not in found.nodes[: self.rank]
         return store, replace(self, local_world_size=found.nodes.count(self.node), is_first_of_node=first, watcher=watcher)
 
-    def tell_failure(self, error: DesignerError) -> None:
-        """Before the ranks have met: let the others know that this one does not come, and why, as far as they can be reached."""
+    def _watch(self, watcher: Watcher, place: Place, timeout: timedelta) -> None:
+        """Begin to watch the others.
+
+        Raises:
+            ProcessSetupError: some do not come.
+        """
+        try:
+            watcher.start(self.main_address, place, timeout)
+            watcher.wait_for_all(timeout)
+        except OSError as error:
+            told = f"rank {self.rank} cannot watch the others at {self.main_address}:{place.port}: {error}"
+            watcher.fail(told)
+            raise ProcessSetupError(told) from error
+
+    def tell_failure(self, message: str) -> None:
+        """Before the ranks have met: let the others that come soon know that this one does not come, and why."""
         if self.world_size == 1:
             return
         with suppress(RuntimeError, OSError, DesignerError):
             store = self._store(TO_TELL)
             store.set_timeout(TO_TELL)
             if self.is_main:
-                store.set("verdict", json.dumps(asdict(Verdict(f"rank 0 failed: {error.message}"))))
+                store.set("verdict", json.dumps(asdict(Verdict(f"rank 0 failed: {message}"))))
                 self._wait_until_all_heard(store, TO_TELL.total_seconds(), self.world_size)
             else:
-                own = Arrival(self.rank, self.world_size, self.node, {}, failed=error.message)
+                own = Arrival(self.rank, self.world_size, self.node, {}, failed=message)
                 store.set(f"arrival {store.add('came', 1)}", json.dumps(asdict(own)))
                 store.add("heard", 1)
 
@@ -366,6 +398,11 @@ class Ranks:
         self.note("waiting for the others")
         yield
         self.note("working")
+
+
+def sentence_of(error: BaseException) -> str:
+    """What the other ranks are told of an error."""
+    return error.message if isinstance(error, DesignerError) else f"{type(error).__name__}: {error}"[:300]
 
 
 def address_towards(host: str) -> str:

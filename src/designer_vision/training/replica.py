@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from designer_vision.console import say
+from designer_vision.errors import ProcessSetupError
 from designer_vision.precision import autocast
 from designer_vision.training.ranks import Ranks
 
@@ -35,14 +36,18 @@ def warm_up(replica: nn.Module, shape: tuple[int, ...], device: torch.device, pr
     statistics = {name: buffer.clone() for name, buffer in replica.named_buffers()}
     images = torch.zeros(shape, device=device).to(memory_format=torch.channels_last)
     replica.train()
-    for _ in range(2):  # the buckets are sorted at the beginning of the second pass
-        with autocast(device, precision):
-            logits = replica(images)
-        logits.float().sum().backward()
-    replica.zero_grad(set_to_none=True)
-    with torch.no_grad():
-        for name, buffer in replica.named_buffers():
-            buffer.copy_(statistics[name])
+    try:
+        for _ in range(2):  # the buckets are sorted at the beginning of the second pass
+            replica.zero_grad(set_to_none=True)  # gradients of a CUDA graph do not outlive its next step
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+            with autocast(device, precision):
+                logits = replica(images)
+            logits.float().sum().backward()
+    finally:
+        replica.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            for name, buffer in replica.named_buffers():
+                buffer.copy_(statistics[name])
 
 
 def compiled(
@@ -63,14 +68,14 @@ def compiled(
         ranks: all of them call this.
         shapes: float images [n, 3, height, width].
         device, precision: of the training.
+
+    Raises:
+        ProcessSetupError: it works alone and not with DDP.
     """
     tried, reason = _compile(network, device), ""
-    try:
-        for shape in shapes:
-            warm_up(tried, shape, device, precision)
-    except Exception as error:  # noqa: BLE001 (a compiler, and a compiler's compiler, fail in their own ways)
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        network.zero_grad(set_to_none=True)
+    for shape in shapes:
+        ranks.note("compiling")
+        reason = reason or _failure_of(tried, shape, device, precision)
     if any(ranks.any(bool(reason))):
         say(f"warning: the network is not compiled: {reason or 'another rank cannot'}")
         return None
@@ -78,8 +83,19 @@ def compiled(
         return tried
     together = _compile(replica, device)
     for shape in shapes:
-        warm_up(together, shape, device, precision)
+        ranks.note("compiling")
+        if reason := _failure_of(together, shape, device, precision):
+            raise ProcessSetupError(f"the network cannot be compiled with DDP: {reason}; start without DESIGNER_VISION_COMPILE")
     return together
+
+
+def _failure_of(network: nn.Module, shape: tuple[int, ...], device: torch.device, precision: torch.dtype) -> str:
+    """Why a compiled network cannot take a step; empty if it can."""
+    try:
+        warm_up(network, shape, device, precision)
+    except Exception as error:  # noqa: BLE001 (a compiler, and a compiler's compiler, fail in their own ways)
+        return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return ""
 
 
 def _compile(network: nn.Module, device: torch.device) -> nn.Module:

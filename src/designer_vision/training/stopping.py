@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
+from designer_vision.console import last_words
 from designer_vision.errors import JobStoppedError
-from designer_vision.machine import end_at_once
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 GRACE_SECONDS, GRACE_ON_AZURE_SECONDS = 9.0, 25.0
@@ -26,13 +26,13 @@ class StopRequest:
     Attributes:
         signal: that asked for it; None before.
         grace: seconds that the ranks have to agree and save.
-        before_end: what is done before the process is ended at once.
+        before_end: what is done before the process is ended without that.
     """
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         self.signal: int | None = None
-        self.before_end: Callable[[], None] | None = None
         self.grace = GRACE_ON_AZURE_SECONDS if "AZUREML_RUN_ID" in environment else GRACE_SECONDS
+        self.before_end: Callable[[], object] = lambda: None
         self._stops = False
 
     def is_made(self) -> bool:
@@ -75,7 +75,9 @@ class StopRequest:
                 _next_signal(reader)
             if time.monotonic() - first > ONE_REQUEST_SECONDS:
                 break
-        end_at_once("ended at once: the ranks had not agreed on where to stop", 128 + self.signal, self.before_end)
+        self.before_end()
+        last_words("ended at once: the ranks had not agreed on where to stop")
+        os._exit(128 + self.signal)
 
 
 def _next_signal(reader: socket.socket) -> int | None:

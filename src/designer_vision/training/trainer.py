@@ -239,6 +239,7 @@ class Trainer:
     def step(self, batch: Batch, waited: float) -> tuple[Tensor, Tensor, Tensor]:
         """Forward, backward, and one update; gives detached loss, logits and labels, still on the device."""
         self.ranks.note("computing")
+        self.optimizer.zero_grad(set_to_none=True)
         images, labels = self.to_device(batch)
         if self.hardware.compiled:
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
@@ -248,7 +249,6 @@ class Trainer:
         loss = loss_function(logits, labels)
         self.own_seconds += waited + time.perf_counter() - self.clock  # the ranks wait for each other in what follows
         self.ranks.note("averaging gradients")
-        self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.step(self.optimizer)
         self.scaler.update()

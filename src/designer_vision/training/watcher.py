@@ -23,18 +23,18 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
-from typing import Any
+from typing import Any, Never
 
-from designer_vision.console import printable, rank_prefix
+from designer_vision.console import last_words
 from designer_vision.errors import LostRankError
-from designer_vision.machine import end_at_once
 
 SECONDS_A_BEAT = 1.0
 MOST_COUNTED = 2 * SECONDS_A_BEAT
 """Of the seconds between two looks: where more went by, it was this process, or its machine, that stood still."""
 TO_HEAR, TO_END = 3.0, 6.0
 """Seconds that the main thread has to hear of a loss in its own work, and then to end."""
+TO_UNWIND = 15.0
+"""Seconds that a rank which fails has to end by itself: what it leaves open may be a disk that hangs."""
 TO_PART = 1.0
 """Seconds that a word which this process ends with has to be heard."""
 LONGEST_LINE = 2**16
@@ -56,6 +56,7 @@ class _Peer:
     Attributes:
         rank: None until it has said which.
         socket: None before it came, and when it is gone.
+        has_come: ever.
         silent: seconds since something was heard of it.
         at, doing: how many notes its main thread had made then, and the last.
         has_left: its end is no loss.
@@ -63,6 +64,7 @@ class _Peer:
 
     rank: int | None
     socket: socket.socket | None = None
+    has_come: bool = False
     silent: float = 0.0
     at: int = 0
     doing: str = ""
@@ -91,7 +93,7 @@ class _Peer:
         self.silent = 0.0
         try:
             return [dict(json.loads(line)) for line in lines], not content or len(self.coming) > LONGEST_LINE
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             return [], True
 
 
@@ -163,7 +165,7 @@ class Watcher:
             TimeoutError: some have not come.
         """
         if self._rank == 0 and not self._complete.wait(timeout.total_seconds()):
-            missing = [str(peer.rank) for peer in self._peers.values() if peer.socket is None]
+            missing = [str(peer.rank) for peer in self._peers.values() if not peer.has_come]
             raise TimeoutError(f"rank {', '.join(missing)} came, but cannot reach rank 0's watcher")
 
     def note(self, doing: str) -> None:
@@ -186,6 +188,11 @@ class Watcher:
         self._parted.wait(2 * TO_PART)
 
     @property
+    def lost(self) -> LostRankError | None:
+        """The rank that was lost, once that is known."""
+        return self._lost
+
+    @property
     def is_over(self) -> bool:
         """Whether this rank has parted from the others."""
         return self._leaves or bool(self._failed)
@@ -199,6 +206,20 @@ class Watcher:
     # the thread's
 
     def _run(self) -> None:
+        try:
+            self._watch()
+            self._say_the_last()
+        except Exception as error:  # noqa: BLE001 (a defect: nobody would watch this rank, and it would be silent for the others)
+            self._lose(f"the watcher of rank {self._rank} failed: {type(error).__name__}: {error}")
+        self._close()
+        self._parted.set()
+        if self._failed:
+            time.sleep(TO_UNWIND)
+            self._end_with(f"ended after {TO_UNWIND:.0f} s: {self._failed}")
+        elif self._lost and not self._leaves:
+            self._end(self._lost)
+
+    def _watch(self) -> None:
         before, next_beat, stalled, notes = time.monotonic(), 0.0, 0.0, self._notes
         while not (self._lost or self.is_over):
             self._hear(max(0.0, next_beat - time.monotonic()))
@@ -211,11 +232,6 @@ class Watcher:
                 next_beat = now + SECONDS_A_BEAT
                 self._say({"at": notes[0], "doing": notes[1]} if self._rank else {})
             self._judge(stalled)
-        self._say_the_last()
-        self._close()
-        self._parted.set()
-        if self._lost and not self.is_over:
-            self._end(self._lost)
 
     def _add(self, peer: _Peer, connection: socket.socket) -> None:
         connection.setblocking(False)
@@ -260,19 +276,22 @@ class Watcher:
 
     def _introduced(self, stranger: _Peer, message: dict[str, Any]) -> _Peer:
         """The rank that one says it is, if it has the key and nobody else is that rank."""
-        peer = self._peers.get(message.get("rank", -1))
-        if peer is None or peer.socket is not None or message.get("key") != self._key:
+        rank = message.get("rank")
+        peer = self._peers.get(rank) if isinstance(rank, int) else None
+        if peer is None or peer.has_come or message.get("key") != self._key:
             return stranger
-        peer.socket, peer.silent, peer.coming = stranger.socket, 0.0, stranger.coming
+        peer.socket, peer.has_come, peer.silent, peer.coming = stranger.socket, True, 0.0, stranger.coming
         assert peer.socket is not None
         self._selector.modify(peer.socket, selectors.EVENT_READ, peer)
-        if all(other.socket for other in self._peers.values()):
+        if all(other.has_come for other in self._peers.values()):
             self._complete.set()
         return peer
 
     def _judge(self, stalled: float) -> None:
         """Whether a rank is silent, or all stand still because one does."""
         there = [peer for peer in self._peers.values() if not peer.has_left]
+        if self._rank == 0 and not self._complete.is_set():  # `wait_for_all` tells of those that do not come
+            return
         silent = [peer.rank for peer in there if peer.silent > self._silence]
         if silent:
             self._lose(f"{_named(silent)} not answered for {self._silence:.0f} s; {MORE}")
@@ -316,12 +335,15 @@ class Watcher:
     def _end(self, lost: LostRankError) -> None:
         """End the process, unless its main thread does so in time."""
         self._known.set()
-        before = None
         if self._heard.wait(self._to_hear):
             time.sleep(TO_END)
         else:
-            before = partial(self.before_end, lost)
-        end_at_once(printable(rank_prefix() + lost.line()), lost.exit_code, before)
+            self.before_end(lost)
+        self._end_with(lost.line())
+
+    def _end_with(self, text: str) -> Never:
+        last_words(text)
+        os._exit(1)
 
 
 def _named(ranks: Iterable[int | None]) -> str:
