@@ -39,7 +39,8 @@ def warm_up(replica: nn.Module, shape: tuple[int, ...], device: torch.device, pr
     try:
         for _ in range(2):  # the buckets are sorted at the beginning of the second pass
             replica.zero_grad(set_to_none=True)  # gradients of a CUDA graph do not outlive its next step
-            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+            if device.type == "cuda":  # elsewhere its import would take two seconds
+                torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
             with autocast(device, precision):
                 logits = replica(images)
             logits.float().sum().backward()

@@ -241,7 +241,7 @@ class Trainer:
         self.ranks.note("computing")
         self.optimizer.zero_grad(set_to_none=True)
         images, labels = self.to_device(batch)
-        if self.hardware.compiled:
+        if self.hardware.compiled and self.copies is not None:
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         with self.autocast():
             logits = self.replica(self.normalize(images))
