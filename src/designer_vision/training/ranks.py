@@ -23,7 +23,7 @@ from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-
 
 from designer_vision.console import say
 from designer_vision.errors import DesignerError, JobStoppedError, LostRankError, ProcessSetupError, TrainingDivergedError
-from designer_vision.training.meeting import Arrival, Verdict, verdict
+from designer_vision.training.meeting import Arrival, Verdict, received, verdict
 from designer_vision.training.watcher import Place, Watcher
 
 Told = TypeVar("Told")
@@ -228,7 +228,7 @@ class Ranks:
                     found = replace(found, port=place.port, key=place.key)
                 store.set("verdict", json.dumps(asdict(found)))
             store.set_timeout(timeout + timedelta(seconds=5))
-            found = Verdict(**json.loads(store.get("verdict")))
+            found = received(Verdict, store.get("verdict"))
             came_too_late = not found.error and len(found.nodes) != self.world_size
         except (RuntimeError, ValueError, OSError) as cause:
             raise ProcessSetupError(
