@@ -22,8 +22,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -186,10 +186,10 @@ def watched(
 
         def end() -> None:
             ended_by_us.set()
+            usage.stop()
             end_all(processes)
 
-        timer = threading.Timer(LONGEST_START, end)
-        timer.start()
+        timer = timer_of(LONGEST_START, end)
         output = processes[0].stdout
         assert output
         for line in output:
@@ -201,8 +201,7 @@ def watched(
                 first = now
                 usage.begin()
                 timer.cancel()
-                timer = threading.Timer(3 * seconds, end)
-                timer.start()
+                timer = timer_of(3 * seconds, end)
             if first and now - first > seconds and epochs <= 0 and now - epoch_ended > METRICS_SENT:
                 end()
         timer.cancel()
@@ -211,6 +210,14 @@ def watched(
     if not ended_by_us.is_set():
         return lines, Steady(failed=reason_of(lines))
     return lines, Steady(0.0, first - start, *usage.figures())
+
+
+def timer_of(seconds: float, work: Callable[[], None]) -> threading.Timer:
+    """A timer that runs, and holds up nobody's exit."""
+    timer = threading.Timer(seconds, work)
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 @contextmanager
@@ -239,9 +246,9 @@ def started(words: Sequence[object], environments: Sequence[Mapping[str, str]]) 
 
 
 def end_all(processes: Sequence[subprocess.Popen[str]]) -> None:
-    """End processes and those that they started."""
+    """End processes and those that they started, which may outlive them and hold their output open."""
     for process in processes:
-        if process.poll() is None:
+        with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
 
 
@@ -257,8 +264,12 @@ class Usage:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._ended.set()
+        self.stop()
         self._thread.join()
+
+    def stop(self) -> None:
+        """Look no more: what is looked at is about to end."""
+        self._ended.set()
 
     def begin(self) -> None:
         """Forget what was before."""
@@ -279,7 +290,8 @@ class Usage:
             numbers = [float(word) if word.strip().isdigit() else 0.0 for word in told]
             memory, busy = numbers if len(numbers) == 2 else (0.0, 0.0)
             cpu = sum(map(cpu_seconds, descendants(os.getpid())))
-            self._samples.append((time.monotonic(), cpu, memory, busy))
+            if not self._ended.is_set():
+                self._samples.append((time.monotonic(), cpu, memory, busy))
 
 
 def cpu_seconds(process: int) -> float:

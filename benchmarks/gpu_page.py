@@ -161,7 +161,7 @@ def advice(cell: str, runs: Mapping[str, Steady]) -> list[str]:
 
 
 def table(results: Sequence[Mapping[str, Any]], gpu: str) -> str:
-    """Markdown: a row a contender."""
+    """Markdown: a row a contender; what is not known is empty."""
     text = f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|\n"
     for cell in CELLS:
         runs = runs_of(results, cell)
@@ -175,7 +175,8 @@ def table(results: Sequence[Mapping[str, Any]], gpu: str) -> str:
             ratios = [f"{run.images_per_second / other:.2f}" if other else "" for other in others]
             share = f"{run.images_per_second / limit:.0%}" if limit and name not in ("plain script", "ours, all GPUs") else ""
             waiting = "" if run.waiting is None else f"{run.waiting:.0%}"
-            figures = f"{share} | {waiting} | {run.first_line:.0f} | {run.cpus:.1f} | {run.gpu_mb:.0f} | {run.gpu_busy:.0%}"
+            gpu_used = f"{run.gpu_mb:.0f} | {run.gpu_busy:.0%}" if run.gpu_mb else " | "
+            figures = f"{share} | {waiting} | {run.first_line:.0f} | {run.cpus:.1f} | {gpu_used}"
             text += f"| {cell} | {name} | {run.images_per_second:.0f} | {' | '.join(ratios)} | {figures} |\n"
     return text
 

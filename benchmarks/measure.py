@@ -139,12 +139,12 @@ def summary(values: Sequence[float], digits: int = 1) -> str:
 def conditions(packages: Sequence[str]) -> str:
     """The lines on hardware, versions and repeated runs that end a result file."""
     return (
-        f"{hardware(packages)}"
+        f"{hardware(packages, '; a shared machine')}"
         f"* A run during which other processes (and the host) took {DISTURBED} cores or more was repeated, up to {TRIES} times.\n"
     )
 
 
-def hardware(packages: Sequence[str]) -> str:
+def hardware(packages: Sequence[str], remark: str = "") -> str:
     """The lines on hardware and versions."""
     cpu = next(
         (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), ""
@@ -155,7 +155,7 @@ def hardware(packages: Sequence[str]) -> str:
     ]
     versions = ", ".join(f"{name} {version(name).partition('+')[0]}" for name in packages)
     return (
-        f"* Hardware: {os.cpu_count()} cores, {cpu} with {', '.join(extras) or 'no AVX-512'}; a shared machine.\n"
+        f"* Hardware: {os.cpu_count()} cores, {cpu} with {', '.join(extras) or 'no AVX-512'}{remark}.\n"
         f"* Versions: Python {platform.python_version()}, {versions}; {platform.system()}.\n"
     )
 
