@@ -11,7 +11,7 @@ from pathlib import Path
 
 from designer_vision.files import hash_of_file
 
-TIMES = tuple(2**power for power in range(7))
+TIMES = (1, 2, 4, 8, 16, 32, 64)
 TIMES_KEPT = 8
 """How often a photo is in an epoch whose decoded images are kept: 9 GB of them."""
 
