@@ -111,15 +111,16 @@ def _own_seconds() -> float:
 
 def _watch(ended: threading.Event, peak: list[float]) -> None:
     while not ended.wait(1):
-        peak[0] = max(peak[0], sum(_proportional_mb(process) for process in _descendants(os.getpid())))
+        peak[0] = max(peak[0], sum(_proportional_mb(process) for process in descendants(os.getpid())))
 
 
-def _descendants(process: int) -> list[int]:
+def descendants(process: int) -> list[int]:
+    """A process's children, and theirs."""
     try:
         children = [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
     except OSError:
         return []
-    return children + [below for child in children for below in _descendants(child)]
+    return children + [below for child in children for below in descendants(child)]
 
 
 def _proportional_mb(process: int) -> float:
@@ -136,7 +137,15 @@ def summary(values: Sequence[float], digits: int = 1) -> str:
 
 
 def conditions(packages: Sequence[str]) -> str:
-    """The lines on hardware and versions that end a result file."""
+    """The lines on hardware, versions and repeated runs that end a result file."""
+    return (
+        f"{hardware(packages, '; a shared machine')}"
+        f"* A run during which other processes (and the host) took {DISTURBED} cores or more was repeated, up to {TRIES} times.\n"
+    )
+
+
+def hardware(packages: Sequence[str], remark: str = "") -> str:
+    """The lines on hardware and versions."""
     cpu = next(
         (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), ""
     )
@@ -146,9 +155,8 @@ def conditions(packages: Sequence[str]) -> str:
     ]
     versions = ", ".join(f"{name} {version(name).partition('+')[0]}" for name in packages)
     return (
-        f"* Hardware: {os.cpu_count()} cores, {cpu} with {', '.join(extras) or 'no AVX-512'}; a shared machine.\n"
+        f"* Hardware: {os.cpu_count()} cores, {cpu} with {', '.join(extras) or 'no AVX-512'}{remark}.\n"
         f"* Versions: Python {platform.python_version()}, {versions}; {platform.system()}.\n"
-        f"* A run during which other processes (and the host) took {DISTURBED} cores or more was repeated, up to {TRIES} times.\n"
     )
 
 

@@ -14,6 +14,7 @@ import torch
 import torchvision
 from torch.utils.data import DataLoader
 from torchvision import transforms
+from waited import Waited
 
 folder, network_name, batch_size = sys.argv[1], sys.argv[2], int(sys.argv[3])
 workers, epochs, every = (int(os.environ.get(name, usual)) for name, usual in (("WORKERS", 2), ("EPOCHS", 1), ("PRINT_EVERY", 1)))
@@ -34,11 +35,12 @@ network = torchvision.models.get_model(network_name, num_classes=len(dataset.cla
 optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
 criterion = torch.nn.CrossEntropyLoss()
 network.train()
+waited = Waited(loader)
 for _ in range(epochs):
-    for iteration, (images, labels) in enumerate(loader, start=1):
+    for iteration, (images, labels) in enumerate(waited, start=1):
         loss = criterion(network(images.to(device)), labels.to(device))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         if iteration % every == 0:
-            print(f"iteration {iteration}/{len(loader)} loss {loss.item():.3f}", flush=True)
+            print(f"iteration {iteration}/{len(loader)} loss {loss.item():.3f} waited {waited.seconds:.3f}", flush=True)

@@ -24,6 +24,7 @@ def traced(waiting: float, gpu: float | None = None) -> Traced:
         (traced(0.5, gpu=9), FAST, "The GPU computed 90% of the time. It is busy"),
         (traced(3, gpu=3), SLOW_DISK, "The GPU computed 30% of the time. The disk is slow"),
         (traced(3, gpu=9), SLOW_DISK, "The GPU computed 90% of the time. It is busy"),
+        (traced(0.5, gpu=10.4), FAST, "The GPU computed 100% of the time. It is busy"),
     ],
 )
 def test_the_verdict_names_what_was_waited_for(sums: Traced, reading: Reading, said: str) -> None:

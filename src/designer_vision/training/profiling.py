@@ -115,7 +115,7 @@ def verdict(traced: Traced, reading: Reading) -> str:
         f"({traced.images / traced.seconds:.1f} images/s); {waiting:.0%} of it went by waiting for images.",
         f"A file is read in {1000 * reading.read:.2f} ms and decoded in {1000 * reading.decode:.2f} ms.",
     ]
-    busy = None if traced.gpu is None else traced.gpu / traced.seconds
+    busy = None if traced.gpu is None else min(1.0, traced.gpu / traced.seconds)  # its copies run beside its kernels
     if busy is not None:
         said.append(f"The GPU computed {busy:.0%} of the time.")
     if busy is not None and busy >= BUSY:  # whatever was waited for: the main process is ahead of it
