@@ -189,4 +189,4 @@ def test_f65_an_image_that_disappears_is_named_on_every_rank(start: StartJob, in
         path.unlink()
     assert job.end(15) == [1, 1]
     assert re.search(r"InvalidDatasetError: .*is missing", job.log() + job.log(1))
-    assert all("cannot be read" in job.log(rank) or "rank 0 ended" in job.log(rank) for rank in (0, 1))
+    assert all("is missing" in job.log(rank) for rank in (0, 1))
