@@ -89,20 +89,13 @@ def test_f54_those_that_did_not_come_are_counted() -> None:
         assert told.startswith("2 of 3 processes came within 3 s, missing rank 1")
 
 
-def test_a_rank_that_failed_before_it_came_is_told_to_the_others() -> None:
-    first, second = places((0, 2), (1, 2))
+@pytest.mark.parametrize("failing", [0, 1])
+def test_a_rank_that_failed_before_it_came_is_told_to_the_others(failing: int) -> None:
+    both = places((0, 2), (1, 2))
     with ThreadPoolExecutor(2) as pool:
-        waiting = pool.submit(came, [first])
-        pool.submit(second.tell_failure, "3.png is no image")
-        assert waiting.result() == ["rank 1 failed: 3.png is no image"]
-
-
-def test_a_main_rank_that_failed_before_it_came_is_told_to_the_others() -> None:
-    first, second = places((0, 2), (1, 2))
-    with ThreadPoolExecutor(2) as pool:
-        waiting = pool.submit(came, [second])
-        pool.submit(first.tell_failure, "3.png is no image")
-        assert waiting.result() == ["rank 0 failed: 3.png is no image"]
+        waiting = pool.submit(came, [both[1 - failing]])
+        pool.submit(both[failing].tell_failure, "3.png is no image")
+        assert waiting.result() == [f"rank {failing} failed: 3.png is no image"]
 
 
 def test_a_name_that_no_resolver_knows_is_told_at_once() -> None:
