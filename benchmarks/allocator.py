@@ -23,7 +23,7 @@ def measure(kind: str, batch_size: int) -> None:
     import torchvision
 
     from designer_vision.machine import available_cpus, keep_freed_memory
-    from designer_vision.training.trainer import make_optimizer
+    from designer_vision.training.optimizer import make_optimizer
 
     if kind == "kept":
         keep_freed_memory()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from designer_vision.calibration import reliability
 from designer_vision.directories.data_frame_directory import ScoredSet
 from designer_vision.errors import InvalidDatasetError, NotLabeledDatasetError
 
@@ -121,6 +122,7 @@ def evaluate(predictions: Predictions) -> Evaluation:
         "Average accuracy": float(1 - ((predicted + true - 2 * right) / count).mean()),
         **{f"Micro {name}": accuracy for name in macro},  # with one label an image, each of them is
         **{f"Macro {name}": float(value) for name, value in macro.items()},
+        "Expected calibration error": reliability(predictions.probability, predictions.right).error,
     }
     return Evaluation(labels, matrix, per_class, summary)
 

@@ -107,6 +107,7 @@ class Scorer:
         network.load_state_dict(model.weights)
         self._network = network.eval().to(device).to(memory_format=torch.channels_last)
         self._normalize = Normalize(model.mean, model.std).to(device)
+        self._temperature = model.temperature
 
     def __call__(self, images: Tensor) -> Probabilities:
         """Uint8 [n, 3, height, width] to probabilities, float64 [n, classes].
@@ -153,7 +154,7 @@ class Scorer:
     def _probabilities(self, images: Tensor) -> Probabilities:
         with torch.inference_mode(), autocast(self.device, self._precision):
             logits = self._network(self._normalize(images.to(self.device, non_blocking=True)))
-            probabilities: Probabilities = torch.softmax(logits.double(), dim=1).cpu().numpy()
+            probabilities: Probabilities = torch.softmax(logits.double() / self._temperature, dim=1).cpu().numpy()
         return probabilities
 
 

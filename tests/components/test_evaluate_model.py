@@ -34,7 +34,7 @@ def test_figures_are_in_json_and_in_mlflow_with_the_page_and_its_pictures(tmp_pa
     assert content["confusion_matrix"] == {"labels": ["a", "b"], "true_by_predicted": [[2, 0], [1, 1]]}
     metrics, artifacts = logged()
     assert metrics == content["metrics"]
-    assert artifacts == {"report.html", "summary.md", "confusion_matrix.png", "per_class.csv"}
+    assert artifacts == {"report.html", "summary.md", "confusion_matrix.png", "reliability.png", "per_class.csv"}
     assert artifacts | {"metrics.json"} == {path.name for path in (tmp_path / "out").iterdir()}
 
 

@@ -50,7 +50,7 @@ def test_metrics_and_log_lines_name_every_epoch(untrained_model: Path, datasets:
         "Train images per second", "Train loss", "Train error", "Valid loss",
         "Top-1 validation accuracy", "Top-5 validation accuracy", "learning rate", "Best epoch",
         "Train images per second and process", "Seconds waiting for images", "Seconds computing", "Seconds validating",
-        "Seconds saving",
+        "Seconds saving", "Temperature", "Calibration error", "Calibration error before",
     }  # fmt: skip
     artifacts = {file.path for file in mlflow.MlflowClient().list_artifacts(run.info.run_id)}
     assert artifacts >= {"report.html", "curves.png", "confusion_matrix.png", "per_class.csv", "summary.md"}

@@ -33,7 +33,7 @@ def test_mistakes_are_shown_with_their_photos_where_these_are_connected(tmp_path
     first = scored(1, 5)
     written = write_evaluation_report(tmp_path, first, None, None, photos(tmp_path / "images", first.predictions))
     assert {path.name for path in written} == {
-        "report.html", "summary.md", "confusion_matrix.png", "mistakes.png", "per_class.csv",
+        "report.html", "summary.md", "confusion_matrix.png", "reliability.png", "mistakes.png", "per_class.csv",
     }  # fmt: skip
     page = (tmp_path / "report.html").read_text()
     assert page.count("<figure>") == 2

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from conftest import make_image_directory
 
+from designer_vision.calibration import calibrate
 from designer_vision.directories.image_directory import read_image_directory
 from designer_vision.errors import InvalidDatasetError
 from designer_vision.evaluation import MOST_CLASSES
@@ -30,16 +30,19 @@ def run_of(folder: Path, predicted: list[int]) -> TrainingRun:
     training = read_image_directory(make_image_directory(folder / "training", per_class=4))
     validation = read_image_directory(make_image_directory(folder / "validation", per_class=2, first=50), original_names=True)
     epochs = history([3.0, 2.0])
-    predictions = torch.tensor([[0.9, float(label)] for label in predicted])
-    result = Result(epochs[1], {}, predictions, tuple(epochs))
+    calibration, probabilities = calibrate(
+        np.log(np.full((6, 3), 0.05) + 0.85 * np.eye(3)[predicted]), validation.labels.astype(int)
+    )
+    result = Result(epochs[1], {}, tuple(epochs))
     facts = {"network": "resnet18", "learning_rate": 0.01, "torch": "2.0"}
-    return TrainingRun(result, training, validation, facts, ["green is <rare>"], processes=2, epochs=2, patience=3)
+    seen = (validation, probabilities, calibration)
+    return TrainingRun(result, training, validation, *seen, facts, ["green is <rare>"], processes=2, epochs=2, patience=3)
 
 
 def test_the_page_tells_how_well_where_wrong_and_of_what(tmp_path: Path) -> None:
     written = write_training_report(tmp_path, run_of(tmp_path, [0, 0, 1, 2, 2, 2]))
     names = {str(path.relative_to(tmp_path)) for path in written}
-    pictures = {f"report/{name}.png" for name in ("curves", "confusion_matrix", "mistakes")}
+    pictures = {f"report/{name}.png" for name in ("curves", "confusion_matrix", "reliability", "mistakes")}
     assert names == {"report.html", "report/summary.md", "report/per_class.csv", *pictures}
     page = (tmp_path / "report.html").read_text()
     for text in ("Training of resnet18", "50.0 %", "2 of 2", "green is &lt;rare&gt;", "green/51.png", "learning_rate", "25.0"):
@@ -87,14 +90,13 @@ def test_of_more_classes_than_can_be_evaluated_no_matrix_is_made(tmp_path: Path)
     run = run_of(tmp_path, [0, 0, 1, 1, 2, 2])
     many = tuple(f"class {number:05}" for number in range(MOST_CLASSES + 1))
     with pytest.raises(InvalidDatasetError, match="5,001 classes, expected at most 5,000"):
-        write_training_report(tmp_path, replace(run, validation=replace(run.validation, classes=many)))
+        write_training_report(tmp_path, replace(run, scored=replace(run.scored, classes=many)))
 
 
 def test_classes_of_the_network_that_no_validation_image_has_are_in_the_table(tmp_path: Path) -> None:
     run = run_of(tmp_path, [0, 0, 1, 1, 2, 2])
     less = run.validation.subset(np.arange(4))
-    result = replace(run.result, predictions=run.result.predictions[:4])
-    write_training_report(tmp_path, replace(run, validation=less, result=result))
+    write_training_report(tmp_path, replace(run, validation=less, scored=less, probabilities=run.probabilities[:4]))
     assert (tmp_path / "report" / "per_class.csv").read_text().splitlines()[3] == "red,4,0,,,"
     page = (tmp_path / "report.html").read_text()
     table = page[page.index("<h2>Classes") :]

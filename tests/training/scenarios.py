@@ -171,12 +171,10 @@ def outcome(trainer: Trainer) -> dict:
     history = [{**asdict(epoch), "images_per_second": 0, "spent": 0} for epoch in result.history]
     momentum = [trainer.optimizer.state[weight]["momentum_buffer"].clone() for weight in trainer.network.parameters()]
     weights = {name: tensor.clone() for name, tensor in trainer.network.state_dict().items()}
-    predictions = result.predictions.clone()
     return {
         "history": history,
         "weights": weights,
         "kept": dict(result.weights),
-        "predictions": predictions,
         "momentum": momentum,
     }
 
@@ -231,7 +229,7 @@ def run(scenario: str, folder: Path) -> dict:
         except DesignerError as error:
             return {"error": error.message}
         weights = {name: tensor.clone() for name, tensor in trainer.network.state_dict().items()}
-        told = {"history": result.history, "best": result.best, "predictions": result.predictions}
+        told = {"history": result.history, "best": result.best}
         return told | {"weights": weights, "kept": dict(result.weights)}
 
 

@@ -17,6 +17,8 @@ import numpy as np
 from torch import nn
 
 from designer_vision import images, networks
+from designer_vision.components.kept_network import see_validation_images
+from designer_vision.components.new_head import fit_new_head
 from designer_vision.components.preflight import check_batches, warnings_of
 from designer_vision.components.training_hardware import choose_hardware, keep_images, mixed_gpus, precision_for
 from designer_vision.components.training_output import (
@@ -85,6 +87,11 @@ class Task:
     preparation: Preparation
     parameters: Parameters
     configuration: Mapping[str, Any]
+
+    @property
+    def has_new_head(self) -> bool:
+        """Whether all but the last layer has learned before."""
+        return (self.model.is_trained or self.model.pretrained) and self.model.labels != self.training.classes
 
     def trained(self, result: Result, processes: int) -> Model:
         """The model that came of it."""
@@ -155,7 +162,8 @@ def main(
         progress = stack.enter_context(Progress(parameters.epochs, len(task.training), ranks))
         trainer = make_trainer(stack, task, network, ranks, hardware, settings)
         trainer.listener.is_stop_requested = stop.is_made
-        go_on(trainer, ranks.told_by_main(find_checkpoint(checkpoints, untrained_model, template) if ranks.is_main else None))
+        payload = ranks.told_by_main(find_checkpoint(checkpoints, untrained_model, template) if ranks.is_main else None)
+        go_on(trainer, payload)
         # after the data workers: MLflow's import starts a process, whose pipes a worker forked meanwhile would keep open for ever
         tracker = stack.enter_context(Tracker(ranks.is_main, trained_model / METRICS))
         if ranks.is_main:
@@ -167,6 +175,8 @@ def main(
                 profile = Profile(trained_model / PROFILE, device, trainer.steps_per_epoch, lambda: probe(task.training))
             trainer.listener = tell(progress, tracker, saver, stop, ranks.world_size, profile)
         stack.enter_context(ranks.telling())  # the last one, which hears of an error first
+        if payload is None and task.has_new_head:
+            fit_new_head(trainer, networks.head(network))
 
         def keep_best() -> Path:
             folder = trained_model / f"best_epoch_{trainer.result().best.number}"
@@ -182,12 +192,22 @@ def main(
         ranks.part()
         if ranks.is_main:
             saver.wait()
-            shown = facts_of(task.model, parameters, task.configuration, made_by, hardware)
+            kept = see_validation_images(trainer, task.trained(result, ranks.world_size), task.validation)
             run = TrainingRun(
-                result, task.training, task.validation, shown, warnings, ranks.world_size, parameters.epochs, parameters.patience
+                result,
+                task.training,
+                task.validation,
+                kept.images,
+                kept.probabilities,
+                kept.calibration,
+                facts_of(task.model, parameters, task.configuration, made_by, hardware),
+                warnings,
+                ranks.world_size,
+                parameters.epochs,
+                parameters.patience,
             )
             report(trained_model, run, tracker)
-            export(trained_model, task.trained(result, ranks.world_size), result.history, training_dataset)
+            export(trained_model, kept.model, result.history, training_dataset)
             progress.result(result, parameters, trained_model)
     if ranks.is_main:
         shutil.rmtree(trained_model / CHECKPOINT, ignore_errors=True)  # what is left of it a rerun removes
@@ -333,7 +353,16 @@ def probe(index: ImageIndex) -> Reading:
 
 def report(folder: Path, run: TrainingRun, tracker: Tracker) -> None:
     """Leave something to look at, here and in MLflow."""
-    tracker.log_metrics({"Best epoch": run.result.best.number})
+    calibration = run.calibration
+    errors = {"Calibration error before": calibration.before.error, "Calibration error": calibration.after.error}
+    tracker.log_metrics({"Best epoch": run.result.best.number, "Temperature": calibration.temperature, **errors})
+    if calibration.refusal:
+        say(f"probabilities are left as they are, without a temperature: {calibration.refusal}")
+    else:
+        say(
+            f"probabilities: a temperature of {calibration.temperature:.3g} takes their expected calibration error from "
+            f"{calibration.before.error:.1%} to {calibration.after.error:.1%}"
+        )
     with best_effort("report.html"):
         for path in write_training_report(folder, run):
             tracker.log_artifact(path)

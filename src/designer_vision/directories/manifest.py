@@ -35,6 +35,7 @@ DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, 
 Operations = list[Annotated[list[Any], msgspec.Meta(min_length=2, max_length=2)]]
 """Image operations as `[name, argument]`; which names and arguments make sense, `transforms.check` says."""
 Side = Annotated[int, msgspec.Meta(gt=0, le=MAX_SIDE)]
+Temperature = Annotated[float, msgspec.Meta(ge=0.001, le=1000)]
 
 
 class Ours(msgspec.Struct, omit_defaults=True, frozen=True):
@@ -46,6 +47,7 @@ class Ours(msgspec.Struct, omit_defaults=True, frozen=True):
         transformation: the deterministic operations that images went through, or that a network's images go through.
         random_operations: what is drawn anew in every epoch.
         size: height and width of a network's input.
+        temperature: that a network's logits are divided by.
         training: parameters and results of a training, for people.
         configuration: what the training was started with.
         left_out: what lay in the folder that images were converted from and was not used, by kind and folder.
@@ -56,6 +58,7 @@ class Ours(msgspec.Struct, omit_defaults=True, frozen=True):
     transformation: Operations = []
     random_operations: Operations = []
     size: tuple[Side, Side] | None = None
+    temperature: Temperature = 1.0
     training: dict[str, Any] = {}
     configuration: dict[str, Any] = {}
     left_out: LeftOut = {}

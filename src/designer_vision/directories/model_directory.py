@@ -63,6 +63,7 @@ class Model:
         pretrained: the weights come from ImageNet and its 1000 classes, not from a training here.
         labels: what each output of a trained network is called.
         mean, std: of the RGB input (0 to 1) that the network expects.
+        temperature: that its logits are divided by, so that probabilities mean what they say.
         operations, size: what takes any photo to the network's input, height and width; None in classic folders.
         training: parameters and results of the training, for people.
         configuration: what the training was started with; the same again is not trained again.
@@ -76,6 +77,7 @@ class Model:
     std: tuple[float, ...] = networks.PLAIN_STD
     operations: list[Operation] | None = None
     size: Size | None = None
+    temperature: float = 1.0
     training: Mapping[str, Any] = field(default_factory=dict)
     configuration: Mapping[str, Any] = field(default_factory=dict)
 
@@ -177,6 +179,7 @@ def read_model_directory(folder: Path) -> Model:
         normalizer.std,
         operations if ours.size else None,
         ours.size,
+        ours.temperature,
         ours.training,
         ours.configuration,
     )
@@ -289,6 +292,7 @@ def write_model_files(folder: Path, model: Model, dataset: Path | None = None) -
     ours = Ours(
         transformation=model.operations or [],
         size=model.size,
+        temperature=model.temperature,
         training=dict(model.training),
         configuration=dict(model.configuration),
     )

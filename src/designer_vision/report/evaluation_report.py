@@ -6,19 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from designer_vision.calibration import reliability, thresholds
 from designer_vision.directories.image_index import ImageIndex
 from designer_vision.errors import InvalidDatasetError
 from designer_vision.evaluation import Comparison, Evaluation, Predictions, known_figures, most_confident_mistakes
 from designer_vision.report.files import write_csv, write_report
 from designer_vision.report.mistakes import MOST_SHOWN, find_mistakes
 from designer_vision.report.page import Page, Section
-from designer_vision.report.pictures import draw_confusion, draw_mistakes
+from designer_vision.report.pictures import draw_confusion, draw_mistakes, draw_reliability
 from designer_vision.report.sections import (
     MOST_ROWS,
     classes_section,
     confusion_section,
     mistakes_section,
     percent,
+    reliability_section,
     supports,
 )
 
@@ -100,6 +102,14 @@ def write_evaluation_report(
             pictures["mistakes.png"] = draw_mistakes(mistakes)
     else:
         sections.append(_mistakes_without_photos(predictions))
+    of_first = reliability(predictions.probability, predictions.right)
+    of_both = {"scored set": of_first}
+    if second:
+        other = second.predictions
+        of_both = {"second set": reliability(other.probability, other.right)} | of_both
+    pictures["reliability.png"] = draw_reliability(of_both)
+    answered = thresholds(predictions.probability, predictions.right)
+    sections.append(reliability_section(of_first.sentence(), of_first, answered, pictures["reliability.png"]))
     sections.append(classes_section(evaluation, {"images": supports(evaluation)}, PER_CLASS))
     if not second:
         sections.append(_figures(evaluation, second))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from designer_vision.calibration import BINS, Reliability
 from designer_vision.console import printable
 from designer_vision.evaluation import Evaluation, confused_pairs
 from designer_vision.images import Pixels
@@ -54,6 +55,28 @@ def draw_curves(history: Sequence[Epoch], best: Epoch, with_top5: bool = True) -
         axes.set_xlabel("epoch")
     for axes in (loss, accuracy):
         axes.legend(fontsize=8, frameon=False)
+    return _png(figure)
+
+
+def draw_reliability(reliabilities: Mapping[str, Reliability]) -> bytes:
+    """How often predictions of each probability are right, and how many there are of them; a line a name, the main one last."""
+    figure = _figure(6.2, 5.4)
+    accuracy, count = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    accuracy.plot([0, 100], [0, 100], "--", color=GREY, linewidth=1, label="as it should be")
+    for (name, found), color in zip([*reliabilities.items()][::-1], (BLUE, ORANGE), strict=False):
+        there = found.images > 0
+        label = f"{name}: off by {found.error:.1%} on average"
+        accuracy.plot(
+            100 * found.confidence[there], 100 * found.accuracy[there], color=color, label=label, marker="o", markersize=4
+        )
+    main = [*reliabilities.values()][-1]
+    count.bar((np.arange(BINS) + 0.5) * 100 / BINS, main.images, width=90 / BINS, color=BLUE)
+    for axes, title in ((accuracy, "accuracy, %"), (count, "images")):
+        axes.set_title(title, fontsize=11, loc="left")
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    accuracy.legend(fontsize=8, frameon=False, loc="upper left")
+    count.set_xlabel("probability of the predicted label, %")
     return _png(figure)
 
 

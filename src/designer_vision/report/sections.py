@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from designer_vision.calibration import Reliability, Threshold
 from designer_vision.evaluation import Evaluation, confused_pairs, known_figures
 from designer_vision.report.mistakes import MOST_SHOWN, Mistake
 from designer_vision.report.page import Section
@@ -42,6 +43,33 @@ def mistakes_section(mistakes: Sequence[Mistake], wrong: int) -> Section:
         lead = f"All {wrong} mistakes, the most confident first" if wrong > 1 else "The only mistake"
     text = f"{lead}: the predicted label with its probability, the true one, and the file. Wrong labels in the data show up here."
     return Section("Most confident mistakes", text, mistakes=mistakes)
+
+
+def reliability_section(text: str, after: Reliability, thresholds: Sequence[Threshold], picture: bytes) -> Section:
+    """How far probabilities can be believed, and what a threshold answers.
+
+    Args:
+        text: how they came about.
+        after: of the probabilities as they are.
+        thresholds: on them.
+        picture: as `draw_reliability` makes it.
+    """
+    rows = [
+        (
+            f"{found.target:.0%}",
+            "none reaches it" if found.probability is None else percent(found.probability),
+            "–" if found.probability is None else percent(found.coverage),
+            "–" if found.probability is None else percent(found.accuracy),
+        )
+        for found in thresholds
+    ]
+    note = (
+        f"Counted on these {after.images.sum():,} images: if only predictions of at least that probability count, and the others "
+        'are "unknown". A photo of something that is none of the classes can get a high probability all the same: '
+        "a threshold does not find those."
+    )
+    header = ("accuracy wanted", "least probability", "images answered", "accuracy of the answers")
+    return Section("How far the probabilities can be believed", text, picture, header=header, rows=rows, note=note)
 
 
 def classes_section(evaluation: Evaluation, counts: Mapping[str, Mapping[str, int]], all_in: str) -> Section:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from designer_vision.calibration import Calibration, Figures
 from designer_vision.console import clock
 from designer_vision.directories.image_index import ImageIndex
 from designer_vision.errors import InvalidDatasetError
@@ -17,8 +18,15 @@ from designer_vision.evaluation import MOST_CLASSES, Evaluation, Predictions, ev
 from designer_vision.report.files import write_csv, write_report
 from designer_vision.report.mistakes import find_mistakes
 from designer_vision.report.page import Page, Section
-from designer_vision.report.pictures import draw_confusion, draw_curves, draw_mistakes
-from designer_vision.report.sections import classes_section, confusion_section, mistakes_section, percent, supports
+from designer_vision.report.pictures import draw_confusion, draw_curves, draw_mistakes, draw_reliability
+from designer_vision.report.sections import (
+    classes_section,
+    confusion_section,
+    mistakes_section,
+    percent,
+    reliability_section,
+    supports,
+)
 from designer_vision.training.records import Epoch, Result
 
 FOLDER = "report"
@@ -40,8 +48,11 @@ class TrainingRun:
     """What is told of a training.
 
     Attributes:
-        result: its epochs and predictions.
+        result: its epochs.
         training, validation: the images, with the network's classes.
+        scored: those of the validation images that the kept network has seen once more; all of them unless they are very many.
+        probabilities: that it gives them, float64 [scored, classes].
+        calibration: of these.
         facts: names and values of the configuration, the versions and the hardware, as they shall be shown.
         warnings: said before it began.
         processes: that trained.
@@ -51,6 +62,9 @@ class TrainingRun:
     result: Result
     training: ImageIndex
     validation: ImageIndex
+    scored: ImageIndex
+    probabilities: Figures
+    calibration: Calibration
     facts: Mapping[str, Any]
     warnings: Sequence[str]
     processes: int
@@ -69,13 +83,15 @@ def write_training_report(folder: Path, run: TrainingRun) -> list[Path]:
     Returns:
         The files, for MLflow.
     """
-    predictions = predictions_of(run.result, run.validation)
+    predictions = predictions_of(run)
     evaluation = evaluate(predictions)
-    mistakes = find_mistakes(predictions, run.validation, range(len(run.validation)))
+    mistakes = find_mistakes(predictions, run.scored, range(len(run.scored)))
     pictures = {
         "curves.png": draw_curves(run.result.history, run.result.best, run.tells_top5),
         "confusion_matrix.png": draw_confusion(evaluation),
     }
+    curves = {"temperature 1": run.calibration.before, "as scored": run.calibration.after}
+    pictures["reliability.png"] = draw_reliability(curves)
     if mistakes:
         pictures["mistakes.png"] = draw_mistakes(mistakes)
     counts = {"training": _counts(run.training), "validation": supports(evaluation)}
@@ -93,6 +109,9 @@ def write_training_report(folder: Path, run: TrainingRun) -> list[Path]:
             Section("Epochs", picture=pictures["curves.png"], header=epochs[0], rows=epochs[1:]),
             confusion_section(evaluation, pictures["confusion_matrix.png"]),
             mistakes_section(mistakes, wrong),
+            reliability_section(
+                calibration_text(run.calibration), run.calibration.after, run.calibration.thresholds, pictures["reliability.png"]
+            ),
             classes_section(evaluation, counts, f"{FOLDER}/per_class.csv"),
             Section("Where the time went", header=SECONDS_HEADER, rows=_seconds(run.result.history), note=OF_THE_MAIN_PROCESS),
             Section("Configuration", rows=[(name, str(value)) for name, value in run.facts.items()]),
@@ -102,17 +121,27 @@ def write_training_report(folder: Path, run: TrainingRun) -> list[Path]:
     return [*write_report(folder, page, pictures, folder / FOLDER), table]
 
 
-def predictions_of(result: Result, validation: ImageIndex) -> Predictions:
-    """The best epoch's predictions of the validation images.
+def predictions_of(run: TrainingRun) -> Predictions:
+    """The kept network's predictions of the validation images.
 
     Raises:
         InvalidDatasetError: there are so many classes that their matrix would take gigabytes.
     """
-    if len(validation.classes) > MOST_CLASSES:
-        raise InvalidDatasetError(f"{len(validation.classes):,} classes, expected at most {MOST_CLASSES:,} to evaluate")
-    probability, predicted = np.asarray(result.predictions, np.float64).T
-    true = validation.labels.astype(np.int64)
-    return Predictions(validation.classes, true, predicted.astype(np.int64), probability, np.arange(len(validation)))
+    classes, true = run.scored.classes, run.scored.labels.astype(np.int64)
+    if len(classes) > MOST_CLASSES:
+        raise InvalidDatasetError(f"{len(classes):,} classes, expected at most {MOST_CLASSES:,} to evaluate")
+    return Predictions(classes, true, run.probabilities.argmax(axis=1), run.probabilities.max(axis=1), np.arange(len(true)))
+
+
+def calibration_text(calibration: Calibration) -> str:
+    """What was done for the probabilities, and what came of it."""
+    if calibration.refusal:
+        return f"They are as the network gives them: no temperature was fitted, for {calibration.refusal}."
+    return (
+        f"A temperature of {calibration.temperature:.3g} was fitted to these images; it changes no prediction. The expected "
+        f"calibration error was {percent(calibration.before.error)} without it, and is {percent(calibration.after.error)}; "
+        "on other images it is a little higher."
+    )
 
 
 def quality(run: TrainingRun) -> str:

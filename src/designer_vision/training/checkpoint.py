@@ -31,7 +31,7 @@ from designer_vision.console import say
 from designer_vision.description import MOST_JSON, from_json
 from designer_vision.errors import CheckpointError, FailedToWriteOutputsError
 
-VERSION = 3
+VERSION = 4
 CHECKPOINT = "checkpoint"
 MOST_PAYLOAD = 64 * 2**30
 KEPT = 2

@@ -117,14 +117,11 @@ class Result:
     Attributes:
         best: its best epoch.
         weights: of that epoch; on the main rank only.
-        predictions: of that epoch for each validation image, in the order of the rows: the probability of the most probable
-            class, and its number; float32 [n, 2].
         history: all epochs.
     """
 
     best: Epoch
     weights: Mapping[str, Tensor]
-    predictions: Tensor
     history: tuple[Epoch, ...]
 
 

@@ -43,13 +43,11 @@ class TrainerState(msgspec.Struct, forbid_unknown_fields=True):
         meter: its training's sums.
         statistics: each rank's batch-norm statistics.
         totals: each rank's sums of the validation under way.
-        predictions: each rank's of the validation under way.
         spent: the seconds of the epoch under way.
         learning_rate: of the last step.
         validated: batches of the validation under way.
         history: the epochs that are finished.
         best, network: weights of the best epoch, and of now.
-        best_predictions: of the best epoch.
         optimizer: its momentum.
         scaler: of the loss, where the network computes in float16.
     """
@@ -58,14 +56,12 @@ class TrainerState(msgspec.Struct, forbid_unknown_fields=True):
     meter: MeterState
     statistics: Tensor
     totals: Tensor
-    predictions: Tensor
     spent: Spent
     learning_rate: float
     validated: Count
     history: list[Epoch]
     best: dict[str, Tensor]
     network: dict[str, Tensor]
-    best_predictions: Tensor
     optimizer: OptimizerState
     scaler: dict[str, int | float]
 
@@ -79,14 +75,12 @@ class Expected:
         parameters: of the network, in the optimizer's order.
         statistics: the network's batch-norm statistics.
         epochs: of the whole training.
-        validation_images: how many.
     """
 
     weights: Mapping[str, Tensor]
     parameters: Sequence[Tensor]
     statistics: Tensor
     epochs: int
-    validation_images: int
 
 
 def read_state(state: Any, expected: Expected) -> TrainerState:
@@ -103,10 +97,6 @@ def read_state(state: Any, expected: Expected) -> TrainerState:
     _same_shape("batch-norm statistics", [read.statistics], [torch.empty(ranks, *expected.statistics.shape, device="meta")])
     several = torch.empty(ranks, *sums.shape, device="meta")
     _same_shape("sums", [read.totals, read.meter.stretches, read.meter.whole], [several, several, sums])
-    per_rank = -(-expected.validation_images // ranks)
-    best = torch.empty(expected.validation_images if read.history else 0, 2, device="meta")
-    under_way = torch.empty(ranks, per_rank, 2, device="meta")
-    _same_shape("predictions", [read.predictions, read.best_predictions], [under_way, best])
     _require([epoch.number for epoch in read.history] == list(range(1, len(read.history) + 1)), "its epochs' numbers")
     _require(len(read.history) <= expected.epochs, "as many epochs")
     numbers = [read.learning_rate, read.meter.seconds, read.meter.stretch_seconds, *read.scaler.values()]
@@ -136,5 +126,5 @@ def _same_shape(what: str, found: Sequence[Tensor], expected: Sequence[Tensor]) 
     for one, other in zip(found, expected, strict=True):
         _require(one.shape == other.shape and one.is_floating_point() == other.is_floating_point(), f"its {what}")
         _require(one.dtype in (torch.float32, torch.float64, torch.int64), f"plain {what}")
-        if what in ("weights", "best weights", "predictions"):
+        if what in ("weights", "best weights"):
             _require(bool(one.isfinite().all()), f"finite {what}")

@@ -26,6 +26,7 @@ from designer_vision.precision import autocast
 from designer_vision.training.checkpoint import Position, State
 from designer_vision.training.meter import Meter
 from designer_vision.training.metrics import Averages, add_to_totals, averages, loss_function, new_totals
+from designer_vision.training.optimizer import centralize_gradients, make_optimizer, start_momentum
 from designer_vision.training.parameters import Parameters
 from designer_vision.training.ranks import Ranks
 from designer_vision.training.records import Epoch, Iteration, Listener, Result, Spent, epochs_without_improvement
@@ -35,6 +36,7 @@ from designer_vision.training.replica import (
     compiled,
     equalize_batch_norm,
     replicate,
+    set_batch_norm_momentum,
     set_batch_norm_statistics,
     warm_up,
 )
@@ -44,7 +46,6 @@ from designer_vision.transforms import Normalize
 
 TRAINING, VALIDATION = 0, 1
 """The loader's datasets."""
-MOMENTUM, WEIGHT_DECAY = 0.9, 1e-4
 SLOW, SLOW_SECONDS = 2, 1.0
 """A rank is slow that takes so many times as long as the others, and so much longer in an epoch."""
 
@@ -115,7 +116,6 @@ class Trainer:
         self.history: list[Epoch] = []
         self.best: Epoch | None = None
         self.weights: Mapping[str, Tensor] = {}
-        self.best_predictions = torch.empty(0, 2)
         self.begin_epoch()
 
     def train(self) -> Result:
@@ -153,7 +153,7 @@ class Trainer:
     def result(self) -> Result:
         """What the epochs that are finished came to; there is at least one."""
         assert self.best is not None
-        return Result(self.best, self.weights, self.best_predictions, tuple(self.history))
+        return Result(self.best, self.weights, tuple(self.history))
 
     def is_over(self) -> bool:
         done = len(self.history)
@@ -171,8 +171,6 @@ class Trainer:
         self.is_trained = False
         self.validated = 0
         self.totals = new_totals(self.hardware.device)
-        per_rank = -(-len(self.validation) // self.ranks.world_size)
-        self.predictions = torch.zeros(per_rank, 2, device=self.hardware.device)
 
     def plan(self) -> Iterator[Asked]:
         """What this rank's data workers decode from here on: what is left of this epoch, its validation, and the next epochs."""
@@ -206,6 +204,7 @@ class Trainer:
             return
         first = self.steps_per_epoch - len(self.batches_to_train(number, self.legs)) + 1  # on fewer ranks before, more were done
         self.replica.train()
+        set_batch_norm_momentum(self.network, 1 if number == 1 else self.steps_per_epoch)
         for iteration in range(first, self.steps_per_epoch + 1):
             self.ranks.note("waiting for images")
             batch = self.next_batch(number, TRAINING)
@@ -250,6 +249,7 @@ class Trainer:
         self.own_seconds += waited + time.perf_counter() - self.clock  # the ranks wait for each other in what follows
         self.ranks.note("averaging gradients")
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        centralize_gradients(self.optimizer)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return loss.detach(), logits.detach(), labels
@@ -260,19 +260,15 @@ class Trainer:
         Raises:
             TrainingDivergedError: the loss is not finite; on every rank.
         """
-        most, mine = (self.batches_to_validate(rank) for rank in (0, self.ranks.rank))
-        done = sum(map(len, mine[: self.validated]))
+        most, mine = (len(self.batches_to_validate(rank)) for rank in (0, self.ranks.rank))
         self.network.eval()
         with torch.inference_mode(), self.autocast():
-            for number_of_batch in range(self.validated, len(most)):  # as often on every rank, also where one has a batch less
+            for number_of_batch in range(self.validated, most):  # as often on every rank, also where one has a batch less
                 self.ranks.note("validating")
-                if number_of_batch < len(mine):
+                if number_of_batch < mine:
                     images, labels = self.to_device(self.next_batch(number, VALIDATION))
                     logits = self.network(self.normalize(images)).float()
                     add_to_totals(self.totals, logits, labels, loss_function(logits, labels))
-                    probabilities, classes = logits.softmax(dim=1).max(dim=1)
-                    self.predictions[done : done + len(labels)] = torch.stack([probabilities, classes.float()], dim=1)
-                    done += len(labels)
                 self.validated += 1
                 self.between_batches()
         result = averages(self.ranks.sum(self.totals))
@@ -288,8 +284,6 @@ class Trainer:
         self.history.append(epoch)
         if epoch.is_better_than(self.best):
             self.best = epoch
-            by_rank = self.ranks.gather(self.predictions)  # image i is number i // world size of rank i % world size
-            self.best_predictions = by_rank.transpose(0, 1).reshape(-1, 2)[: len(self.validation)]
             if self.ranks.is_main:
                 self.weights = copy_of_weights(self.network)
         self.listener.on_epoch(epoch)
@@ -328,7 +322,6 @@ class Trainer:
             "meter": self.meter.state(),
             "statistics": self.ranks.gather(batch_norm_statistics(self.network)),
             "totals": self.ranks.gather(self.totals),
-            "predictions": self.ranks.gather(self.predictions),
             "spent": asdict(self.spent),
             "learning_rate": self.learning_rate,
             "validated": self.validated,
@@ -337,7 +330,6 @@ class Trainer:
         if self.ranks.is_main:
             state |= {
                 "best": dict(self.weights),
-                "best_predictions": self.best_predictions,
                 "network": on_cpu(self.network.state_dict()),
                 "optimizer": on_cpu(self.optimizer.state_dict()),
                 "scaler": self.scaler.state_dict(),
@@ -361,7 +353,6 @@ class Trainer:
             parameters,
             batch_norm_statistics(self.network),
             self.parameters.epochs,
-            len(self.validation),
         )
         read = read_state(state, expected)
         same = len(read.statistics) == self.ranks.world_size
@@ -376,7 +367,6 @@ class Trainer:
             if epoch.is_better_than(self.best):
                 self.best = epoch
         self.weights = read.best if self.ranks.is_main else {}
-        self.best_predictions = read.best_predictions
         self.begin_epoch()
         self.spent = read.spent
         self.meter.load(read.meter)
@@ -384,7 +374,6 @@ class Trainer:
         self.learning_rate, self.is_trained = read.learning_rate, read.validated > 0
         if same:
             self.totals, self.validated = read.totals[self.ranks.rank].to(self.totals.device), read.validated
-            self.predictions = read.predictions[self.ranks.rank].to(self.totals.device)
         else:
             self.legs.append((self.ranks.world_size, 0))
 
@@ -433,27 +422,6 @@ class Trainer:
 
     def autocast(self) -> AbstractContextManager[object]:
         return autocast(self.hardware.device, self.hardware.precision)
-
-
-def make_optimizer(network: nn.Module) -> torch.optim.Optimizer:
-    """SGD with Nesterov momentum; weight decay on matrices and kernels only, not on biases and batch norm."""
-    weights = [parameter for parameter in network.parameters() if parameter.ndim > 1]
-    others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
-    groups = [{"params": weights, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.SGD(groups, lr=0.0, momentum=MOMENTUM, nesterov=True, fused=True)
-    start_momentum(optimizer)
-    return optimizer
-
-
-def start_momentum(optimizer: torch.optim.Optimizer) -> None:
-    """Momentum of zero where there is none yet; the first step is the same.
-
-    Where float16 overflows at its first step, which is usual, torch's fused step would leave memory as it found it.
-    """
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            if optimizer.state[parameter].get("momentum_buffer") is None:
-                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def copy_of_weights(network: nn.Module) -> dict[str, Tensor]:
