@@ -26,11 +26,12 @@ def measure(folder: Path, classes: int, count: int) -> None:
     """Print the seconds of a training's report."""
     start = time.perf_counter()
     import numpy as np
-    import torch
 
     from designer_vision.directories.image_directory import read_image_directory
 
     before = time.perf_counter()
+    from designer_vision.calibration import Calibration, reliability, thresholds
+    from designer_vision.evaluation import Predictions
     from designer_vision.report.training_report import TrainingRun, write_training_report
     from designer_vision.training.metrics import Averages
     from designer_vision.training.records import Epoch, Result, Spent
@@ -41,10 +42,14 @@ def measure(folder: Path, classes: int, count: int) -> None:
     index = replace(photos.subset(np.arange(count) % len(photos)), classes=names, labels=labels)
     wrong = np.random.default_rng(1).random(count) < 0.2
     predicted = np.where(wrong, (labels * 7 + 3) % classes, labels)
-    predictions = torch.from_numpy(np.stack([np.linspace(0.1, 1, count), predicted], axis=1)).float()
+    probability = np.linspace(0.1, 1, count)
+    predictions = Predictions(names, labels.astype(np.int64), predicted.astype(np.int64), probability, np.arange(count))
+    reliable = reliability(probability, ~wrong)
+    calibration = Calibration(1.0, "", reliable, reliable, thresholds(probability, ~wrong))
     averages = Averages(0.5, 0.8, 0.95, count)
     history = tuple(Epoch(n, averages, averages, 100.0, 0.1 / n, Spent(1, 9, 1, 0.1)) for n in range(1, EPOCHS + 1))
-    run = TrainingRun(Result(history[-1], {}, predictions, history), index, index, {"network": "resnet50"}, [], 1, EPOCHS, 3)
+    seen = (index, predictions, calibration)
+    run = TrainingRun(Result(history[-1], {}, history), index, index, *seen, {"network": "resnet50"}, [], 1, EPOCHS, 3)
     out = folder / f"out_{classes}_{time.time_ns()}"
     out.mkdir()
     made = time.perf_counter()

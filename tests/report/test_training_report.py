@@ -12,7 +12,7 @@ from conftest import make_image_directory
 from designer_vision.calibration import calibrate
 from designer_vision.directories.image_directory import read_image_directory
 from designer_vision.errors import InvalidDatasetError
-from designer_vision.evaluation import MOST_CLASSES
+from designer_vision.evaluation import MOST_CLASSES, Predictions
 from designer_vision.report.training_report import TrainingRun, quality, remarks, write_training_report
 from designer_vision.training.metrics import Averages
 from designer_vision.training.records import Epoch, Result, Spent
@@ -30,12 +30,12 @@ def run_of(folder: Path, predicted: list[int]) -> TrainingRun:
     training = read_image_directory(make_image_directory(folder / "training", per_class=4))
     validation = read_image_directory(make_image_directory(folder / "validation", per_class=2, first=50), original_names=True)
     epochs = history([3.0, 2.0])
-    calibration, probabilities = calibrate(
-        np.log(np.full((6, 3), 0.05) + 0.85 * np.eye(3)[predicted]), validation.labels.astype(int)
-    )
+    true, labels = validation.labels.astype(np.int64), np.array(predicted)
+    calibration, _ = calibrate(np.log(np.full((6, 3), 0.05) + 0.85 * np.eye(3)[labels]), true)
+    predictions = Predictions(validation.classes, true, labels, np.full(6, 0.9), np.arange(6))
     result = Result(epochs[1], {}, tuple(epochs))
     facts = {"network": "resnet18", "learning_rate": 0.01, "torch": "2.0"}
-    seen = (validation, probabilities, calibration)
+    seen = (validation, predictions, calibration)
     return TrainingRun(result, training, validation, *seen, facts, ["green is <rare>"], processes=2, epochs=2, patience=3)
 
 
@@ -90,13 +90,15 @@ def test_of_more_classes_than_can_be_evaluated_no_matrix_is_made(tmp_path: Path)
     run = run_of(tmp_path, [0, 0, 1, 1, 2, 2])
     many = tuple(f"class {number:05}" for number in range(MOST_CLASSES + 1))
     with pytest.raises(InvalidDatasetError, match="5,001 classes, expected at most 5,000"):
-        write_training_report(tmp_path, replace(run, scored=replace(run.scored, classes=many)))
+        write_training_report(tmp_path, replace(run, predictions=replace(run.predictions, labels=many)))
 
 
 def test_classes_of_the_network_that_no_validation_image_has_are_in_the_table(tmp_path: Path) -> None:
     run = run_of(tmp_path, [0, 0, 1, 1, 2, 2])
     less = run.validation.subset(np.arange(4))
-    write_training_report(tmp_path, replace(run, validation=less, scored=less, probabilities=run.probabilities[:4]))
+    said = run.predictions
+    four = replace(said, true=said.true[:4], predicted=said.predicted[:4], probability=said.probability[:4], ids=said.ids[:4])
+    write_training_report(tmp_path, replace(run, validation=less, scored=less, predictions=four))
     assert (tmp_path / "report" / "per_class.csv").read_text().splitlines()[3] == "red,4,0,,,"
     page = (tmp_path / "report.html").read_text()
     table = page[page.index("<h2>Classes") :]

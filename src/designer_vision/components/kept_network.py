@@ -9,6 +9,7 @@ import numpy as np
 from designer_vision.calibration import Calibration, Figures, calibrate
 from designer_vision.directories.image_index import ImageIndex
 from designer_vision.directories.model_directory import Model
+from designer_vision.evaluation import Predictions
 from designer_vision.loader import Asked, batches
 from designer_vision.scoring import Scorer
 from designer_vision.training.trainer import VALIDATION, Trainer
@@ -34,6 +35,12 @@ class Kept:
     images: ImageIndex
     probabilities: Figures
     calibration: Calibration
+
+    @property
+    def predictions(self) -> Predictions:
+        """The most probable label of each image."""
+        true, predicted = self.images.labels.astype(np.int64), self.probabilities.argmax(axis=1)
+        return Predictions(self.images.classes, true, predicted, self.probabilities.max(axis=1), np.arange(len(true)))
 
 
 def see_validation_images(trainer: Trainer, model: Model, validation: ImageIndex) -> Kept:

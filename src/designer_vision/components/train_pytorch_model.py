@@ -198,7 +198,7 @@ def main(
                 task.training,
                 task.validation,
                 kept.images,
-                kept.probabilities,
+                kept.predictions,
                 kept.calibration,
                 facts_of(task.model, parameters, task.configuration, made_by, hardware),
                 warnings,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from designer_vision.calibration import Calibration, Figures
+from designer_vision.calibration import Calibration
 from designer_vision.console import clock
 from designer_vision.directories.image_index import ImageIndex
 from designer_vision.errors import InvalidDatasetError
@@ -51,8 +51,8 @@ class TrainingRun:
         result: its epochs.
         training, validation: the images, with the network's classes.
         scored: those of the validation images that the kept network has seen once more; all of them unless they are very many.
-        probabilities: that it gives them, float64 [scored, classes].
-        calibration: of these.
+        predictions: of these.
+        calibration: of their probabilities.
         facts: names and values of the configuration, the versions and the hardware, as they shall be shown.
         warnings: said before it began.
         processes: that trained.
@@ -63,7 +63,7 @@ class TrainingRun:
     training: ImageIndex
     validation: ImageIndex
     scored: ImageIndex
-    probabilities: Figures
+    predictions: Predictions
     calibration: Calibration
     facts: Mapping[str, Any]
     warnings: Sequence[str]
@@ -82,8 +82,13 @@ def write_training_report(folder: Path, run: TrainingRun) -> list[Path]:
 
     Returns:
         The files, for MLflow.
+
+    Raises:
+        InvalidDatasetError: there are so many classes that their matrix would take gigabytes.
     """
-    predictions = predictions_of(run)
+    predictions = run.predictions
+    if len(predictions.labels) > MOST_CLASSES:
+        raise InvalidDatasetError(f"{len(predictions.labels):,} classes, expected at most {MOST_CLASSES:,} to evaluate")
     evaluation = evaluate(predictions)
     mistakes = find_mistakes(predictions, run.scored, range(len(run.scored)))
     pictures = {
@@ -119,18 +124,6 @@ def write_training_report(folder: Path, run: TrainingRun) -> list[Path]:
         ],
     )
     return [*write_report(folder, page, pictures, folder / FOLDER), table]
-
-
-def predictions_of(run: TrainingRun) -> Predictions:
-    """The kept network's predictions of the validation images.
-
-    Raises:
-        InvalidDatasetError: there are so many classes that their matrix would take gigabytes.
-    """
-    classes, true = run.scored.classes, run.scored.labels.astype(np.int64)
-    if len(classes) > MOST_CLASSES:
-        raise InvalidDatasetError(f"{len(classes):,} classes, expected at most {MOST_CLASSES:,} to evaluate")
-    return Predictions(classes, true, run.probabilities.argmax(axis=1), run.probabilities.max(axis=1), np.arange(len(true)))
 
 
 def calibration_text(calibration: Calibration) -> str:
