@@ -22,7 +22,7 @@ from designer_vision.training.checkpoint import state_of
 from designer_vision.training.metrics import Averages
 from designer_vision.training.optimizer import make_optimizer
 from designer_vision.training.ranks import Ranks
-from designer_vision.training.records import Epoch, Listener, Spent, epochs_without_improvement
+from designer_vision.training.records import Epoch, Listener, Spent, epoch_to_keep, epochs_without_improvement
 from designer_vision.training.trainer import Hardware, Trainer
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -72,7 +72,7 @@ def test_batches_to_train_on_that_come_while_a_validation_waits_can_be_trained_o
     assert not batch.labels.is_inference()
 
 
-def test_the_kept_weights_are_a_copy_of_the_best_epoch(tmp_path: Path) -> None:
+def test_the_kept_weights_are_a_copy_of_the_epoch_that_is_kept(tmp_path: Path) -> None:
     seen: dict[int, dict] = {}
     trainer = make_trainer(tmp_path, ALONE, parameters(epochs=4))
 
@@ -80,8 +80,8 @@ def test_the_kept_weights_are_a_copy_of_the_best_epoch(tmp_path: Path) -> None:
         seen[epoch.number] = {name: tensor.clone() for name, tensor in trainer.network.state_dict().items()}
 
     trainer.listener = Listener(on_epoch=remember)
-    accuracies = iter([0.2, 0.9, 0.9, 0.5])
-    losses = iter([1.0, 0.6, 0.5, 0.1])
+    accuracies = iter([0.2, 0.9, 0.85, 0.5])
+    losses = iter([1.0, 0.6, 0.7, 0.1])
     validate = trainer.validate
 
     def pretend(number: int) -> Averages:
@@ -90,9 +90,28 @@ def test_the_kept_weights_are_a_copy_of_the_best_epoch(tmp_path: Path) -> None:
 
     trainer.validate = pretend  # type: ignore[method-assign]
     result = trainer.train()
-    assert result.best.number == 3  # the same top-1 as epoch 2 at a lower loss
+    assert result.best.number == 3  # of seven images nobody can tell 85 from 90 %
     assert same(dict(result.weights), seen[3])
     assert not same(dict(result.weights), seen[4])
+
+
+@pytest.mark.parametrize(
+    ("top1", "images", "kept"),
+    [
+        ([0.2, 0.9, 0.85, 0.5], 7, 3),
+        ([0.2, 0.9, 0.85, 0.5], 10_000, 2),
+        ([0.2, 0.9, 0.899, 0.5], 10_000, 3),
+        ([0.5, 0.5, 0.5], 7, 3),
+        ([0.9, 1.0, 0.99], 7, 2),
+        ([0.3, 0.0], 7, 1),
+        ([0.8, 0.79, 0.9, 0.7], 400, 3),
+    ],
+)
+def test_the_latest_epoch_is_kept_that_chance_does_not_tell_from_the_best(top1: list[float], images: int, kept: int) -> None:
+    history = [Epoch(n, Averages(0, 0, 0, 1), Averages(1, share, 1, images), 1, 1) for n, share in enumerate(top1, 1)]
+    assert epoch_to_keep(history).number == kept
+    by_and_by = [epoch for n, epoch in enumerate(history, 1) if epoch_to_keep(history[:n]) is epoch]
+    assert by_and_by[-1].number == kept  # its weights were at hand when it ended
 
 
 def test_patience_counts_epochs_in_a_row_without_a_new_lowest_loss() -> None:
@@ -307,6 +326,8 @@ HOSTILE = {
     "history without its weights": {"best": {}},
     "weights without their history": {"history": []},
     "a name in a figure": {"history": [{"number": "x/../.."}]},
+    "more hits than images": {"history": [asdict(Epoch(1, Averages(1, 1, 1, 9), Averages(1, 1.5, 1, 7), 1, 1))]},
+    "no images": {"history": [asdict(Epoch(1, Averages(1, 1, 1, 9), Averages(1, 1, 1, 0), 1, 1))]},
     "no legs": {"legs": []},
     "no ranks": {"legs": [(0, 0)]},
     "endless ranks": {"legs": [(10**12, 1)]},

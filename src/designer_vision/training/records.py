@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -78,13 +79,6 @@ class Epoch:
             "Seconds saving": self.spent.saving,
         }
 
-    def is_better_than(self, other: Epoch | None) -> bool:
-        """By top-1; with equal top-1 by the lower loss."""
-        return other is None or (self.validation.top1, -self.validation.loss) > (
-            other.validation.top1,
-            -other.validation.loss,
-        )
-
 
 @dataclass
 class Listener:
@@ -115,7 +109,7 @@ class Result:
     """What a training came to.
 
     Attributes:
-        best: its best epoch.
+        best: the epoch that is kept.
         weights: of that epoch; on the main rank only.
         history: all epochs.
     """
@@ -123,6 +117,17 @@ class Result:
     best: Epoch
     weights: Mapping[str, Tensor]
     history: tuple[Epoch, ...]
+
+
+def epoch_to_keep(history: Sequence[Epoch]) -> Epoch:
+    """The latest epoch whose top-1 is as good as the best, give or take its standard error.
+
+    Of a hundred validation images a few decide which epoch looks best; a later one has learned at a lower rate, and is better on other
+    images. Of many validation images the error is small, and the best epoch is the one that is kept.
+    """
+    best = max((epoch.validation for epoch in history), key=lambda validation: validation.top1)
+    least = best.top1 - math.sqrt(best.top1 * (1 - best.top1) / best.seen)
+    return [epoch for epoch in history if epoch.validation.top1 >= least][-1]
 
 
 def epochs_without_improvement(history: Sequence[Epoch]) -> int:

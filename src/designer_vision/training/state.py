@@ -99,6 +99,8 @@ def read_state(state: Any, expected: Expected) -> TrainerState:
     _same_shape("sums", [read.totals, read.meter.stretches, read.meter.whole], [several, several, sums])
     _require([epoch.number for epoch in read.history] == list(range(1, len(read.history) + 1)), "its epochs' numbers")
     _require(len(read.history) <= expected.epochs, "as many epochs")
+    shares = [epoch.validation for epoch in read.history]
+    _require(all(0 <= found.top1 <= 1 and found.seen > 0 for found in shares), "shares of images")
     numbers = [read.learning_rate, read.meter.seconds, read.meter.stretch_seconds, *read.scaler.values()]
     numbers += [figure for epoch in read.history for figure in (epoch.metrics() | epoch.seconds()).values()]
     numbers += astuple(read.spent)

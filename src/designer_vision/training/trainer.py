@@ -29,7 +29,7 @@ from designer_vision.training.metrics import Averages, add_to_totals, averages, 
 from designer_vision.training.optimizer import centralize_gradients, make_optimizer, start_momentum
 from designer_vision.training.parameters import Parameters
 from designer_vision.training.ranks import Ranks
-from designer_vision.training.records import Epoch, Iteration, Listener, Result, Spent, epochs_without_improvement
+from designer_vision.training.records import Epoch, Iteration, Listener, Result, Spent, epoch_to_keep, epochs_without_improvement
 from designer_vision.training.replica import (
     SMALLEST,
     batch_norm_statistics,
@@ -278,14 +278,13 @@ class Trainer:
         return result
 
     def finish_epoch(self, number: int, validation: Averages) -> None:
-        """Note the epoch's figures, keep its weights if it is the best, and save if that is due."""
+        """Note the epoch's figures, keep its weights if they are the ones to keep, and save if that is due."""
         images_per_second = self.meter.images_per_second()
         epoch = Epoch(number, self.meter.epoch_averages(), validation, images_per_second, self.learning_rate, self.spent)
         self.history.append(epoch)
-        if epoch.is_better_than(self.best):
-            self.best = epoch
-            if self.ranks.is_main:
-                self.weights = copy_of_weights(self.network)
+        self.best = epoch_to_keep(self.history)
+        if self.best is epoch and self.ranks.is_main:
+            self.weights = copy_of_weights(self.network)
         self.listener.on_epoch(epoch)
         own = self.ranks.gather(torch.tensor(self.own_seconds, dtype=torch.float64)).tolist()
         for rank in slow_ranks(own):
@@ -363,9 +362,7 @@ class Trainer:
         if read.scaler:  # none where the steps before were in another number format
             self.scaler.load_state_dict(read.scaler)
         self.history = list(read.history)
-        for epoch in self.history:
-            if epoch.is_better_than(self.best):
-                self.best = epoch
+        self.best = epoch_to_keep(self.history) if self.history else None
         self.weights = read.best if self.ranks.is_main else {}
         self.begin_epoch()
         self.spent = read.spent
