@@ -34,10 +34,11 @@ def test_the_same_seed_gives_the_same_weights_and_leaves_the_global_state_alone(
 def test_a_new_head_changes_nothing_but_the_head(name: str) -> None:
     network = networks.build(Architecture(name), 3, seed=1)
     before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
-    networks.replace_head(network, 5, seed=1)
+    networks.replace_head(network, 5)
     after = network.state_dict()
     changed = {key for key in before if before[key].shape != after[key].shape or not torch.equal(before[key], after[key])}
     assert {key.split(".")[0] for key in changed} == {"fc" if name == "resnet18" else "classifier"}
+    assert not any(parameter.any() for parameter in networks.head(network).parameters())
 
 
 def bfloat16(layer: nn.Module, features: torch.Tensor) -> torch.Tensor:
@@ -49,7 +50,8 @@ def bfloat16(layer: nn.Module, features: torch.Tensor) -> torch.Tensor:
 def test_the_head_computes_in_float32_under_autocast_where_bfloat16_would_tie(is_new: bool) -> None:
     network = networks.build(Architecture("resnet18"), 3 if is_new else 1000, seed=1)
     if is_new:
-        networks.replace_head(network, 1000, seed=1)
+        networks.replace_head(network, 1000)
+        nn.init.normal_(networks.head(network).weight, std=0.02, generator=torch.Generator().manual_seed(1))
     features = torch.rand(1, 512, generator=torch.Generator().manual_seed(1))
     plain = nn.Linear(512, 1000)
     plain.load_state_dict(networks.head(network).state_dict())

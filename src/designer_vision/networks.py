@@ -83,11 +83,14 @@ def head(network: nn.Module) -> nn.Linear:
     return layer
 
 
-def replace_head(network: nn.Module, num_classes: int, seed: int) -> None:
-    """Put a new last layer for `num_classes` in place, its weights drawn from `seed`."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        layer = Head(head(network).in_features, num_classes)
+def replace_head(network: nn.Module, num_classes: int) -> None:
+    """Put a new last layer for `num_classes` in place, of zeros: all classes are equally probable.
+
+    Random weights would send random gradients through the layers that have learned before.
+    """
+    layer = Head(head(network).in_features, num_classes)
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
     _set_head(network, layer)
 
 

@@ -18,7 +18,6 @@ from torch import nn
 
 from designer_vision import images, networks
 from designer_vision.components.kept_network import see_validation_images
-from designer_vision.components.new_head import fit_new_head
 from designer_vision.components.preflight import check_batches, warnings_of
 from designer_vision.components.training_hardware import choose_hardware, keep_images, mixed_gpus, precision_for
 from designer_vision.components.training_output import (
@@ -79,6 +78,7 @@ class Task:
         preparation: of their images.
         parameters: the person's seven.
         configuration: all that decides what comes of it.
+        has_new_head: whether all layers but the last have learned before.
     """
 
     model: Model
@@ -87,11 +87,7 @@ class Task:
     preparation: Preparation
     parameters: Parameters
     configuration: Mapping[str, Any]
-
-    @property
-    def has_new_head(self) -> bool:
-        """Whether all but the last layer has learned before."""
-        return (self.model.is_trained or self.model.pretrained) and self.model.labels != self.training.classes
+    has_new_head: bool
 
     def trained(self, result: Result, processes: int) -> Model:
         """The model that came of it."""
@@ -162,8 +158,7 @@ def main(
         progress = stack.enter_context(Progress(parameters.epochs, len(task.training), ranks))
         trainer = make_trainer(stack, task, network, ranks, hardware, settings)
         trainer.listener.is_stop_requested = stop.is_made
-        payload = ranks.told_by_main(find_checkpoint(checkpoints, untrained_model, template) if ranks.is_main else None)
-        go_on(trainer, payload)
+        go_on(trainer, ranks.told_by_main(find_checkpoint(checkpoints, untrained_model, template) if ranks.is_main else None))
         # after the data workers: MLflow's import starts a process, whose pipes a worker forked meanwhile would keep open for ever
         tracker = stack.enter_context(Tracker(ranks.is_main, trained_model / METRICS))
         if ranks.is_main:
@@ -175,8 +170,6 @@ def main(
                 profile = Profile(trained_model / PROFILE, device, trainer.steps_per_epoch, lambda: probe(task.training))
             trainer.listener = tell(progress, tracker, saver, stop, ranks.world_size, profile)
         stack.enter_context(ranks.telling())  # the last one, which hears of an error first
-        if payload is None and task.has_new_head:
-            fit_new_head(trainer, networks.head(network))
 
         def keep_best() -> Path:
             folder = trained_model / f"best_epoch_{trainer.result().best.number}"
@@ -231,10 +224,13 @@ def read_task(
     preparation = plan_preparation(training.folder, training.known_sizes(), training.transformation, training.random_operations)
     check_batches(model.architecture, training, preparation, parameters.batch_size, processes)
     network = initial_network(model, training.classes, parameters.torch_seed)
+    has_new_head = (model.is_trained or model.pretrained) and model.labels != training.classes
     configuration = describe_configuration(parameters, model, network, training, validation, preparation)
+    configuration["new head"] = has_new_head
     if source is not None:  # its initial weights were another folder's
-        configuration["initial weights"] = source.configuration.get("initial weights")
-    return Task(model, training, validation, preparation, parameters, configuration), network
+        configuration |= {name: source.configuration.get(name) for name in ("initial weights", "new head")}
+        has_new_head = source.configuration.get("new head") is True
+    return Task(model, training, validation, preparation, parameters, configuration, has_new_head), network
 
 
 def facts_to_share(task: Task, precision: str) -> dict[str, str]:
@@ -275,6 +271,7 @@ def make_trainer(
         hardware,
         task.model.mean,
         task.model.std,
+        new_head=networks.head(network) if task.has_new_head else None,
     )
 
 
@@ -455,14 +452,14 @@ def with_same_classes(labels: tuple[str, ...], training: ImageIndex, validation:
 def initial_network(model: Model, classes: tuple[str, ...], seed: int) -> nn.Module:
     """The network to start from: the same on every rank.
 
-    An untrained one draws its weights from the seed; a pretrained or trained one keeps its own, with a new head unless
+    An untrained one draws its weights from the seed; a pretrained or trained one keeps its own, with a new head of zeros unless
     the classes are the same.
     """
     if not model.is_trained and not model.pretrained:
         return networks.build(model.architecture, len(classes), seed)
     network = model.network()
     if model.labels != classes:
-        networks.replace_head(network, len(classes), seed)
+        networks.replace_head(network, len(classes))
     return network
 
 

@@ -6,13 +6,27 @@ import torch
 from torch import nn
 
 MOMENTUM, WEIGHT_DECAY = 0.9, 1e-4
+NEW_HEAD_TIMES = 10
+"""The learning rate of a new head on a trained network, in times that of the other layers, which know something already."""
 
 
-def make_optimizer(network: nn.Module) -> torch.optim.Optimizer:
-    """SGD with Nesterov momentum; weight decay on matrices and kernels only, not on biases and batch norm."""
-    weights = [parameter for parameter in network.parameters() if parameter.ndim > 1]
-    others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
-    groups = [{"params": weights, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
+def make_optimizer(network: nn.Module, new_head: nn.Module | None = None) -> torch.optim.Optimizer:
+    """SGD with Nesterov momentum; weight decay on matrices and kernels only, not on biases and batch norm.
+
+    Args:
+        network: what is trained.
+        new_head: a layer of it that begins from nothing, where the others have learned before.
+
+    Returns:
+        The optimizer; each of its groups says how many `times` the learning rate it takes.
+    """
+    new = set(new_head.parameters()) if new_head else set()
+    groups = [
+        {"params": parameters, "weight_decay": decay, "times": times}
+        for times, some in ((1, set(network.parameters()) - new), (NEW_HEAD_TIMES, new))
+        for decay, is_matrix in ((WEIGHT_DECAY, True), (0.0, False))
+        if (parameters := [one for one in network.parameters() if one in some and (one.ndim > 1) == is_matrix])
+    ]
     optimizer = torch.optim.SGD(groups, lr=0.0, momentum=MOMENTUM, nesterov=True, fused=True)
     start_momentum(optimizer)
     return optimizer

@@ -79,6 +79,7 @@ class Trainer:
         ranks, hardware: this process's place and means.
         mean, std: that the network expects its RGB input (0 to 1) to be normalised by.
         listener: told of progress.
+        new_head: the network's last layer, where it begins from nothing and the others have learned before.
     """
 
     def __init__(
@@ -92,12 +93,13 @@ class Trainer:
         mean: tuple[float, ...],
         std: tuple[float, ...],
         listener: Listener | None = None,
+        new_head: nn.Module | None = None,
     ) -> None:
         self.parameters, self.ranks, self.hardware = parameters, ranks, hardware
         self.listener = listener or Listener()
         self.network = network.to(hardware.device).to(memory_format=torch.channels_last)
         self.replica = replicate(self.network, ranks, hardware.device)
-        self.optimizer = make_optimizer(self.network)
+        self.optimizer = make_optimizer(self.network, new_head)
         self.scaler = torch.amp.GradScaler(hardware.device.type, enabled=hardware.precision == torch.float16)
         self.normalize = Normalize(mean, std).to(hardware.device)
         is_gpu = hardware.device.type == "cuda"
@@ -401,7 +403,7 @@ class Trainer:
             self.parameters.warmup_step_number * self.steps_per_epoch,
         )
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate * group["times"]
         return learning_rate
 
     def to_device(self, batch: Batch) -> tuple[Tensor, Tensor]:
