@@ -4,6 +4,7 @@
 # make bench   how fast it is, beside other programs, on this machine
 # make bench-mount   what data at a distance costs: each component beside a local disk, and torch's DataLoader
 # make test-gpu    what only a GPU can show; make bench-gpu   images/s on it, beside timm, and what its steps wait for (25 minutes)
+# make bench-accuracy   how good the networks are, beside other programs (an hour; bench-accuracy-short: 15 minutes); bench-choices: each choice
 # make test-faults   every fault that a training must survive, in about an hour
 # make test-release   what runs in each image, with that image's packages, and endpoints as Azure runs them (Python 3.12; 20 minutes)
 # make register   both environments and all components in your workspace, or in a registry: REGISTRY=name
@@ -28,7 +29,7 @@ BIN := $(abspath $(VENV))/bin
 STAMP := $(abspath $(VENV))/.set_up$(subst /,_,$(CURDIR))
 export PYTHONPATH := $(CURDIR)/src
 
-.PHONY: demo digits bundle test test-faults fuzz test-release golden notebook lock register check setup clean bench bench-full bench-photos bench-mount bench-gpu bench-watch test-gpu gpu-is-there
+.PHONY: demo digits bundle test test-faults fuzz test-release golden notebook lock register check setup clean bench bench-full bench-photos bench-mount bench-gpu bench-watch bench-accuracy bench-accuracy-short bench-choices test-gpu gpu-is-there
 
 demo: setup
 	@$(MAKE) --no-print-directory digits
@@ -153,6 +154,19 @@ bench-gpu: gpu-is-there $(BENCH)/venv
 # how soon ranks end when one is lost, and whether one is taken for lost that is not: an hour and some minutes of full load
 bench-watch: setup
 	$(BIN)/python benchmarks/watching.py 100 3600 > benchmarks/$(TODAY)_watching.md
+
+# how good the networks are, on images of Debian's packages dataset-fashion-mnist, openclipart-png and tuxpaint-stamps-default; the page is
+# there however it ends, and the same command goes on
+ACCURACY_MINUTES ?= 60
+bench-accuracy: $(BENCH)/venv
+	$(BENCH)/venv/bin/python benchmarks/accuracy.py $(BENCH)/accuracy $(ACCURACY_MINUTES) > benchmarks/$(TODAY)_accuracy.md
+
+bench-accuracy-short: $(BENCH)/venv
+	$(BENCH)/venv/bin/python benchmarks/accuracy.py $(BENCH)/accuracy_short 14 short > benchmarks/$(TODAY)_accuracy_short.md
+
+bench-choices: setup
+	$(BIN)/python benchmarks/image_sets.py $(BENCH)/accuracy/sets
+	$(BIN)/python benchmarks/choices.py $(BENCH)/accuracy/sets $(BENCH)/accuracy/choices.jsonl $(ACCURACY_MINUTES) > benchmarks/$(TODAY)_choices.md
 
 # timm and the sample photos in an environment of their own, which borrows torch and us from the other one
 $(BENCH)/venv: $(STAMP)

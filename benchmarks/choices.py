@@ -3,9 +3,9 @@
     python benchmarks/choices.py FOLDER/sets RESULTS.jsonl [MINUTES] > benchmarks/DATE_choices.md
 
 FOLDER/sets is what image_sets.py makes. The network is a ResNet-18 of half the width, so that many runs fit into an hour; what
-wins here is then measured with real networks and beside others by accuracy.py. Two runs side by side, one thread each.
-RESULTS.jsonl keeps what is finished, so that the same command goes on where it was stopped. Every run reports, on images held out,
-the epoch that was chosen on others: what is held out chooses nothing.
+wins here is then measured with real networks and beside others by accuracy.py. Two runs side by side, one thread each. What is in
+RESULTS.jsonl is not done again, so that the same command goes on where it was stopped. Every run reports, on images held out, the
+epoch that was chosen on others: what is held out chooses nothing.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ class Choice:
         decay: of the learning rate: the power of what is left, or 0 for cosine.
         smoothing: of labels.
         centralized: whether each filter's gradient has its mean taken away.
+        but_the_head: whether that leaves out the last layer.
         long_statistics: whether batch norm averages over an epoch instead of ten batches.
         average: horizon of an exponential average of the weights, as a share of all steps; 0 for none.
         weight_decay: on kernels and matrices.
@@ -68,6 +69,7 @@ class Choice:
     decay: float = 2
     smoothing: float = 0
     centralized: bool = False
+    but_the_head: bool = False
     long_statistics: bool = False
     average: float = 0
     weight_decay: float = 1e-4
@@ -100,11 +102,12 @@ FROM_SCRATCH = {
     "now, a tenth of the steps to warm up": replace(NOW, ramp=0.1),
     "now, batches with all classes in proportion": replace(NOW, stratified=True),
     "now, gradients clipped to 2": replace(NOW, clipped=2),
+    "now, linear decay, head not centralized": replace(NOW, decay=1, but_the_head=True),
     "before, linear decay": replace(BEFORE, decay=1),
     "before, cosine decay": replace(BEFORE, decay=0),
     "before, label smoothing 0.1": replace(BEFORE, smoothing=0.1),
 }
-RATED = ("before", NOW_TOO, "now, linear decay", "before, cosine decay")
+RATED = ("before", NOW_TOO, "now, linear decay", "now, linear decay, head not centralized", "before, cosine decay")
 TUNED = {
     "before": BEFORE,
     "now, head as before": NOW,
@@ -112,6 +115,8 @@ TUNED = {
     "now, head from zero at 3 times the rate": replace(NOW, zero_head=True, head_rate=3),
     "now, head from zero at 10 times the rate": NOW_TUNED,
     "now, head fitted to features first": replace(NOW, probed=True),
+    "now, head from zero at 10 times the rate, linear decay": replace(NOW_TUNED, decay=1),
+    "now, head from zero at 10 times the rate, not centralized": replace(NOW_TUNED, but_the_head=True),
 }
 
 
@@ -309,7 +314,7 @@ def train(run: Run, sets: Path, sources: Path) -> dict[str, Any]:
     if choice.probed:
         probe(network, training, run)
     optimizer = optimizer_of(network, choice)
-    kernels = [parameter for parameter in network.parameters() if parameter.ndim > 1]
+    kernels = [one for one in network.parameters() if one.ndim > 1 and not (choice.but_the_head and one is network.fc.weight)]
     average: list[Tensor] = []
     steps_an_epoch = len(batches(np.arange(len(training.labels)), BATCH))
     steps, step, best = steps_an_epoch * run.epochs, 0, 0.0
@@ -405,7 +410,9 @@ def shuffled(pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 def done(results: Path) -> dict[str, dict[str, Any]]:
     """Runs that are finished, by their key."""
     lines = results.read_text().splitlines() if results.exists() else []
-    return {json.dumps(line["run"], sort_keys=True): line["result"] for line in map(json.loads, lines)}
+    return {
+        Run(**line["run"] | {"choice": Choice(**line["run"]["choice"])}).key: line["result"] for line in map(json.loads, lines)
+    }
 
 
 def table(found: dict[str, dict[str, Any]], runs: Sequence[Run], first: str, column: Callable[[Run], str]) -> str:
