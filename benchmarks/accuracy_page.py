@@ -72,7 +72,7 @@ class Result:
 
 
 def best_rate(results: Sequence[Result], cell: Cell) -> float | None:
-    """The learning rate of a cell's program, from scratch or fine-tuned, with the best mean validation accuracy at the first seed.
+    """The learning rate of a cell's program, from scratch or fine-tuned, with the best mean validation accuracy at first.
 
     Only tasks count that the program did at every rate. None where there is none yet.
     """
@@ -190,13 +190,15 @@ def page(results: Sequence[Result]) -> str:
     raw = "\n".join(json.dumps(asdict(result)) for result in results)
     return f"""# How good the trained networks are, beside others
 
-Top-1 in percent on images held out, each program at its own best learning rate: the one with the best mean validation accuracy with
-the first seed. What is held out chose nothing: neither the rate nor the epoch. ResNet-18, batch size 16, bfloat16. Ours minus another
-program is paired by set, number of images, epochs and seed, with its standard error and the number of pairs.
+Top-1 in percent on images held out, each program at its own best learning rate: the one with the best mean validation
+accuracy with the first seed. What is held out chose nothing: neither the rate nor the epoch. ResNet-18, batch size 16,
+bfloat16. Ours minus another program is paired by set, number of images, epochs and seed, with its standard error and the
+number of pairs.
 
 `before` is the commit 84041d1, before these choices. `plain` is a plain PyTorch script with a cosine to zero and no random
-operation; timm has its own initial weights, an epoch of warm-up, a cosine and label smoothing; `mild` is a crop of 70 to 100 % and a flip,
-`default` its script's crop of 8 to 100 %, flip and colour jitter. Ours has no random operation, as nobody asked for one.
+operation; timm has its own initial weights, an epoch of warm-up, a cosine and label smoothing; `mild` is a crop of 70 to
+100 % and a flip, `default` its script's crop of 8 to 100 %, flip and colour jitter. Ours has no random operation, as nobody
+asked for one.
 
 {table(best, lambda cell: cell.kind)}
 

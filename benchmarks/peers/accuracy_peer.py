@@ -3,10 +3,11 @@
     python accuracy_peer.py FOLDER ENDS CELLS       appends a line a cell to FOLDER/results.jsonl, until the time ENDS
     python accuracy_peer.py FOLDER source SET       writes FOLDER/sources/SET.pt, a network to fine-tune
 
-plain: torchvision's ResNet-18, SGD with Nesterov momentum 0.9 and weight decay 1e-4, a cosine to zero by the step, no random
-operation. timm: its own ResNet-18 with its initial weights, its SGD with weight decay 2e-5, label smoothing 0.1, an epoch of warm-
-up and a cosine, as its script has them; mild is a crop of 70 to 100 % and a flip, default its script's crop of 8 to 100 %, flip and
-colour jitter of 0.4. Both keep the epoch with the best validation top-1, compute in bfloat16 and have all images in memory.
+plain: torchvision's ResNet-18, SGD with Nesterov momentum 0.9 and weight decay 1e-4, a cosine to zero by the step, no
+random operation. timm: its own ResNet-18 with its initial weights, its SGD with weight decay 2e-5, label smoothing 0.1, an
+epoch of warm- up and a cosine, as its script has them; mild is a crop of 70 to 100 % and a flip, default its script's crop
+of 8 to 100 %, flip and colour jitter of 0.4. Both keep the epoch with the best validation top-1, compute in bfloat16 and
+have all images in memory.
 """
 
 from __future__ import annotations
