@@ -83,40 +83,39 @@ class Choice:
 
 
 BEFORE = Choice()
-NOW = Choice(centralized=True, long_statistics=True, rule="latest")
+NOW = Choice(decay=1, centralized=True, rule="latest")
 NOW_TUNED = replace(NOW, zero_head=True, head_rate=10)
-NOW_TOO = "centralized, an epoch's statistics, latest epoch: now"
 FROM_SCRATCH = {
     "before": BEFORE,
-    "latest epoch within a standard error of the best top-1 kept": replace(BEFORE, rule="latest"),
-    "epoch with the lowest loss kept": replace(BEFORE, rule="loss"),
+    "linear decay": replace(BEFORE, decay=1),
     "gradients centralized": replace(BEFORE, centralized=True),
-    "batch-norm statistics of an epoch": replace(BEFORE, long_statistics=True),
-    NOW_TOO: NOW,
-    "now, linear decay": replace(NOW, decay=1),
+    "latest epoch within a standard error of the best top-1 kept": replace(BEFORE, rule="latest"),
+    "these three: now": NOW,
+    "now, decay of power 2": replace(NOW, decay=2),
     "now, cosine decay": replace(NOW, decay=0),
+    "now, best top-1 kept": replace(NOW, rule="top1"),
+    "now, lowest loss kept": replace(NOW, rule="loss"),
+    "now, gradients not centralized": replace(NOW, centralized=False),
+    "now, head not centralized": replace(NOW, but_the_head=True),
+    "now, batch-norm statistics of an epoch": replace(NOW, long_statistics=True),
     "now, label smoothing 0.1": replace(NOW, smoothing=0.1),
-    "now, linear decay and smoothing": replace(NOW, decay=1, smoothing=0.1),
     "now, averaged weights (a tenth of the steps)": replace(NOW, average=0.1),
     "now, weight decay 5e-4": replace(NOW, weight_decay=5e-4),
     "now, a tenth of the steps to warm up": replace(NOW, ramp=0.1),
     "now, batches with all classes in proportion": replace(NOW, stratified=True),
     "now, gradients clipped to 2": replace(NOW, clipped=2),
-    "now, linear decay, head not centralized": replace(NOW, decay=1, but_the_head=True),
-    "before, linear decay": replace(BEFORE, decay=1),
     "before, cosine decay": replace(BEFORE, decay=0),
-    "before, label smoothing 0.1": replace(BEFORE, smoothing=0.1),
 }
-RATED = ("before", NOW_TOO, "now, linear decay", "now, linear decay, head not centralized", "before, cosine decay")
+RATED = ("before", "these three: now", "now, decay of power 2", "now, cosine decay", "before, cosine decay")
 TUNED = {
     "before": BEFORE,
     "now, head as before": NOW,
     "now, head from zero": replace(NOW, zero_head=True),
     "now, head from zero at 3 times the rate": replace(NOW, zero_head=True, head_rate=3),
-    "now, head from zero at 10 times the rate": NOW_TUNED,
+    "now, head from zero at 10 times the rate: now": NOW_TUNED,
+    "that, decay of power 2": replace(NOW_TUNED, decay=2),
+    "that, head not centralized": replace(NOW_TUNED, but_the_head=True),
     "now, head fitted to features first": replace(NOW, probed=True),
-    "now, head from zero at 10 times the rate, linear decay": replace(NOW_TUNED, decay=1),
-    "now, head from zero at 10 times the rate, not centralized": replace(NOW_TUNED, but_the_head=True),
 }
 
 

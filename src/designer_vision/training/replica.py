@@ -104,17 +104,6 @@ def _compile(network: nn.Module, device: torch.device) -> nn.Module:
     return cast(nn.Module, torch.compile(network, dynamic=False, mode="reduce-overhead" if device.type == "cuda" else "default"))
 
 
-def set_batch_norm_momentum(network: nn.Module, batches: int) -> None:
-    """Let batch norm's running statistics be those of about the last so many batches, of ten at least.
-
-    Ten batches of 16 images, as torch has it, say little of a feature that few images have. An epoch's first training is too wild
-    for more of them; later, and as the learning rate comes down, many are better (2 points of accuracy on some sets).
-    """
-    for module in network.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.momentum = 1 / max(10, batches)
-
-
 def equalize_batch_norm(network: nn.Module, ranks: Ranks) -> None:
     """Average the batch-norm statistics over the ranks, so that all evaluate one and the same network."""
     if ranks.world_size > 1:

@@ -36,7 +36,6 @@ from designer_vision.training.replica import (
     compiled,
     equalize_batch_norm,
     replicate,
-    set_batch_norm_momentum,
     set_batch_norm_statistics,
     warm_up,
 )
@@ -206,7 +205,6 @@ class Trainer:
             return
         first = self.steps_per_epoch - len(self.batches_to_train(number, self.legs)) + 1  # on fewer ranks before, more were done
         self.replica.train()
-        set_batch_norm_momentum(self.network, 1 if number == 1 else self.steps_per_epoch)
         for iteration in range(first, self.steps_per_epoch + 1):
             self.ranks.note("waiting for images")
             batch = self.next_batch(number, TRAINING)
