@@ -8,7 +8,7 @@ import pytest
 from conftest import make_image_directory
 
 from designer_vision.architectures import Architecture
-from designer_vision.components.preflight import check_batches, number_of_same_images, warnings_of
+from designer_vision.components.preflight import advice, check_batches, number_of_same_images, warnings_of
 from designer_vision.directories.image_directory import read_image_directory
 from designer_vision.directories.image_index import ImageIndex
 from designer_vision.errors import InvalidDatasetError
@@ -122,3 +122,31 @@ def test_odd_labels_and_the_same_image_under_two_labels_are_said(tmp_path: Path)
     hashes[0] = hashes[14]
     (line,) = said(dataclasses.replace(training, hashes=hashes), validation)
     assert line.startswith("the same image under two labels, byte by byte: 1 (the first one under 'blue' and 'red')")
+
+
+def advised(images: int = 2000, classes: int = 10, processes: int = 1, from_scratch: bool = True, **changed: float) -> str:
+    usual = {"batch_size": 16, "learning_rate": 0.02} | changed
+    return "\n".join(advice(images, classes, dataclasses.replace(PARAMETERS, **usual), processes, from_scratch))
+
+
+def test_what_usually_works_gets_no_advice() -> None:
+    assert advised() == ""
+    assert advised(images=1455, processes=2) == ""  # the demo
+    assert advised(images=300, from_scratch=False, learning_rate=0.004, epochs=10) == ""  # photos.yaml
+    assert advised(images=20, from_scratch=False, learning_rate=0.001) == ""
+    assert advised(images=10**6, classes=1000, learning_rate=0.1, batch_size=64, processes=8) == ""
+
+
+def test_a_rate_that_is_far_off_is_told_with_one_to_try() -> None:
+    assert advised(learning_rate=0.001) == "learning_rate 0.001 is low for random weights, which learn little at it; try 0.02"
+    assert "0.001 times 2 processes is low" in advised(learning_rate=0.001, processes=2)
+    assert advised(learning_rate=0.01, batch_size=256, images=10**5).endswith("try 0.32")
+    high = advised(learning_rate=0.1, from_scratch=False)
+    assert high == "learning_rate 0.1 is high for weights that have learned before, and may undo that; try 0.005"
+    assert "0.02 times 4 processes is high" in advised(learning_rate=0.02, processes=4, from_scratch=False)
+
+
+def test_too_little_to_train_from_random_weights_is_told_once() -> None:
+    assert advised(images=200).startswith("200 images of 10 classes are few for random weights")
+    assert advised(images=1000, epochs=1) == "1 epochs of 63 steps are few for random weights; try 4"
+    assert advised(images=200, epochs=1).count("\n") == 0

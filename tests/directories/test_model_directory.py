@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -188,6 +189,28 @@ def test_a_recorded_transformation_that_is_none_is_refused(tmp_path: Path) -> No
         (tmp_path / "_meta.yaml").write_text(text.replace(old, new))
         with pytest.raises(InvalidModelDirectoryError, match=message):
             read_model_directory(tmp_path)
+
+
+@pytest.mark.parametrize("temperature", [".nan", ".inf", "0", "-1.5", "warm", "1000000", "true", "[2.0]"])
+def test_a_temperature_that_is_none_is_refused(tmp_path: Path, temperature: str) -> None:
+    write_model_directory(tmp_path, replace(trained(), temperature=1.75))
+    assert read_model_directory(tmp_path).temperature == 1.75
+    text = (tmp_path / "_meta.yaml").read_text()
+    assert "temperature: 1.75" in text
+    (tmp_path / "_meta.yaml").write_text(text.replace("temperature: 1.75", f"temperature: {temperature}"))
+    with pytest.raises(InvalidModelDirectoryError, match="temperature"):
+        read_model_directory(tmp_path)
+
+
+def test_a_temperature_of_an_untrained_model_is_refused(tmp_path: Path) -> None:
+    write_model_directory(tmp_path, replace(untrained(Architecture("resnet18"), pretrained=False), temperature=2.0))
+    with pytest.raises(InvalidModelDirectoryError, match="temperature of 2 for an untrained model, expected none"):
+        read_model_directory(tmp_path)
+
+
+def test_a_temperature_of_one_leaves_no_trace(tmp_path: Path) -> None:
+    write_model_directory(tmp_path, trained())
+    assert "temperature" not in (tmp_path / "_meta.yaml").read_text()
 
 
 class Attack:

@@ -68,22 +68,23 @@ def test_without_a_mistake_there_is_no_contact_sheet(tmp_path: Path) -> None:
         (history([3, 2]), 2, "lowest in the last epoch: more epochs may give a better network"),
         (history([3, 2, 2.5, 2.4]), 9, "stopped after epoch 4 of 9: for 3 epochs in a row the validation loss had no new low"),
         (history([3, 2, 2.5], training=[3, 1, 0.5]), 3, "lowest in epoch 2 and rose while the training loss fell"),
+        (history([3], training=[4.6]), 1, "first epoch was 4.6, where guessing has 3: the first steps were too large"),
         (history([3], spent=Spent(30, 70, 5, 5)), 1, "Loading images took 30.0 % of training time: more CPU cores"),
         (history([3], spent=Spent(1, 9, 5, 5)), 1, "took 10.0 % of training time: the processors were busy"),
         (history([3], spent=Spent()), 1, "took 0.0 % of training time: the processors"),
     ],
 )
 def test_what_the_curves_mean_is_said(epochs: list[Epoch], planned: int, said: str) -> None:
-    assert said in " ".join(remarks(epochs, planned, 3))
+    assert said in " ".join(remarks(epochs, planned, 3, 20))
 
 
 def test_nothing_is_said_of_what_did_not_happen() -> None:
-    (only,) = remarks(history([3, 2, 2.05, 2.01], training=[3, 2, 1, 1]), 4, 3)
+    (only,) = remarks(history([3, 2, 2.05, 2.01], training=[3, 2, 1, 1]), 4, 3, 20)
     assert only.endswith("the processors were busy.")
 
 
 def test_what_a_short_training_waits_for_at_its_start_is_not_held_against_it() -> None:
-    assert remarks(history([3], spent=Spent(2, 2, 1, 0)), 1, 3) == []
+    assert remarks(history([3], spent=Spent(2, 2, 1, 0)), 1, 3, 20) == []
 
 
 def test_of_more_classes_than_can_be_evaluated_no_matrix_is_made(tmp_path: Path) -> None:

@@ -20,7 +20,6 @@ from designer_vision.pipeline.graph import Step
 from designer_vision.pipeline.processes import Processes, free_port, rank_variables
 from designer_vision.training.checkpoint import state_of
 from designer_vision.training.metrics import Averages
-from designer_vision.training.optimizer import make_optimizer
 from designer_vision.training.ranks import Ranks
 from designer_vision.training.records import Epoch, Listener, Spent, epoch_to_keep, epochs_without_improvement
 from designer_vision.training.trainer import Hardware, Trainer
@@ -120,39 +119,6 @@ def test_patience_counts_epochs_in_a_row_without_a_new_lowest_loss() -> None:
 
     assert epochs_without_improvement(history(3, 2, 2.5, 2, 2.2)) == 3  # an equal loss is no new lowest one
     assert epochs_without_improvement(history(3, 2, 2.5, 1)) == 0
-
-
-def test_biases_and_batch_norm_are_not_decayed() -> None:
-    network = small_network(batch_norm=True)
-    decayed, others = make_optimizer(network).param_groups
-    assert {id(p) for p in decayed["params"]} == {id(network[0].weight), id(network[5].weight)}
-    assert (decayed["weight_decay"], others["weight_decay"], len(others["params"])) == (1e-4, 0.0, 4)
-    assert all(group["nesterov"] and group["momentum"] == 0.9 for group in (decayed, others))
-
-
-def test_a_first_step_that_overflows_leaves_weights_and_momentum_as_they_were() -> None:
-    network = small_network()
-    optimizer = make_optimizer(network)
-    before = [parameter.clone() for parameter in network.parameters()]
-    for parameter in network.parameters():
-        parameter.grad = torch.full_like(parameter, torch.inf)
-    optimizer.found_inf, optimizer.grad_scale = torch.ones(()), torch.full((), 65536.0)  # as GradScaler has it
-    optimizer.step()
-    del optimizer.found_inf, optimizer.grad_scale
-    assert all(map(torch.equal, before, network.parameters()))
-    assert all(not optimizer.state[parameter]["momentum_buffer"].any() for parameter in network.parameters())
-
-
-def test_a_first_step_from_momentum_of_zero_is_torchs_own() -> None:
-    ours, torchs = small_network(), small_network()
-    optimizer = make_optimizer(torchs)
-    optimizer.state.clear()
-    for network, own in ((ours, make_optimizer(ours)), (torchs, optimizer)):
-        network(torch.ones(2, 3, 8, 8)).sum().backward()
-        for group in own.param_groups:
-            group["lr"] = 0.1
-        own.step()
-    assert all(map(torch.equal, ours.parameters(), torchs.parameters()))
 
 
 def test_metrics_carry_the_designers_names(tmp_path: Path) -> None:

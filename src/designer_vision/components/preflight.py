@@ -15,6 +15,12 @@ from designer_vision.training.parameters import Parameters
 from designer_vision.training.preparation import Preparation
 
 UNUSUAL_LEARNING_RATE = 10
+LOW_RATE, USUAL_RATE, USUAL_BATCH = 0.004, 0.02, 16
+"""From random weights, at a batch size; larger batches take larger rates."""
+HIGH_RATE, USUAL_TUNED = 0.05, 0.005
+"""Of all processes together, for weights that have learned before."""
+FEW_A_CLASS, FEW_STEPS = 50, 200
+"""Images and steps from which on random weights come to something."""
 FEW_IMAGES = 5
 IMBALANCED = 10
 """The largest class has so many times the images of the smallest one."""
@@ -85,6 +91,38 @@ def warnings_of(training: ImageIndex, validation: ImageIndex, parameters: Parame
         found.append("warmup_step_number is not below epochs, so the learning rate only rises")
     if parameters.learning_rate > UNUSUAL_LEARNING_RATE:
         found.append(f"learning_rate is {parameters.learning_rate}, unusually high")
+    return found
+
+
+def advice(images: int, classes: int, parameters: Parameters, processes: int, from_scratch: bool) -> list[str]:
+    """What a person who has trained many networks would say of these parameters, before the first step; nothing is changed.
+
+    Args:
+        images: to train on.
+        classes: of them.
+        parameters: the person's seven.
+        processes: that train.
+        from_scratch: whether the weights are random.
+    """
+    rate = parameters.learning_rate * processes
+    steps = parameters.epochs * len(batches(np.arange(-(-images // processes)), parameters.batch_size))
+    given = f"learning_rate {parameters.learning_rate:g}" + (f" times {processes} processes" if processes > 1 else "")
+    if not from_scratch:
+        if rate < HIGH_RATE:
+            return []
+        return [f"{given} is high for weights that have learned before, and may undo that; try {USUAL_TUNED / processes:g}"]
+    found = []
+    if rate * USUAL_BATCH < LOW_RATE * parameters.batch_size * processes:
+        usual = USUAL_RATE * parameters.batch_size / USUAL_BATCH
+        found.append(f"{given} is low for random weights, which learn little at it; try {usual:g}")
+    if images < FEW_A_CLASS * classes:
+        found.append(
+            f"{images:,} images of {classes:,} classes are few for random weights; pretrained ones (pretrained True, or a "
+            "trained model on untrained_model) get much further with them"
+        )
+    elif steps < FEW_STEPS:
+        enough = -(-FEW_STEPS * parameters.epochs // steps)
+        found.append(f"{parameters.epochs} epochs of {steps // parameters.epochs} steps are few for random weights; try {enough}")
     return found
 
 

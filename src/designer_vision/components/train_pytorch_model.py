@@ -18,7 +18,7 @@ from torch import nn
 
 from designer_vision import images, networks
 from designer_vision.components.kept_network import see_validation_images
-from designer_vision.components.preflight import check_batches, warnings_of
+from designer_vision.components.preflight import advice, check_batches, warnings_of
 from designer_vision.components.training_hardware import choose_hardware, keep_images, mixed_gpus, precision_for
 from designer_vision.components.training_output import (
     check_room,
@@ -89,6 +89,10 @@ class Task:
     configuration: Mapping[str, Any]
     has_new_head: bool
 
+    @property
+    def is_from_scratch(self) -> bool:
+        return not (self.has_new_head or self.model.is_trained or self.model.pretrained)
+
     def trained(self, result: Result, processes: int) -> Model:
         """The model that came of it."""
         metrics = {"processes": processes, "epoch": result.best.number, **result.best.metrics()}
@@ -143,6 +147,7 @@ def main(
         warnings = mixed_gpus(ranks.told_by_all(describe_device(device)))
         if ranks.is_main:
             warnings += warnings_of(task.training, task.validation, parameters, ranks.world_size)
+            warnings += advice(len(task.training), len(task.training.classes), parameters, ranks.world_size, task.is_from_scratch)
             describe(task, ranks, hardware, warnings)
             check_room(trained_model, network)
         else:

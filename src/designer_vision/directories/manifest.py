@@ -47,7 +47,7 @@ class Ours(msgspec.Struct, omit_defaults=True, frozen=True):
         transformation: the deterministic operations that images went through, or that a network's images go through.
         random_operations: what is drawn anew in every epoch.
         size: height and width of a network's input.
-        temperature: that a network's logits are divided by.
+        temperature: that a network's logits are divided by; none where that is 1.
         training: parameters and results of a training, for people.
         configuration: what the training was started with.
         left_out: what lay in the folder that images were converted from and was not used, by kind and folder.
@@ -58,7 +58,7 @@ class Ours(msgspec.Struct, omit_defaults=True, frozen=True):
     transformation: Operations = []
     random_operations: Operations = []
     size: tuple[Side, Side] | None = None
-    temperature: Temperature = 1.0
+    temperature: Temperature | None = None
     training: dict[str, Any] = {}
     configuration: dict[str, Any] = {}
     left_out: LeftOut = {}

@@ -170,6 +170,10 @@ def read_model_directory(folder: Path) -> Model:
     classes = len(labels) or networks.IMAGENET_CLASSES
     weights = _read_weights(folder, spec.model_file, manifest, architecture, classes, params.pretrained and bool(labels))
     ours = manifest.ours
+    if ours.temperature is not None and not labels:
+        raise InvalidModelDirectoryError(
+            f"{folder / MANIFEST} has a temperature of {ours.temperature:g} for an untrained model, expected none; make it again"
+        )
     return Model(
         architecture,
         weights,
@@ -179,7 +183,7 @@ def read_model_directory(folder: Path) -> Model:
         normalizer.std,
         operations if ours.size else None,
         ours.size,
-        ours.temperature,
+        ours.temperature or 1.0,
         ours.training,
         ours.configuration,
     )
@@ -292,7 +296,7 @@ def write_model_files(folder: Path, model: Model, dataset: Path | None = None) -
     ours = Ours(
         transformation=model.operations or [],
         size=model.size,
-        temperature=model.temperature,
+        temperature=None if model.temperature == 1 else model.temperature,
         training=dict(model.training),
         configuration=dict(model.configuration),
     )

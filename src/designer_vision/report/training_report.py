@@ -37,6 +37,8 @@ START_SECONDS = 5
 """Data workers take as long to start: what a training of a minute waits for says nothing of a longer one."""
 OVERFITTED = 1.1
 """The validation loss of the last epoch is so many times the lowest one."""
+EXPLODED = 1.5
+"""The training loss of the first epoch is so many times that of a guess."""
 EVEN = 1.2
 """Up to so many times its fair share of the images, the largest class is no better guess than any other."""
 MOST_EPOCHS = 100
@@ -108,7 +110,7 @@ def write_training_report(folder: Path, run: TrainingRun) -> list[Path]:
         f"Training of {run.facts['network']}",
         f"{len(run.training):,} images to train, {len(run.validation):,} to validate, {len(evaluation.labels):,} classes",
         _tiles(run),
-        [quality(run), *remarks(run.result.history, run.epochs, run.patience)],
+        [quality(run), *remarks(run.result.history, run.epochs, run.patience, len(run.training.classes))],
         run.warnings,
         [
             Section("Epochs", picture=pictures["curves.png"], header=epochs[0], rows=epochs[1:]),
@@ -155,7 +157,7 @@ def quality(run: TrainingRun) -> str:
     )
 
 
-def remarks(history: Sequence[Epoch], epochs: int, patience: int) -> list[str]:
+def remarks(history: Sequence[Epoch], epochs: int, patience: int, classes: int) -> list[str]:
     """What a person who has seen many trainings would say of this one's curves, in the order of its weight."""
     said = []
     losses = [epoch.validation.loss for epoch in history]
@@ -171,6 +173,12 @@ def remarks(history: Sequence[Epoch], epochs: int, patience: int) -> list[str]:
         said.append(
             f"The validation loss was lowest in epoch {lowest.number} and rose while the training loss fell: the network "
             "overfits. More images, random operations or fewer epochs may help."
+        )
+    first, guessing = history[0].training.loss, float(np.log(classes))
+    if first > EXPLODED * guessing:
+        said.append(
+            f"The training loss of the first epoch was {first:.2g}, where guessing has {guessing:.2g}: the first steps were too "
+            "large. warmup_step_number 1 or a lower learning_rate may give a better network."
         )
     waiting = sum(epoch.spent.waiting for epoch in history)
     trained = waiting + sum(epoch.spent.computing for epoch in history)
