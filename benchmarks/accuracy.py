@@ -5,7 +5,7 @@
 ResNet-18 from scratch, and fine-tuned from a network that was trained on another set, on real images (image_sets.py). Each
 program trains at several learning rates with the first seed; the one with the best mean validation accuracy is the one that it is
 then measured at. What is held out chooses nothing. FOLDER keeps what is finished, so that the same command goes on where it was
-stopped; the page is there however it ends. Two runs side by side, one thread each: accuracy does not depend on that, and seconds
+stopped; the page is there however it ends. Two runs side by side, each on one core: accuracy does not depend on that, and seconds
 are compared within one run only.
 """
 
@@ -24,6 +24,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from queue import SimpleQueue
 
 import image_sets
 import numpy as np
@@ -134,17 +135,33 @@ class Bench:
             for start in range(0, len(some), A_TIME)
         ]
         jobs.sort(key=lambda job: left.index(job[0]))
-        with ThreadPoolExecutor(2) as pool:
-            list(pool.map(self._process, jobs))
+        cpus: SimpleQueue[int] = SimpleQueue()
+        for cpu in sorted(os.sched_getaffinity(0))[:2]:
+            cpus.put(cpu)
 
-    def _process(self, cells: Sequence[Cell]) -> None:
+        def on_a_cpu(cells: Sequence[Cell]) -> None:
+            cpu = cpus.get()
+            try:
+                self._process(cells, cpu)
+            finally:
+                cpus.put(cpu)
+
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(on_a_cpu, jobs))
+
+    def _process(self, cells: Sequence[Cell], cpu: int) -> None:
         if time.time() > self.ends:
             return
         program = cells[0].program
         is_ours = program.partition(",")[0] in ("ours", "before")
         source = self.folder / "before" / "src" if program == "before" else CHECKOUT / "src"
         given = [{"cell": asdict(cell), "split": str(self.split(cell))} for cell in cells]
-        environment = os.environ | {"PYTHONPATH": str(source), "OMP_NUM_THREADS": "1", "MLFLOW_TRACKING_URI": "sqlite://"}
+        environment = os.environ | {
+            "PYTHONPATH": str(source),
+            "OMP_NUM_THREADS": "1",
+            "ON_CPU": str(cpu),
+            "MLFLOW_TRACKING_URI": "sqlite://",
+        }
         words = [sys.executable, str(PEERS / ("accuracy_ours.py" if is_ours else "accuracy_peer.py"))]
         words += [str(self.folder), str(self.ends), json.dumps(given)]
         done = subprocess.run(words, env=environment, capture_output=True, text=True)

@@ -102,6 +102,7 @@ def cell_result(cell: dict[str, Any], split: Path, folder: Path) -> dict[str, An
 
 
 def main(folder: Path, ends: float, cells: list[dict[str, Any]]) -> None:
+    os.sched_setaffinity(0, {int(os.environ["ON_CPU"])})
     assert networks.__file__.startswith(os.environ["PYTHONPATH"])
     for given in cells:
         if time.time() > ends:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -155,6 +156,8 @@ def write_source(folder: Path, name: str) -> None:
 
 
 def main(folder: Path, ends: float, cells: list[dict[str, Any]]) -> None:
+    os.sched_setaffinity(0, {int(os.environ["ON_CPU"])})
+    torch.set_num_threads(1)
     for given in cells:
         if time.time() > ends:
             return
