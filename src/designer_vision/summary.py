@@ -98,6 +98,7 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
         transformation: what takes a photo to that size.
         training_parameters: what it was trained with.
         best_epoch: the number and the metrics of the epoch that was kept.
+        temperature: that its logits are divided by.
     """
 
     network: str
@@ -110,6 +111,7 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     transformation: Operations
     training_parameters: dict[str, Any]
     best_epoch: dict[str, Any]
+    temperature: float
 
 
 class Transformation(msgspec.Struct, frozen=True, kw_only=True):
@@ -292,6 +294,7 @@ def _network(folder: Path) -> Network:
         transformation=model.operations or [],
         training_parameters={name: value for name, value in model.training.items() if name in asked},
         best_epoch={name: value for name, value in model.training.items() if name not in asked},
+        temperature=model.temperature,
     )
 
 

@@ -68,7 +68,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     operations = [["Resize", 28], ["CenterCrop", {"size": [28, 32]}]]
     weights = networks.build(Architecture("resnet18"), 12, seed=1).state_dict()
     labels = tuple(f"kind {number}" for number in range(12))
-    model = Model(Architecture("resnet18"), weights, labels=labels, operations=operations, size=(28, 32), training=training)
+    model = Model(
+        Architecture("resnet18"),
+        weights,
+        labels=labels,
+        operations=operations,
+        size=(28, 32),
+        training=training,
+        temperature=1.25,
+    )
     write_model_directory(folder, model)
     return folder
 
@@ -166,6 +174,7 @@ def test_a_trained_model_is_shown_and_the_readme_shows_the_same_lines(trained: P
     assert told["transformation"] == "Resize 28, CenterCrop {'size': [28, 32]}"
     assert told["trained with"] == "epochs 5, learning_rate 0.001, processes 2"
     assert told["best epoch"] == "epoch 4, Valid loss 0.1235"
+    assert told["temperature"] == "1.25, by which logits are divided"
     assert re.fullmatch("BLAKE2b [0-9a-f]{32}", told["weights"])
     readme = (ROOT / "README.md").read_text()
     (sample,) = re.findall(r"^```text\n\$ [^\n]*designer-vision show [^\n]*\n(.*?)^```", readme, re.DOTALL | re.MULTILINE)

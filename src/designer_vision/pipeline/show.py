@@ -173,6 +173,8 @@ def _network(network: Network, hashes: Mapping[str, str]) -> Lines:
     for heading, values in (("trained with", network.training_parameters), ("best epoch", network.best_epoch)):
         if values:
             lines.append((heading, _values(values)))
+    if network.temperature != 1:
+        lines.append(("temperature", f"{network.temperature:g}, by which logits are divided"))
     return [*lines, ("weights", f"BLAKE2b {hashes[WEIGHTS]}")] if WEIGHTS in hashes else lines
 
 
