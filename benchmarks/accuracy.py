@@ -29,7 +29,7 @@ from queue import SimpleQueue
 import image_sets
 import numpy as np
 from accuracy_page import Cell, Result, best_rate, page
-from measure import say
+from measure import hardware, say
 
 PEERS = Path(__file__).parent / "peers"
 CHECKOUT = Path(__file__).parent.parent
@@ -193,7 +193,7 @@ def main(folder: Path, minutes: float, short: bool) -> None:
         found = bench.read()
         second = [replace(cell, rate=rate) for cell in second_part() if (rate := best_rate(found, cell)) is not None]
         bench.do(second)
-    print(page(bench.read()))
+    print(page(bench.read(), hardware(("torch", "torchvision", "timm"))))
     say(f"{len(bench.read())} runs, {statistics.fmean(result.seconds for result in bench.read()):.1f} s each")
 
 

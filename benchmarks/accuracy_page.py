@@ -8,8 +8,6 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
-from measure import hardware
-
 OURS = "ours"
 COMPARED = ("before", "plain", "timm mild", "timm default", "ours, 2 processes")
 
@@ -182,8 +180,8 @@ def seconds_table(results: Sequence[Result]) -> str:
     return "\n".join(lines)
 
 
-def page(results: Sequence[Result]) -> str:
-    """All of it."""
+def page(results: Sequence[Result], machine: str) -> str:
+    """All of it; `machine` is a list of what it ran on."""
     best = at_best_rate(results)
     usual = [result for result in best if result.cell.kind in ("from scratch, 5 epochs", "from scratch, 300 images")]
     tuned = [result for result in best if result.cell.source]
@@ -229,7 +227,7 @@ Seconds are of the epochs with their validations, one thread, two trainings side
 * A network to fine-tune was trained on openclipart (for the stamps and for fashion) or on 6,000 images of fashion (for
   openclipart), the same for every program.
 * Command: `make bench-accuracy`; {len(results)} runs.
-{hardware(("torch", "torchvision", "timm"))}
+{machine}
 <details><summary>All runs</summary>
 
 ```text
