@@ -229,12 +229,13 @@ def read_task(
     preparation = plan_preparation(training.folder, training.known_sizes(), training.transformation, training.random_operations)
     check_batches(model.architecture, training, preparation, parameters.batch_size, processes)
     network = initial_network(model, training.classes, parameters.torch_seed)
-    has_new_head = (model.is_trained or model.pretrained) and model.labels != training.classes
     configuration = describe_configuration(parameters, model, network, training, validation, preparation)
-    configuration["new head"] = has_new_head
+    has_new_head = (model.is_trained or model.pretrained) and model.labels != training.classes
     if source is not None:  # its initial weights were another folder's
-        configuration |= {name: source.configuration.get(name) for name in ("initial weights", "new head")}
+        configuration["initial weights"] = source.configuration.get("initial weights")
         has_new_head = source.configuration.get("new head") is True
+    if has_new_head:
+        configuration["new head"] = True
     return Task(model, training, validation, preparation, parameters, configuration, has_new_head), network
 
 
