@@ -53,15 +53,20 @@ A_TIME = 9
 def first_part(short: bool) -> Iterator[Cell]:
     """Every program at every rate, with one seed."""
     sets = {"fashion": 300, "stamps": 300} if short else IMAGES
-    for program in PROGRAMS[: 4 if short else 5]:
-        for name, images in sets.items():
-            for rate in RATES["scratch"][: 2 if short else 3]:
-                yield Cell(program, name, images, 5, rate, 1)
+
+    def from_scratch(programs: Sequence[str]) -> Iterator[Cell]:
+        for program in programs:
+            for name, images in sets.items():
+                for rate in RATES["scratch"][: 2 if short else 3]:
+                    yield Cell(program, name, images, 5, rate, 1)
+
+    yield from from_scratch(PROGRAMS[:4])
     for program in PROGRAMS[:4]:
         for name in sets:
             for images in (200,) if short else (50, 200):
                 for rate in RATES["tuned"][1:] if short else RATES["tuned"]:
                     yield Cell(program, name, images, 5, rate, 1, SOURCES[name])
+    yield from from_scratch(() if short else PROGRAMS[4:])
 
 
 def second_part() -> Iterator[Cell]:
