@@ -159,10 +159,10 @@ bench-watch: setup
 # there however it ends, and the same command goes on
 ACCURACY_MINUTES ?= 60
 bench-accuracy: $(BENCH)/venv
-	$(BENCH)/venv/bin/python benchmarks/accuracy.py $(BENCH)/accuracy $(ACCURACY_MINUTES) > benchmarks/$(TODAY)_accuracy.md
+	$(BENCH)/venv/bin/python benchmarks/accuracy.py $(BENCH)/accuracy $(ACCURACY_MINUTES) benchmarks/$(TODAY)_accuracy.md
 
 bench-accuracy-short: $(BENCH)/venv
-	$(BENCH)/venv/bin/python benchmarks/accuracy.py $(BENCH)/accuracy_short 14 short > benchmarks/$(TODAY)_accuracy_short.md
+	$(BENCH)/venv/bin/python benchmarks/accuracy.py $(BENCH)/accuracy_short 14 benchmarks/$(TODAY)_accuracy_short.md short
 
 bench-choices: setup
 	$(BIN)/python benchmarks/image_sets.py $(BENCH)/accuracy/sets

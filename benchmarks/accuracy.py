@@ -1,12 +1,13 @@
 """How good the trained networks are, beside other programs and beside this one as it was before.
 
-    python benchmarks/accuracy.py FOLDER MINUTES [short] > benchmarks/DATE_accuracy.md
+    python benchmarks/accuracy.py FOLDER MINUTES PAGE [short]     # make bench-accuracy: again to go on with what is missing
 
 ResNet-18 from scratch, and fine-tuned from a network that was trained on another set, on real images (image_sets.py). Each
 program trains at several learning rates with the first seed; the one with the best mean validation accuracy is the one that it is
-then measured at. What is held out chooses nothing. FOLDER keeps what is finished, so that the same command goes on where it was
-stopped; the page is there however it ends. Two runs side by side, each on one core: accuracy does not depend on that, and seconds
-are compared within one run only.
+then measured at. What is held out chooses neither rate nor epoch here; but choices.py compared its choices on the same images, so
+there are sets that it never looks at, too. Results go to FOLDER/results.jsonl as they come, and what stands there is not done
+again; remove a line to have it anew. PAGE, in Markdown, is written as results come, so that there is one however it ends. Two
+runs side by side, each on one core: accuracy does not depend on that, and seconds are compared within one run only.
 """
 
 from __future__ import annotations
@@ -15,31 +16,34 @@ import io
 import json
 import os
 import shutil
-import statistics
+import signal
 import subprocess
 import sys
 import tarfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Event, Lock
 
 import image_sets
 import numpy as np
-from accuracy_page import Cell, Result, best_rate, page
+from accuracy_page import BEFORE, Cell, best_rate, page, read
 from measure import hardware, say
 
 PEERS = Path(__file__).parent / "peers"
 CHECKOUT = Path(__file__).parent.parent
-BEFORE = "84041d1"
-"""The commit before these choices were made."""
 IMAGES = {"fashion": 500, "clipart": 500, "stamps": 400}
+UNSEEN_IMAGES = {"fashion_unseen": 500, "clipart_unseen": 500, "objects_unseen": 200}
 HOLD_OUT = {"fashion": 2000, "clipart": 800, "stamps": 250, "digits": 597}
+HOLD_OUT |= {"fashion_unseen": 2000, "clipart_unseen": 600, "objects_unseen": 100}
 PROGRAMS = ("ours", "before", "plain", "timm mild", "timm default")
 RATES = {"scratch": (0.01, 0.03, 0.1), "tuned": (0.003, 0.01, 0.03)}
 SOURCES = {"stamps": "clipart", "fashion": "clipart", "clipart": "fashion"}
+SOURCES |= {"fashion_unseen": "clipart", "clipart_unseen": "fashion", "objects_unseen": "clipart"}
 """What a network had learned before it is fine-tuned on a set."""
 SEEDS = (1, 2, 3)
 A_TIME = 9
@@ -66,7 +70,11 @@ def first_part(short: bool) -> Iterator[Cell]:
 
 
 def second_part() -> Iterator[Cell]:
-    """The other seeds, epochs and numbers of images; at a rate of 0, in whose place the program's best one comes."""
+    """Unseen sets, other seeds, epochs and numbers of images; at a rate of 0, in whose place the program's best one comes."""
+    for seed in SEEDS:
+        for program in PROGRAMS[:4]:
+            yield from (Cell(program, name, images, 5, 0, seed) for name, images in UNSEEN_IMAGES.items())
+            yield from (Cell(program, name, images, 5, 0, seed, SOURCES[name]) for name in UNSEEN_IMAGES for images in (50, 200))
     for seed in SEEDS[1:]:
         yield from (
             replace(cell, seed=seed, rate=0)
@@ -89,21 +97,43 @@ def second_part() -> Iterator[Cell]:
 
 @dataclass(frozen=True)
 class Bench:
-    """Where everything is, and until when it runs."""
+    """Where everything is, and until when it runs.
+
+    Attributes:
+        folder: what is made once, and the results.
+        ends: the time after which nothing is begun.
+        target: the page.
+        command: that makes it.
+        commit: of what is trained as ours.
+        children: the processes at work, each with a group of its own.
+        ended: set where nothing is begun any more.
+        writing: held while the page is written.
+    """
 
     folder: Path
     ends: float
+    target: Path
+    command: str
+    commit: str
+    children: set[subprocess.Popen[str]] = field(default_factory=set)
+    ended: Event = field(default_factory=Event)
+    writing: Lock = field(default_factory=Lock)
 
     @property
     def results(self) -> Path:
         return self.folder / "results.jsonl"
 
-    def read(self) -> list[Result]:
-        lines = self.results.read_text().splitlines() if self.results.exists() else []
-        return [
-            Result(Cell(**line["cell"]), line["top1"], line["validation"], line["seconds"], line.get("errors"))
-            for line in map(json.loads, lines)
-        ]
+    def lines(self) -> list[str]:
+        return self.results.read_text().splitlines() if self.results.exists() else []
+
+    def missing(self, cells: Sequence[Cell]) -> list[Cell]:
+        there = {result.cell for result in read(self.lines())}
+        return [cell for cell in cells if cell not in there]
+
+    def write_page(self, cells: Sequence[Cell]) -> None:
+        with self.writing:
+            machine = hardware(("torch", "torchvision", "timm"))
+            self.target.write_text(page(read(self.lines()), machine, self.command, len(self.missing(cells))))
 
     def split(self, cell: Cell) -> Path:
         """The images of a cell as folders train, validate and hold_out of class folders; hard links."""
@@ -129,8 +159,7 @@ class Bench:
 
     def do(self, cells: Sequence[Cell]) -> None:
         """Run what is not there yet, two processes at a time, until it is over or the time is."""
-        there = {result.cell for result in self.read()}
-        left = [cell for cell in cells if cell not in there]
+        left = self.missing(cells)
         for cell in left:
             self.split(cell)
         jobs = [
@@ -144,19 +173,29 @@ class Bench:
         for cpu in sorted(os.sched_getaffinity(0))[:2]:
             cpus.put(cpu)
 
-        def on_a_cpu(cells: Sequence[Cell]) -> None:
+        def on_a_cpu(job: Sequence[Cell]) -> None:
             cpu = cpus.get()
             try:
-                self._process(cells, cpu)
+                while job and time.time() < self.ends and not self.ended.is_set():
+                    self._process(job, cpu)
+                    job = self.missing(job)[1:]  # the first one ended the process, if any is missing
             finally:
                 cpus.put(cpu)
+                self.write_page(cells)
 
-        with ThreadPoolExecutor(2) as pool:
+        pool = ThreadPoolExecutor(cpus.qsize())
+        try:
             list(pool.map(on_a_cpu, jobs))
+        except BaseException:
+            self.ended.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in list(self.children):
+                with suppress(ProcessLookupError):
+                    os.killpg(child.pid, signal.SIGKILL)
+            raise
 
     def _process(self, cells: Sequence[Cell], cpu: int) -> None:
-        if time.time() > self.ends:
-            return
+        """Run cells in one process until its end, or the time's."""
         program = cells[0].program
         is_ours = program.partition(",")[0] in ("ours", "before")
         source = self.folder / "before" / "src" if program == "before" else CHECKOUT / "src"
@@ -165,13 +204,25 @@ class Bench:
             "PYTHONPATH": str(source),
             "OMP_NUM_THREADS": "1",
             "ON_CPU": str(cpu),
+            "COMMIT": BEFORE if program == "before" else self.commit,
             "MLFLOW_TRACKING_URI": "sqlite://",
         }
         words = [sys.executable, str(PEERS / ("accuracy_ours.py" if is_ours else "accuracy_peer.py"))]
         words += [str(self.folder), str(self.ends), json.dumps(given)]
-        done = subprocess.run(words, env=environment, capture_output=True, text=True)
-        if done.returncode:
-            say(f"{program} ended with {done.returncode}: {done.stderr[-2000:]}")
+        with subprocess.Popen(
+            words,
+            cwd=self.folder,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        ) as child:
+            self.children.add(child)
+            _, said = child.communicate()
+            self.children.remove(child)
+        if child.returncode:
+            say(f"{program} ended with {child.returncode}: {said[-2000:]}")
 
 
 def unpack_before(folder: Path) -> None:
@@ -186,21 +237,35 @@ def unpack_before(folder: Path) -> None:
         files.extractall(folder, filter="data")
 
 
-def main(folder: Path, minutes: float, short: bool) -> None:
-    bench = Bench(folder.resolve(), time.time() + 60 * minutes)
-    image_sets.make(bench.folder / "sets")
-    unpack_before(bench.folder / "before")
-    for source in dict.fromkeys(SOURCES.values()):
-        subprocess.run([sys.executable, str(PEERS / "accuracy_peer.py"), str(bench.folder), "source", source], check=True)
-    first = list(first_part(short))
-    bench.do(first)
-    if not short:
-        found = bench.read()
-        second = [replace(cell, rate=rate) for cell in second_part() if (rate := best_rate(found, cell)) is not None]
-        bench.do(second)
-    print(page(bench.read(), hardware(("torch", "torchvision", "timm"))))
-    say(f"{len(bench.read())} runs, {statistics.fmean(result.seconds for result in bench.read()):.1f} s each")
+def commit() -> str:
+    """Of this checkout; with "-dirty" where files differ from it."""
+    words = [shutil.which("git") or "git", "-C", str(CHECKOUT), "describe", "--always", "--dirty", "--abbrev=7", "--exclude=*"]
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def main(folder: Path, minutes: float, target: Path, short: bool) -> None:
+    folder = folder.resolve()
+    command = f"make bench-accuracy{'-short' if short else ''}"
+    bench = Bench(folder, time.time() + 60 * minutes, target, command, commit())
+    image_sets.make(folder / "sets")
+    unpack_before(folder / "before")
+    for left_by_a_killed_run in folder.glob("working_*"):
+        shutil.rmtree(left_by_a_killed_run)
+    cells = list(first_part(short))
+    try:
+        for source in dict.fromkeys(cell.source for cell in cells if cell.source):
+            subprocess.run([sys.executable, str(PEERS / "accuracy_peer.py"), str(folder), "source", source], check=True)
+        bench.do(cells)
+        if not short:
+            found = read(bench.lines())
+            cells += [replace(cell, rate=rate) for cell in second_part() if (rate := best_rate(found, cell)) is not None]
+            bench.do(cells)
+    finally:
+        bench.write_page(cells)
+        missing = len(bench.missing(cells))
+        say(f"{target}: {missing} runs are missing" if missing else f"{target}: complete")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), float(sys.argv[2]), "short" in sys.argv[3:])
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    main(Path(sys.argv[1]), float(sys.argv[2]), Path(sys.argv[3]), "short" in sys.argv[4:])

@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from designer_vision.architectures import Architecture
 from designer_vision.components.train_pytorch_model import main as train
 from designer_vision.directories.image_directory import read_image_directory
 from designer_vision.directories.model_directory import Model, read_model_directory, untrained, write_model_directory
+from designer_vision.errors import TrainingDivergedError
 from designer_vision.scoring import read_trained_model, score
 from designer_vision.training.parameters import Parameters
 
@@ -29,9 +31,9 @@ RESNET = Architecture("resnet18")
 BINS = 15
 
 
-def model_to_start_from(folder: Path, source: str) -> Path:
+def model_to_start_from(folder: Path, working: Path, source: str) -> Path:
     """A ModelDirectory: untrained, or the network that the peers fine-tune too."""
-    path = folder / f"start_{os.getpid()}_{source or 'untrained'}"
+    path = working / (source or "untrained")
     if path.exists():
         return path
     if not source:
@@ -65,10 +67,10 @@ def on_two_processes(words: list[str]) -> None:
     assert not any(codes)
 
 
-def cell_result(cell: dict[str, Any], split: Path, folder: Path) -> dict[str, Any]:
-    out = folder / f"out_{os.getpid()}"
+def cell_result(cell: dict[str, Any], split: Path, folder: Path, working: Path) -> dict[str, Any]:
+    out = working / "trained"
     shutil.rmtree(out, ignore_errors=True)
-    start = model_to_start_from(folder, cell["source"])
+    start = model_to_start_from(folder, working, cell["source"])
     seven = {
         "epochs": cell["epochs"],
         "batch_size": 16,
@@ -104,14 +106,16 @@ def cell_result(cell: dict[str, Any], split: Path, folder: Path) -> dict[str, An
 def main(folder: Path, ends: float, cells: list[dict[str, Any]]) -> None:
     os.sched_setaffinity(0, {int(os.environ["ON_CPU"])})
     assert networks.__file__.startswith(os.environ["PYTHONPATH"])
-    for given in cells:
-        if time.time() > ends:
-            return
-        result = {"cell": given["cell"], **cell_result(given["cell"], Path(given["split"]), folder)}
-        with (folder / "results.jsonl").open("a") as file:
-            file.write(json.dumps(result) + "\n")
-    for place in folder.glob(f"*_{os.getpid()}*"):
-        shutil.rmtree(place)
+    with tempfile.TemporaryDirectory(prefix="working_", dir=folder) as working:
+        for given in cells:
+            if time.time() > ends:
+                return
+            try:
+                found = cell_result(given["cell"], Path(given["split"]), folder, Path(working))
+            except TrainingDivergedError as error:  # it would again; another error ends this process, and is tried again
+                found = {"failed": error.message}
+            with (folder / "results.jsonl").open("a") as file:
+                file.write(json.dumps({"cell": given["cell"], **found, "commit": os.environ["COMMIT"]}) + "\n")
 
 
 if __name__ == "__main__":
