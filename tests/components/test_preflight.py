@@ -162,7 +162,8 @@ def test_case_139_a_rate_that_is_high_for_anything_is_told_once(rate: float) -> 
 def test_whoever_takes_the_advice_is_given_no_other(batch_size: int, processes: int, from_scratch: bool) -> None:
     for rate in (1e-9, 100.0):
         given = {
-            "images": max(10**4, 400 * batch_size * processes),
+            "images": 200 * batch_size * processes,
+            "classes": 2,
             "processes": processes,
             "from_scratch": from_scratch,
             "batch_size": batch_size,

@@ -186,7 +186,10 @@ def remarks(history: Sequence[Epoch], epochs: int, patience: int, classes: int) 
             "overfits. More images, random operations or fewer epochs may help."
         )
     if exploded := explosion(history[0], classes):
-        said.append(f"{exploded}: the first steps were too large. warmup_step_number 1 or a lower learning_rate may help.")
+        said.append(
+            f"{exploded}: the first steps were too large. warmup_step_number 1 or a lower learning_rate may give a better "
+            "network."
+        )
     waiting = sum(epoch.spent.waiting for epoch in history)
     trained = waiting + sum(epoch.spent.computing for epoch in history)
     share = waiting / trained if trained else 0.0
