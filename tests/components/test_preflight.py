@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_image_directory
+import yaml
+from conftest import ROOT, make_image_directory
 
 from designer_vision.architectures import Architecture
 from designer_vision.components.preflight import advice, check_batches, number_of_same_images, warnings_of
@@ -93,7 +94,6 @@ def test_case_137_138_139_144_unusual_parameters_are_said(tmp_path: Path) -> Non
     sets = images(tmp_path / "a", per_class=5), images(tmp_path / "b", first=50)
     assert said(*sets, batch_size=100) == ["batch_size is 100, and a process has 15 images: each step takes all of them"]
     assert said(*sets, batch_size=1) == ["batch_size is 1, with which batch norm learns little; take 2 or more"]
-    assert said(*sets, learning_rate=11.0) == ["learning_rate is 11.0, unusually high"]
     assert said(*sets, warmup_step_number=5) == ["warmup_step_number is not below epochs, so the learning rate only rises"]
 
 
@@ -140,13 +140,55 @@ def test_what_usually_works_gets_no_advice() -> None:
 def test_a_rate_that_is_far_off_is_told_with_one_to_try() -> None:
     assert advised(learning_rate=0.001) == "learning_rate 0.001 is low for random weights, which learn little at it; try 0.02"
     assert "0.001 times 2 processes is low" in advised(learning_rate=0.001, processes=2)
-    assert advised(learning_rate=0.01, batch_size=256, images=10**5).endswith("try 0.32")
+    assert advised(learning_rate=0.01, batch_size=32, images=10**5) == ""
+    assert advised(learning_rate=0.007, batch_size=32, images=10**5).endswith("try 0.04")
+    assert advised(learning_rate=0.01, batch_size=256, images=10**5).endswith("try 0.1")
+    assert advised(learning_rate=0.1, batch_size=2048, images=10**6) == ""
     high = advised(learning_rate=0.1, from_scratch=False)
     assert high == "learning_rate 0.1 is high for weights that have learned before, and may undo that; try 0.005"
     assert "0.02 times 4 processes is high" in advised(learning_rate=0.02, processes=4, from_scratch=False)
+    assert advised(learning_rate=0.01, batch_size=64, processes=8, from_scratch=False) == ""
+
+
+@pytest.mark.parametrize("rate", [1.5, 11.0])
+def test_case_139_a_rate_that_is_high_for_anything_is_told_once(rate: float) -> None:
+    assert advised(learning_rate=rate) == f"learning_rate {rate:g} is unusually high; try 0.02"
+    assert advised(learning_rate=rate, from_scratch=False).endswith("may undo that; try 0.005")
+
+
+@pytest.mark.parametrize("from_scratch", [True, False])
+@pytest.mark.parametrize("processes", [1, 2, 8, 64])
+@pytest.mark.parametrize("batch_size", [1, 8, 16, 32, 64, 256, 1024])
+def test_whoever_takes_the_advice_is_given_no_other(batch_size: int, processes: int, from_scratch: bool) -> None:
+    for rate in (1e-9, 100.0):
+        given = {
+            "images": max(10**4, 400 * batch_size * processes),
+            "processes": processes,
+            "from_scratch": from_scratch,
+            "batch_size": batch_size,
+        }
+        told = advised(learning_rate=rate, **given)
+        if told or from_scratch:
+            assert advised(learning_rate=float(told.rpartition("try ")[2]), **given) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "images", "classes", "from_scratch"),
+    [
+        ("train_and_score", 1456, 10, True),  # of the 1,797 digits
+        ("train_and_score_registered", 1456, 10, True),
+        ("photos", 50, 10, False),
+        ("fine_tune", 50, 10, False),
+        ("imagenet_resnet50", 1_281_167, 1000, True),
+    ],
+)
+def test_pipelines_get_no_advice_on_their_own_parameters(name: str, images: int, classes: int, from_scratch: bool) -> None:
+    inputs = yaml.safe_load((ROOT / "pipelines" / f"{name}.yaml").read_text())["inputs"]
+    given = {key: inputs[key] for key in ("epochs", "batch_size", "learning_rate")}
+    assert advised(images, classes, inputs.get("processes", 1), from_scratch, **given) == ""
 
 
 def test_too_little_to_train_from_random_weights_is_told_once() -> None:
     assert advised(images=200).startswith("200 images of 10 classes are few for random weights")
-    assert advised(images=1000, epochs=1) == "1 epochs of 63 steps are few for random weights; try 4"
+    assert advised(images=1000, epochs=1) == "random weights need more steps than 63; try 4 epochs"
     assert advised(images=200, epochs=1).count("\n") == 0

@@ -29,7 +29,7 @@ def run_of(folder: Path, predicted: list[int]) -> TrainingRun:
     """Of three classes, two validation images each."""
     training = read_image_directory(make_image_directory(folder / "training", per_class=4))
     validation = read_image_directory(make_image_directory(folder / "validation", per_class=2, first=50), original_names=True)
-    epochs = history([3.0, 2.0])
+    epochs = history([1.1, 1.0])
     true, labels = validation.labels.astype(np.int64), np.array(predicted)
     calibration, _ = calibrate(np.log(np.full((6, 3), 0.05) + 0.85 * np.eye(3)[labels]), true)
     predictions = Predictions(validation.classes, true, labels, np.full(6, 0.9), np.arange(6))
@@ -69,6 +69,11 @@ def test_without_a_mistake_there_is_no_contact_sheet(tmp_path: Path) -> None:
         (history([3, 2, 2.5, 2.4]), 9, "stopped after epoch 4 of 9: for 3 epochs in a row the validation loss had no new low"),
         (history([3, 2, 2.5], training=[3, 1, 0.5]), 3, "lowest in epoch 2 and rose while the training loss fell"),
         (history([3], training=[4.6]), 1, "first epoch was 4.6, where guessing has 3: the first steps were too large"),
+        (
+            history([9.5], training=[2]),
+            1,
+            "The validation loss of the first epoch was 9.5, where guessing has 3: the first steps",
+        ),
         (history([3], spent=Spent(30, 70, 5, 5)), 1, "Loading images took 30.0 % of training time: more CPU cores"),
         (history([3], spent=Spent(1, 9, 5, 5)), 1, "took 10.0 % of training time: the processors were busy"),
         (history([3], spent=Spent()), 1, "took 0.0 % of training time: the processors"),
@@ -81,6 +86,18 @@ def test_what_the_curves_mean_is_said(epochs: list[Epoch], planned: int, said: s
 def test_nothing_is_said_of_what_did_not_happen() -> None:
     (only,) = remarks(history([3, 2, 2.05, 2.01], training=[3, 2, 1, 1]), 4, 3, 20)
     assert only.endswith("the processors were busy.")
+
+
+def test_a_loss_that_is_large_later_or_a_little_above_a_guess_did_not_explode() -> None:
+    for epochs in (history([8.9, 2, 1.9], training=[4.4, 3, 2]), history([3, 30, 1.9], training=[3, 30, 2])):
+        assert not [line for line in remarks(epochs, 3, 3, 20) if "first epoch" in line]
+    assert len([line for line in remarks(history([30, 2, 1.9], training=[30, 3, 2]), 3, 3, 20) if "first epoch" in line]) == 1
+
+
+def test_after_an_explosion_no_higher_learning_rate_is_advised(tmp_path: Path) -> None:
+    run = with_top1(run_of(tmp_path, [0, 0, 0, 0, 0, 0]), 1 / 3)
+    exploded = replace(run, result=replace(run.result, history=tuple(history([30.0, 2.0]))))
+    assert "or a lower learning_rate, and look at" in quality(exploded)
 
 
 def test_what_a_short_training_waits_for_at_its_start_is_not_held_against_it() -> None:

@@ -14,11 +14,13 @@ from designer_vision.loader import batches
 from designer_vision.training.parameters import Parameters
 from designer_vision.training.preparation import Preparation
 
-UNUSUAL_LEARNING_RATE = 10
-LOW_RATE, USUAL_RATE, USUAL_BATCH = 0.004, 0.02, 16
-"""From random weights, at a batch size; larger batches take larger rates."""
-HIGH_RATE, USUAL_TUNED = 0.05, 0.005
-"""Of all processes together, for weights that have learned before."""
+UNUSUAL_LEARNING_RATE = 1
+LOW_RATE, USUAL_RATE, USUAL_BATCH, MOST_USUAL = 0.004, 0.02, 16, 0.1
+"""From random weights, at a batch size; larger batches take larger rates, up to the last one."""
+HIGH_RATE, LARGE_BATCH = 0.05, 64
+"""Of all processes together, for weights that have learned before; larger batches take larger rates."""
+USUAL_TUNED, MOST_TUNED = 0.005, 0.02
+"""For them, as above."""
 FEW_A_CLASS, FEW_STEPS = 50, 200
 """Images and steps from which on random weights come to something."""
 FEW_IMAGES = 5
@@ -89,8 +91,6 @@ def warnings_of(training: ImageIndex, validation: ImageIndex, parameters: Parame
         found.append(f"batch_size is {parameters.batch_size}, and a process has {share} images: each step takes all of them")
     if parameters.warmup_step_number >= parameters.epochs:
         found.append("warmup_step_number is not below epochs, so the learning rate only rises")
-    if parameters.learning_rate > UNUSUAL_LEARNING_RATE:
-        found.append(f"learning_rate is {parameters.learning_rate}, unusually high")
     return found
 
 
@@ -104,17 +104,20 @@ def advice(images: int, classes: int, parameters: Parameters, processes: int, fr
         processes: that train.
         from_scratch: whether the weights are random.
     """
-    rate = parameters.learning_rate * processes
     steps = parameters.epochs * len(batches(np.arange(-(-images // processes)), parameters.batch_size))
     given = f"learning_rate {parameters.learning_rate:g}" + (f" times {processes} processes" if processes > 1 else "")
+    times = parameters.batch_size / USUAL_BATCH
     if not from_scratch:
-        if rate < HIGH_RATE:
+        if parameters.learning_rate * processes < HIGH_RATE * max(1, parameters.batch_size * processes / LARGE_BATCH):
             return []
-        return [f"{given} is high for weights that have learned before, and may undo that; try {USUAL_TUNED / processes:g}"]
+        usual = min(USUAL_TUNED * times, MOST_TUNED)
+        return [f"{given} is high for weights that have learned before, and may undo that; try {usual:.2g}"]
     found = []
-    if rate * USUAL_BATCH < LOW_RATE * parameters.batch_size * processes:
-        usual = USUAL_RATE * parameters.batch_size / USUAL_BATCH
-        found.append(f"{given} is low for random weights, which learn little at it; try {usual:g}")
+    usual = min(USUAL_RATE * times, MOST_USUAL)
+    if parameters.learning_rate < min(LOW_RATE * times, MOST_USUAL):
+        found.append(f"{given} is low for random weights, which learn little at it; try {usual:.2g}")
+    elif parameters.learning_rate > UNUSUAL_LEARNING_RATE:
+        found.append(f"{given} is unusually high; try {usual:.2g}")
     if images < FEW_A_CLASS * classes:
         found.append(
             f"{images:,} images of {classes:,} classes are few for random weights; pretrained ones (pretrained True, or a "
@@ -122,7 +125,7 @@ def advice(images: int, classes: int, parameters: Parameters, processes: int, fr
         )
     elif steps < FEW_STEPS:
         enough = -(-FEW_STEPS * parameters.epochs // steps)
-        found.append(f"{parameters.epochs} epochs of {steps // parameters.epochs} steps are few for random weights; try {enough}")
+        found.append(f"random weights need more steps than {steps}; try {enough} epochs")
     return found
 
 

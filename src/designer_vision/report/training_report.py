@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,8 +38,8 @@ START_SECONDS = 5
 """Data workers take as long to start: what a training of a minute waits for says nothing of a longer one."""
 OVERFITTED = 1.1
 """The validation loss of the last epoch is so many times the lowest one."""
-EXPLODED = 1.5
-"""The training loss of the first epoch is so many times that of a guess."""
+EXPLODED, EXPLODED_AFTER = 1.5, 3
+"""The training loss of the first epoch is so many times that of a guess; the validation loss after it."""
 EVEN = 1.2
 """Up to so many times its fair share of the images, the largest class is no better guess than any other."""
 MOST_EPOCHS = 100
@@ -149,12 +150,22 @@ def quality(run: TrainingRun) -> str:
     would = f"{guess}{'' if is_even else ','} would get {percent(share)}"
     if top1 > share + np.sqrt(share * (1 - share) / images):  # one standard error: a guess can be lucky on few images
         return f"{percent(top1)} of the {images:,} validation images are predicted correctly; {would}."
+    rate = "lower" if explosion(run.result.history[0], len(counts)) else "higher"
     pretrained = "pretrained weights, " if str(run.facts.get("weights from", "seed")).startswith("seed") else ""
     return (
         f"The network is {'hardly' if top1 > share else 'no'} better than {guess}: {percent(top1)} of the {images:,} validation "
-        f"images are predicted correctly; {would}. Try more epochs, {pretrained}or a higher learning_rate, and look at "
+        f"images are predicted correctly; {would}. Try more epochs, {pretrained}or a {rate} learning_rate, and look at "
         "the labels of some images."
     )
+
+
+def explosion(first: Epoch, classes: int) -> str:
+    """How far the first epoch's loss is above that of a guess at one of the classes; empty where it is not, or not far."""
+    guessing = math.log(classes)
+    for name, loss, most in (("training", first.training.loss, EXPLODED), ("validation", first.validation.loss, EXPLODED_AFTER)):
+        if loss > most * guessing:
+            return f"The {name} loss of the first epoch was {loss:.2g}, where guessing has {guessing:.2g}"
+    return ""
 
 
 def remarks(history: Sequence[Epoch], epochs: int, patience: int, classes: int) -> list[str]:
@@ -174,12 +185,8 @@ def remarks(history: Sequence[Epoch], epochs: int, patience: int, classes: int) 
             f"The validation loss was lowest in epoch {lowest.number} and rose while the training loss fell: the network "
             "overfits. More images, random operations or fewer epochs may help."
         )
-    first, guessing = history[0].training.loss, float(np.log(classes))
-    if first > EXPLODED * guessing:
-        said.append(
-            f"The training loss of the first epoch was {first:.2g}, where guessing has {guessing:.2g}: the first steps were too "
-            "large. warmup_step_number 1 or a lower learning_rate may give a better network."
-        )
+    if exploded := explosion(history[0], classes):
+        said.append(f"{exploded}: the first steps were too large. warmup_step_number 1 or a lower learning_rate may help.")
     waiting = sum(epoch.spent.waiting for epoch in history)
     trained = waiting + sum(epoch.spent.computing for epoch in history)
     share = waiting / trained if trained else 0.0
