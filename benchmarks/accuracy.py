@@ -3,11 +3,12 @@
     python benchmarks/accuracy.py FOLDER MINUTES PAGE [short]     # make bench-accuracy: again to go on with what is missing
 
 ResNet-18 from scratch, and fine-tuned from a network that was trained on another set, on real images (image_sets.py). Each
-program trains at several learning rates with the first seed; the one with the best mean validation accuracy is the one that it is
-then measured at. What is held out chooses neither rate nor epoch here; but choices.py compared its choices on the same images, so
-there are sets that it never looks at, too. Results go to FOLDER/results.jsonl as they come, and what stands there is not done
-again; remove a line to have it anew. PAGE, in Markdown, is written as results come, so that there is one however it ends. Two
-runs side by side, each on one core: accuracy does not depend on that, and seconds are compared within one run only.
+program trains at several learning rates with the first seed, and at further ones where its best is at the edge; the one with the
+best mean validation accuracy is the one that it is then measured at. What is held out chooses neither rate nor epoch here; but
+choices.py compared its choices on the same images, so there are sets that it never looks at, too. Results go to
+FOLDER/results.jsonl as they come, and what stands there is not done again; remove a line to have it anew. PAGE, in Markdown, is
+written as results come, so that there is one however it ends. Two runs side by side, each on one core: accuracy does not depend
+on that, and seconds are compared within one run only.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from threading import Event, Lock
 
 import image_sets
 import numpy as np
-from accuracy_page import BEFORE, Cell, best_rate, page, read
+from accuracy_page import BEFORE, RATES, Cell, best_rate, beyond, page, read
 from measure import hardware, say
 
 PEERS = Path(__file__).parent / "peers"
@@ -41,11 +42,12 @@ UNSEEN_IMAGES = {"fashion_unseen": 500, "clipart_unseen": 500, "objects_unseen":
 HOLD_OUT = {"fashion": 2000, "clipart": 800, "stamps": 250, "digits": 597}
 HOLD_OUT |= {"fashion_unseen": 2000, "clipart_unseen": 600, "objects_unseen": 100}
 PROGRAMS = ("ours", "before", "plain", "timm mild", "timm default")
-RATES = {"scratch": (0.01, 0.03, 0.1), "tuned": (0.003, 0.01, 0.03)}
 SOURCES = {"stamps": "clipart", "fashion": "clipart", "clipart": "fashion"}
 SOURCES |= {"fashion_unseen": "clipart", "clipart_unseen": "fashion", "objects_unseen": "clipart"}
 """What a network had learned before it is fine-tuned on a set."""
 SEEDS = (1, 2, 3)
+FURTHER_RATES = 2
+"""At most, where the best rate of a program is the lowest or the highest one."""
 A_TIME = 9
 """Cells that one process does, after which another begins: what it starts with is shared by so many."""
 
@@ -57,14 +59,14 @@ def first_part(short: bool) -> Iterator[Cell]:
     def from_scratch(programs: Sequence[str]) -> Iterator[Cell]:
         for program in programs:
             for name, images in sets.items():
-                for rate in RATES["scratch"][: 2 if short else 3]:
+                for rate in RATES[False][: 2 if short else 3]:
                     yield Cell(program, name, images, 5, rate, 1)
 
     yield from from_scratch(PROGRAMS[:4])
     for program in PROGRAMS[:4]:
         for name in sets:
             for images in (200,) if short else (50, 200):
-                for rate in RATES["tuned"][1:] if short else RATES["tuned"]:
+                for rate in RATES[True][1:] if short else RATES[True]:
                     yield Cell(program, name, images, 5, rate, 1, SOURCES[name])
     yield from from_scratch(() if short else PROGRAMS[4:])
 
@@ -76,11 +78,7 @@ def second_part() -> Iterator[Cell]:
             yield from (Cell(program, name, images, 5, 0, seed) for name, images in UNSEEN_IMAGES.items())
             yield from (Cell(program, name, images, 5, 0, seed, SOURCES[name]) for name in UNSEEN_IMAGES for images in (50, 200))
     for seed in SEEDS[1:]:
-        yield from (
-            replace(cell, seed=seed, rate=0)
-            for cell in first_part(False)
-            if cell.rate in (RATES["scratch"][0], RATES["tuned"][0])
-        )
+        yield from (replace(cell, seed=seed, rate=0) for cell in first_part(False) if cell.rate == RATES[bool(cell.source)][0])
     for seed in SEEDS:
         for program in PROGRAMS[:4]:
             yield from (Cell(program, name, images, 8, 0, seed) for name, images in IMAGES.items())
@@ -221,7 +219,7 @@ class Bench:
             self.children.add(child)
             _, said = child.communicate()
             self.children.remove(child)
-        if child.returncode:
+        if child.returncode and not self.ended.is_set():
             say(f"{program} ended with {child.returncode}: {said[-2000:]}")
 
 
@@ -257,6 +255,9 @@ def main(folder: Path, minutes: float, target: Path, short: bool) -> None:
             subprocess.run([sys.executable, str(PEERS / "accuracy_peer.py"), str(folder), "source", source], check=True)
         bench.do(cells)
         if not short:
+            for _ in range(FURTHER_RATES):
+                cells += beyond(read(bench.lines()), cells)
+                bench.do(cells)
             found = read(bench.lines())
             cells += [replace(cell, rate=rate) for cell in second_part() if (rate := best_rate(found, cell)) is not None]
             bench.do(cells)

@@ -7,11 +7,15 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 OURS = "ours"
 BEFORE = "84041d1"
 """The commit before these choices were made."""
+RATES = {False: (0.01, 0.03, 0.1), True: (0.003, 0.01, 0.03)}
+"""That every program is tried at first: from scratch, and fine-tuned."""
+LADDER = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
+"""What follows where the best one is at the edge."""
 COMPARED = ("before", "plain", "timm mild", "timm default", "ours, 2 processes")
 
 
@@ -92,19 +96,37 @@ def read(lines: Sequence[str]) -> list[Result]:
 def best_rate(results: Sequence[Result], cell: Cell) -> float | None:
     """The learning rate of a cell's program, from scratch or fine-tuned, with the best mean validation accuracy at first.
 
-    Only tasks count that the program did at every rate. A rate at which one failed is not chosen. None where there is none yet.
+    A rate at which a training failed is not chosen. None where there is none yet.
+    """
+    found = by_rate(results, cell.program.partition(",")[0], bool(cell.source))
+    sound = {rate: some for rate, some in found.items() if not any(result.failed for result in some)}
+    return max(sound, key=lambda rate: statistics.fmean(result.validation for result in sound[rate]), default=None)
+
+
+def by_rate(results: Sequence[Result], program: str, is_tuned: bool) -> dict[float, list[Result]]:
+    """The results that choose a program's rate: on the tasks that it did at each of the first rates; lowest rate first.
+
+    A further rate has to have all of these.
     """
     found: dict[float, dict[tuple[object, ...], Result]] = {}
     for result in results:
-        if is_first(result.cell, cell.program.partition(",")[0], bool(cell.source)):
+        if is_first(result.cell, program, is_tuned):
             found.setdefault(result.cell.rate, {})[result.cell.task] = result
-    if not found:
-        return None
-    tasks = set.intersection(*(set(of_rate) for of_rate in found.values()))
-    sound = [rate for rate in sorted(found) if not any(result.failed for result in found[rate].values())]
-    if not tasks or not sound:
-        return None
-    return max(sound, key=lambda rate: statistics.fmean(found[rate][task].validation for task in tasks))
+    usual = [set(some) for rate, some in found.items() if rate in RATES[is_tuned]]
+    tasks = set.intersection(*usual) if usual else set()
+    return {rate: [found[rate][task] for task in tasks] for rate in sorted(found) if tasks and tasks <= set(found[rate])}
+
+
+def beyond(results: Sequence[Result], first: Sequence[Cell]) -> list[Cell]:
+    """The first cells of each program whose best rate is the lowest or the highest tried, at the next rate there."""
+    more: dict[Cell, None] = {}
+    for cell in first:
+        chosen, tried = best_rate(results, cell), list(by_rate(results, cell.program, bool(cell.source)))
+        if chosen is not None and chosen in LADDER:
+            place = LADDER.index(chosen) + (1 if chosen == tried[-1] else -1 if chosen == tried[0] else 0)
+            if 0 <= place < len(LADDER) and LADDER[place] not in tried:
+                more[replace(cell, rate=LADDER[place])] = None
+    return list(more)
 
 
 def is_first(cell: Cell, program: str, is_tuned: bool) -> bool:
@@ -228,17 +250,15 @@ def errors_table(results: Sequence[Result]) -> str:
 
 def rates_table(results: Sequence[Result]) -> str:
     """Mean validation and hold-out top-1 of each program at each rate with the first seed; the chosen rate is bold."""
-    lines = ["| program | | rate: validation, held out | chosen |", "|---|---|---|---|"]
+    lines = ["| program | | runs a rate | rate: validation, held out | chosen |", "|---|---|---|---|---|"]
     for program in dict.fromkeys(result.cell.program for result in results):
         for kind, is_tuned in (("from scratch", False), ("fine-tuned", True)):
-            found = [result for result in results if is_first(result.cell, program, is_tuned)]
+            found = by_rate(results, program, is_tuned)
             if not found or "," in program:
                 continue
-            chosen = best_rate(results, found[0].cell)
-            rates = sorted({result.cell.rate for result in found})
+            chosen = best_rate(results, next(iter(found.values()))[0].cell)
             shown = []
-            for rate in rates:
-                of_rate = [result for result in found if result.cell.rate == rate]
+            for rate, of_rate in found.items():
                 if any(result.failed for result in of_rate):
                     shown.append(f"{rate:g}: failed")
                     continue
@@ -248,8 +268,8 @@ def rates_table(results: Sequence[Result]) -> str:
                 )
                 text = f"{rate:g}: {validation:.1f}, {held_out:.1f}"
                 shown.append(f"**{text}**" if rate == chosen else text)
-            remark = "" if chosen is None else edge(chosen, rates)
-            lines.append(f"| {program} | {kind} | {'; '.join(shown)} | {remark} |")
+            remark = "none" if chosen is None else edge(chosen, list(found))
+            lines.append(f"| {program} | {kind} | {len(next(iter(found.values())))} | {'; '.join(shown)} | {remark} |")
     return "\n".join(lines)
 
 
@@ -294,7 +314,11 @@ def page(results: Sequence[Result], machine: str, command: str, missing: int) ->
     unseen = [result for result in best if result.cell.is_unseen]
     raw = "\n".join(json.dumps(asdict(result)) for result in results)
     failed = "".join(f"* Failed: {result.cell}: {result.failed}\n" for result in results if result.failed)
-    unfinished = f"{missing} runs are still missing; the same command goes on.\n\n" if missing else ""
+    unfinished = (
+        f"{missing} runs are still missing, and the rates chosen may still change; the same command goes on.\n\n"
+        if missing
+        else ""
+    )
     return f"""# How good the trained networks are, beside others
 
 {unfinished}Top-1 in percent on images held out, each program at its own best learning rate: the one with the best mean
@@ -342,6 +366,7 @@ asked for one.
 {seconds_table(results)}
 
 Seconds are of the epochs with their validations, one thread, two trainings side by side; the peers have their images in memory.
+Whatever else the machine does meanwhile shows in them.
 
 * Sets: Fashion-MNIST (28 pixels), openclipart (nine subjects, 64 pixels), Tux Paint's stamps (64 pixels), scikit-learn's digits
   (32 pixels); unseen: 12,000 other photos of fashion, other pictures of openclipart's four largest subjects, and six other

@@ -15,6 +15,7 @@ from accuracy_page import (
     Result,
     at_best_rate,
     best_rate,
+    beyond,
     difference,
     errors_table,
     page,
@@ -106,6 +107,21 @@ def test_a_rate_at_the_edge_of_those_tried_is_said_to_be_there() -> None:
     assert "| between others |" in rates_table([lower, best, higher])
     assert "a higher one may be better" in rates_table([lower, best])
     assert "a lower one may be better" in rates_table([best, higher])
+
+
+def test_where_the_best_rate_is_at_the_edge_the_next_one_is_tried_on_all_that_the_others_were_tried_on() -> None:
+    other = replace(OURS, set="fashion", images=500)
+    first = [replace(cell, rate=rate) for cell in (OURS, other) for rate in (0.01, 0.03, 0.1)]
+    results = [result(cell, 0.5, 0.5 - cell.rate) for cell in first]
+    more = beyond(results, first)
+    assert more == [replace(OURS, rate=0.003), replace(other, rate=0.003)]
+    half_done = [*results, result(more[0], 0.5, 0.9)]
+    assert best_rate(half_done, OURS) == 0.01
+    assert beyond(half_done, first) == more
+    done = [*half_done, result(more[1], 0.5, 0.1)]
+    assert best_rate(done, OURS) == 0.003
+    assert beyond(done, [*first, *more]) == [replace(cell, rate=0.001) for cell in (OURS, other)]
+    assert beyond([result(cell, 0.5, 0.9 if cell.rate == 0.03 else 0.1) for cell in first], first) == []
 
 
 def test_unseen_sets_choose_no_rate_and_have_columns_of_their_own() -> None:
