@@ -127,6 +127,9 @@ def train(azure: Azure, model: Path, datasets: tuple[Path, Path], output: Path) 
     return result.stdout
 
 
+OF_ALL = [(name, 0) for name in ("Best epoch", "Temperature", "Calibration error", "Calibration error before")]
+
+
 def every_epochs(names: set[str]) -> list[tuple[str, int]]:
     return [(name, step) for name in names for step in range(1, EPOCHS + 1)]
 
@@ -136,7 +139,7 @@ def test_every_metric_arrives_once_in_spite_of_what_azure_refuses(
 ) -> None:
     assert "MLflow did not take" not in train(azure, untrained_model, datasets, tmp_path / "out")
     assert azure.refused == []
-    assert sorted((name, step) for name, step, _ in azure.metrics) == sorted([("Best epoch", 0), *every_epochs(NAMES)])
+    assert sorted((name, step) for name, step, _ in azure.metrics) == sorted([*OF_ALL, *every_epochs(NAMES)])
     assert {path.name for path in azure.artifacts.iterdir()} >= {"report.html", "summary.md", "curves.png", "per_class.csv"}
     kept = [json.loads(line) for line in (tmp_path / "out/metrics.jsonl").read_text().splitlines()]
     assert {(name, step): value for name, step, value in azure.metrics if name in NAMES} == {
@@ -150,7 +153,7 @@ def test_every_epoch_arrives_where_the_server_does_not_tell_what_is_logged(
 ) -> None:
     printed = train(azure, untrained_model, datasets, tmp_path / "out")
     assert azure.asked_for_history > 0
-    assert sorted((name, step) for name, step, _ in azure.metrics) == sorted([("Best epoch", 0), *every_epochs(NAMES)])
+    assert sorted((name, step) for name, step, _ in azure.metrics) == sorted([*OF_ALL, *every_epochs(NAMES)])
     assert "MLflow" not in printed
     assert "history" not in printed
 

@@ -99,7 +99,7 @@ def test_f37_every_flipped_byte_is_noticed(two: Checkpoints, flips: int | None) 
 def test_f39_a_checkpoint_of_another_version_is_refused(two: Checkpoints, version: int) -> None:
     newest = payload(two, 0).with_suffix(".json")
     newest.write_bytes(checkpoint._encode(dataclasses.replace(two.manifests()[0], version=version)))
-    with pytest.raises(CheckpointError, match=f"version {version}, this package reads 3; go on with the version that wrote it"):
+    with pytest.raises(CheckpointError, match=f"version {version}, this package reads 4; go on with the version that wrote it"):
         two.newest()
 
 
