@@ -5,7 +5,7 @@
 FOLDER/sets is what image_sets.py makes. The network is a ResNet-18 of half the width, so that many runs fit into an hour; what
 wins here is then measured with real networks and beside others by accuracy.py. Two runs side by side, one thread each. What is in
 RESULTS.jsonl is not done again, so that the same command goes on where it was stopped. Every run reports, on images held out, the
-epoch that was chosen on others. The choices themselves were made by these figures: accuracy.py has sets that none of them looked at.
+epoch that was chosen on others. The choices were made by these figures: accuracy.py has sets that none of them looked at.
 """
 
 from __future__ import annotations
