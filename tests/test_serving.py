@@ -5,10 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import mlflow
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,7 +20,7 @@ import yaml
 from conftest import make_photos
 
 from designer_vision.directories.image_directory import read_image_directory
-from designer_vision.directories.model_directory import read_model_directory
+from designer_vision.directories.model_directory import read_model_directory, write_model_files
 from designer_vision.errors import ModuleOutOfMemoryError
 from designer_vision.precision import choose_precision
 from designer_vision.scoring import score
@@ -49,6 +52,22 @@ def test_the_folder_alone_is_a_model_that_scores_like_score_image_model(trained_
     ).probabilities
     assert np.allclose(np.array([row[:3] for row in answer["data"]], dtype=float), expected, atol=1e-6)
     assert [row[3] for row in answer["data"]] == [model.labels[index] for index in expected.argmax(axis=1)]
+
+
+def test_mlflow_gives_the_probabilities_with_the_models_temperature(trained_model: Path, tmp_path: Path) -> None:
+    model = replace(read_model_directory(trained_model), temperature=3.0)
+    shutil.copytree(trained_model, tmp_path / "model")
+    (tmp_path / "model" / "_meta.yaml").unlink()
+    write_model_files(tmp_path / "model", model)
+    photos = make_photos(tmp_path / "photos", per_class=3)
+    frame = pd.DataFrame({"image": [base64.b64encode(path.read_bytes()).decode() for path in sorted(photos.rglob("*.png"))]})
+    warm = mlflow.pyfunc.load_model(str(tmp_path / "model")).predict(frame)
+    plain = ServedModel(replace(model, temperature=1.0)).predict(frame)
+    columns = [f"Scored Probabilities_{label}" for label in model.labels]
+    powers = plain[columns].to_numpy(dtype=float) ** (1 / 3.0)
+    assert np.allclose(warm[columns].to_numpy(dtype=float), powers / powers.sum(axis=1, keepdims=True), atol=1e-6)
+    assert (warm[columns].max(axis=1) < plain[columns].max(axis=1)).all()
+    assert warm["Scored Labels"].tolist() == plain["Scored Labels"].tolist()
 
 
 def test_the_mlmodel_file_has_a_signature_exact_pins_and_nothing_pickled(trained_model: Path) -> None:

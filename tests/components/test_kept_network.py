@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import make_image_directory, run_entry, training_flags
+from conftest import make_image_directory, make_photos, run_entry, training_flags
 
 from designer_vision.architectures import Architecture
-from designer_vision.components.kept_network import see_validation_images
+from designer_vision.components import score_image_model, train_pytorch_model
+from designer_vision.components.kept_network import Kept, see_validation_images
+from designer_vision.directories.data_frame_directory import read_data_frame_directory
 from designer_vision.directories.image_directory import read_image_directory
 from designer_vision.directories.model_directory import Model, read_model_directory
 from designer_vision.loader import ImageDataset
@@ -59,10 +62,55 @@ def test_with_the_stored_temperature_the_labels_of_the_validation_are_more_proba
     assert loss(model.temperature) < loss(1.0)
 
 
-def test_too_few_validation_images_get_no_temperature_and_that_is_said(trained_model: Path) -> None:
-    assert read_model_directory(trained_model).temperature == 1  # six images
-    page = (trained_model / "report.html").read_text()
-    assert "no temperature was fitted, for there are 6 validation images, and 30 are needed" in page
+def test_score_image_model_gives_the_validation_images_the_reports_probabilities(
+    untrained_model: Path,
+    trained: tuple[Path, Path, str],
+    datasets: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[Kept] = []
+
+    def kept_and_noted(*given: Any) -> Kept:
+        seen.append(see_validation_images(*given))
+        return seen[0]
+
+    monkeypatch.setattr(train_pytorch_model, "see_validation_images", kept_and_noted)
+    train_pytorch_model.main(untrained_model, datasets[0], trained[1], SEVEN, tmp_path / "model")
+    assert seen[0].model.temperature != 1
+    score_image_model.main(tmp_path / "model", trained[1], tmp_path / "scored")
+    scored = read_data_frame_directory(tmp_path / "scored")
+    assert scored.ids.tolist() == seen[0].images.ids.tolist()
+    assert np.allclose(scored.probabilities, seen[0].probabilities, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("kept", "reason"),
+    [
+        ({"blue": 10, "green": 10, "red": 9}, "there are 29 validation images, and 30 are needed"),
+        ({"red": 30}, "all validation images are of one class"),
+    ],
+    ids=["29 images", "one class"],
+)
+def test_a_validation_set_too_small_or_of_one_class_gives_no_temperature_and_that_is_said(
+    untrained_model: Path,
+    datasets: tuple[Path, Path],
+    tmp_path: Path,
+    kept: dict[str, int],
+    reason: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    photos = make_photos(tmp_path / "photos", per_class=max(kept.values()))
+    for folder in photos.iterdir():
+        for photo in sorted(folder.iterdir())[kept.get(folder.name, 0) :]:
+            photo.unlink()
+        if folder.name not in kept:
+            folder.rmdir()
+    train_pytorch_model.main(untrained_model, datasets[0], photos, SEVEN, tmp_path / "model")
+    assert f"probabilities are left as they are, without a temperature: {reason}\n" in capsys.readouterr().out
+    assert f"no temperature was fitted, for {reason}." in (tmp_path / "model" / "report.html").read_text()
+    assert read_model_directory(tmp_path / "model").temperature == 1
+    assert "temperature" not in (tmp_path / "model" / "_meta.yaml").read_text()
 
 
 def test_of_very_many_probabilities_evenly_spaced_images_are_taken(

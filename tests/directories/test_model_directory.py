@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import torchvision
 import yaml
 
 from designer_vision import networks
 from designer_vision.architectures import Architecture
 from designer_vision.directories.model_directory import Model, read_model_directory, read_spec, untrained, write_model_directory
 from designer_vision.errors import InvalidModelDirectoryError
+from designer_vision.scoring import Scorer
 
 CLASSIC = "azureml.designer.modules.dl.pytorch.initialize_models.vision.classification"
 CLASSIC_SPEC = f"""
@@ -83,6 +85,22 @@ def test_a_classic_reader_finds_its_names(tmp_path: Path) -> None:
     assert spec["inputs"][0]["pre_processor"]["init_params"]["mean"] == list(networks.IMAGENET_MEAN)
     assert (tmp_path / "index_to_label.csv").read_text() == ',label\n0,"class, 0"\n1,"class, 1"\n2,"class, 2"\n'
     assert all(name.startswith("model.") for name in torch.load(tmp_path / "model", weights_only=True))
+
+
+def test_a_classic_scorer_that_knows_no_temperature_gives_the_same_labels(tmp_path: Path) -> None:
+    write_model_directory(tmp_path, replace(trained(), temperature=1.7))
+    params = yaml.safe_load((tmp_path / "model_spec.yaml").read_text())["flavor_extras"]["init_params"]
+    assert (params.pop("model_name"), params.pop("pretrained")) == ("resnet18", False)
+    classic = torchvision.models.resnet18(**params).eval()
+    weights = torch.load(tmp_path / "model", weights_only=True)
+    classic.load_state_dict({name.removeprefix("model."): tensor for name, tensor in weights.items()})
+    images = torch.randint(0, 256, (20, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    mean, std = (torch.tensor(values)[:, None, None] for values in (networks.IMAGENET_MEAN, networks.IMAGENET_STD))
+    with torch.inference_mode():
+        found = classic((images / 255 - mean) / std).softmax(dim=1).numpy()
+    ours = Scorer(read_model_directory(tmp_path), torch.device("cpu"), torch.float32)(images)
+    assert (found.argmax(axis=1) == ours.argmax(axis=1)).all()
+    assert (found.max(axis=1) > ours.max(axis=1)).all()  # a temperature above 1 makes a network less certain
 
 
 def test_an_untrained_densenet_has_no_labels_and_its_own_parameters(tmp_path: Path) -> None:
