@@ -285,16 +285,16 @@ def optimizer_of(network: Half, choice: Choice) -> torch.optim.SGD:
         {
             "params": [one for one in some if (one.ndim > 1) == decays],
             "weight_decay": choice.weight_decay if decays else 0,
-            "times": times,
+            "lr_scale": scale,
         }
-        for some, times in ((rest, 1.0), (head, choice.head_rate))
+        for some, scale in ((rest, 1.0), (head, choice.head_rate))
         for decays in (True, False)
     ]
     return torch.optim.SGD(groups, lr=0.0, momentum=0.9, nesterov=True, fused=True)
 
 
 def train(run: Run, sets: Path, sources: Path) -> dict[str, Any]:
-    """One training; the hold-out's top-1 at the kept epoch and at the last one, and at the average where there is one."""
+    """One training; the hold-out's top-1 at the kept epoch, or the average where there is one, and at the last epoch."""
     torch.set_num_threads(1)
     choice = run.choice
     training, validation, held_out = parts(sets / run.target, run.images, run.seed)
@@ -327,7 +327,7 @@ def train(run: Run, sets: Path, sources: Path) -> dict[str, Any]:
                     module.momentum = 1 / max(10, steps_an_epoch)
         for rows in batches(order_of(training, run, epoch), BATCH):
             for group in optimizer.param_groups:
-                group["lr"] = rate_at(step, steps, run) * group["times"]
+                group["lr"] = rate_at(step, steps, run) * group["lr_scale"]
             with autocast():
                 logits = network(training.images[rows])
             loss = nn.functional.cross_entropy(logits.float(), training.labels[rows], label_smoothing=choice.smoothing)
@@ -354,17 +354,15 @@ def train(run: Run, sets: Path, sources: Path) -> dict[str, Any]:
             kept = found
             weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     seconds = time.perf_counter() - began
-    result = {"last": top1_and_loss(network, held_out)[0], "seconds": round(seconds, 1)}
+    last = top1_and_loss(network, held_out)[0]
     if average:
         now = [*network.parameters(), *(buffer for buffer in network.buffers() if buffer.is_floating_point())]
         with torch.no_grad():
             for tensor, mean in zip(now, average, strict=True):
                 tensor.copy_(mean)
-        result["kept"] = top1_and_loss(network, held_out)[0]
     else:
         network.load_state_dict(weights)
-        result["kept"] = top1_and_loss(network, held_out)[0]
-    return result
+    return {"last": last, "seconds": round(seconds, 1), "kept": top1_and_loss(network, held_out)[0]}
 
 
 def source(name: str, sets: Path, folder: Path) -> None:

@@ -47,6 +47,7 @@ def model_to_start_from(folder: Path, working: Path, source: str) -> Path:
 
 
 def calibration_error(probabilities: np.ndarray, right: np.ndarray) -> float:
+    """As designer_vision.calibration has it, which the commit before has not."""
     confidence = probabilities.max(axis=1)
     bins = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
     of_bins = [np.abs((confidence[bins == one] - right[bins == one]).sum()) for one in range(BINS)]

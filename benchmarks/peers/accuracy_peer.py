@@ -5,7 +5,7 @@
 
 plain: torchvision's ResNet-18, SGD with Nesterov momentum 0.9 and weight decay 1e-4, a cosine to zero by the step, no
 random operation. timm: its own ResNet-18 with its initial weights, its SGD with weight decay 2e-5, label smoothing 0.1, an
-epoch of warm- up and a cosine, as its script has them; mild is a crop of 70 to 100 % and a flip, default its script's crop
+epoch of warm-up and a cosine, as its script has them; mild is a crop of 70 to 100 % and a flip, default its script's crop
 of 8 to 100 %, flip and colour jitter of 0.4. Both keep the epoch with the best validation top-1, compute in bfloat16 and
 have all images in memory.
 """
@@ -17,7 +17,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +81,8 @@ def network_of(program: str, classes: int, source: Path | None) -> nn.Module:
 
 def train(
     network: nn.Module, training: Part, epochs: int, rate: float, seed: int, batch: int, augment: Augment | None, timm_like: bool
-) -> Callable[[], Any]:
-    """A generator of epochs."""
+) -> Iterator[int]:
+    """Train, and pause after each epoch with its number."""
     if timm_like:
         from timm.optim import create_optimizer_v2
 
@@ -90,30 +90,25 @@ def train(
     else:
         optimizer = torch.optim.SGD(network.parameters(), lr=rate, momentum=0.9, nesterov=True, weight_decay=1e-4)
     count = math.ceil(len(training[0]) / batch)
-    steps, warm = epochs * count, count if timm_like else 0
-
-    def run() -> Any:
-        step = 0
-        for epoch in range(1, epochs + 1):
-            network.train()
-            order = torch.from_numpy(np.random.default_rng((seed, epoch)).permutation(len(training[0])))
-            for rows in order.tensor_split(count):
-                for group in optimizer.param_groups:
-                    after = (step - warm) / max(1, steps - warm)
-                    group["lr"] = rate * ((step + 1) / (warm + 1) if step < warm else (1 + math.cos(math.pi * after)) / 2)
-                images = training[0][rows]
-                if augment is not None:
-                    images = torch.stack([augment(image) for image in images])
-                with torch.autocast("cpu", torch.bfloat16):
-                    logits = network(as_input(images))
-                loss = nn.functional.cross_entropy(logits.float(), training[1][rows], label_smoothing=0.1 if timm_like else 0)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                step += 1
-            yield epoch
-
-    return run
+    steps, warm, step = epochs * count, count if timm_like else 0, 0
+    for epoch in range(1, epochs + 1):
+        network.train()
+        order = torch.from_numpy(np.random.default_rng((seed, epoch)).permutation(len(training[0])))
+        for rows in order.tensor_split(count):
+            for group in optimizer.param_groups:
+                after = (step - warm) / max(1, steps - warm)
+                group["lr"] = rate * ((step + 1) / (warm + 1) if step < warm else (1 + math.cos(math.pi * after)) / 2)
+            images = training[0][rows]
+            if augment is not None:
+                images = torch.stack([augment(image) for image in images])
+            with torch.autocast("cpu", torch.bfloat16):
+                logits = network(as_input(images))
+            loss = nn.functional.cross_entropy(logits.float(), training[1][rows], label_smoothing=0.1 if timm_like else 0)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            step += 1
+        yield epoch
 
 
 def cell_result(cell: dict[str, Any], split: Path, folder: Path) -> dict[str, Any]:
@@ -127,7 +122,7 @@ def cell_result(cell: dict[str, Any], split: Path, folder: Path) -> dict[str, An
     began = time.perf_counter()
     best, weights = (-1.0, 0.0), {}
     is_timm = cell["program"].startswith("timm")
-    for _ in train(network, training, cell["epochs"], cell["rate"], cell["seed"], 16, augment, is_timm)():
+    for _ in train(network, training, cell["epochs"], cell["rate"], cell["seed"], 16, augment, is_timm):
         top1, loss = measured(network, validation)
         if (top1, -loss) > best:
             best, weights = (top1, -loss), {name: tensor.clone() for name, tensor in network.state_dict().items()}
@@ -149,7 +144,7 @@ def write_source(folder: Path, name: str) -> None:
     network = network_of("plain", len(classes), None)
     epochs = max(3, round(20_000 / len(rows)))
     crop = v2.Compose([v2.RandomResizedCrop(images.shape[-1], (0.4, 1), antialias=True), v2.RandomHorizontalFlip()])
-    for epoch in train(network, (images[rows], labels[rows]), epochs, 0.04, 0, 32, crop, False)():
+    for epoch in train(network, (images[rows], labels[rows]), epochs, 0.04, 0, 32, crop, False):
         print(f"{name}: epoch {epoch} of {epochs}", file=sys.stderr, flush=True)
     path.parent.mkdir(exist_ok=True)
     torch.save(network.state_dict(), path)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from scenarios import small_network
 
-from designer_vision.training.optimizer import NEW_HEAD_TIMES, centralize_gradients, make_optimizer
+from designer_vision.training.optimizer import NEW_HEAD_LR_SCALE, centralize_gradients, make_optimizer
 
 
 def test_biases_and_batch_norm_are_not_decayed() -> None:
@@ -84,8 +84,8 @@ def test_a_gradient_that_is_not_finite_stays_so() -> None:
 def test_a_new_head_has_groups_of_its_own_with_a_larger_rate() -> None:
     network = small_network(batch_norm=True)
     groups = make_optimizer(network, network[5]).param_groups
-    assert [(group["times"], group["weight_decay"], len(group["params"])) for group in groups] == [
-        (1, 1e-4, 1), (1, 0.0, 3), (NEW_HEAD_TIMES, 1e-4, 1), (NEW_HEAD_TIMES, 0.0, 1),
+    assert [(group["lr_scale"], group["weight_decay"], len(group["params"])) for group in groups] == [
+        (1, 1e-4, 1), (1, 0.0, 3), (NEW_HEAD_LR_SCALE, 1e-4, 1), (NEW_HEAD_LR_SCALE, 0.0, 1),
     ]  # fmt: skip
     assert groups[2]["params"][0] is network[5].weight
     assert sum(len(group["params"]) for group in groups) == len(list(network.parameters()))

@@ -68,7 +68,7 @@ def reliability_section(text: str, after: Reliability, thresholds: Sequence[Thre
         'are "unknown". A photo of something that is none of the classes can get a high probability all the same: '
         "a threshold does not find those."
     )
-    header = ("accuracy wanted", "least probability", "images answered", "accuracy of the answers")
+    header = ("target accuracy", "threshold", "coverage", "accuracy")
     return Section("How far the probabilities can be believed", text, picture, header=header, rows=rows, note=note)
 
 

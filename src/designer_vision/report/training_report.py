@@ -136,7 +136,7 @@ def calibration_text(calibration: Calibration) -> str:
     return (
         f"A temperature of {calibration.temperature:.3g} was fitted to these images; it changes no prediction. The expected "
         f"calibration error was {percent(calibration.before.error)} without it, and is {percent(calibration.after.error)}; "
-        "on other images it is a little higher."
+        "on other images it may be higher."
     )
 
 

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 MOMENTUM, WEIGHT_DECAY = 0.9, 1e-4
-NEW_HEAD_TIMES = 10
-"""The learning rate of a new head on a trained network, in times that of the other layers, which know something already."""
+NEW_HEAD_LR_SCALE = 10
+"""How many times the learning rate a new head on a trained network takes; the other layers know something already."""
 
 
 def make_optimizer(network: nn.Module, new_head: nn.Module | None = None) -> torch.optim.Optimizer:
@@ -18,12 +18,12 @@ def make_optimizer(network: nn.Module, new_head: nn.Module | None = None) -> tor
         new_head: a layer of it that begins from nothing, where the others have learned before.
 
     Returns:
-        The optimizer; each of its groups says how many `times` the learning rate it takes.
+        The optimizer; each of its groups has an `lr_scale`, which the learning rate is multiplied by.
     """
     new = set(new_head.parameters()) if new_head else set()
     groups = [
-        {"params": parameters, "weight_decay": decay, "times": times}
-        for times, some in ((1, set(network.parameters()) - new), (NEW_HEAD_TIMES, new))
+        {"params": parameters, "weight_decay": decay, "lr_scale": scale}
+        for scale, some in ((1, set(network.parameters()) - new), (NEW_HEAD_LR_SCALE, new))
         for decay, is_matrix in ((WEIGHT_DECAY, True), (0.0, False))
         if (parameters := [one for one in network.parameters() if one in some and (one.ndim > 1) == is_matrix])
     ]

@@ -6,7 +6,7 @@ from __future__ import annotations
 def learning_rate_at(step: int, peak: float, steps: int, warmup_steps: int) -> float:
     """Linear warm-up to `peak`, then linear decay that reaches zero as the last step ends.
 
-    With few epochs a slower decay than the classic one, of power 2, gives better networks (benchmarks/choices.py).
+    Slower than the classic decay of power 2: benchmarks/choices.py compares them.
 
     Args:
         step: 0 for the first one.

@@ -401,7 +401,7 @@ class Trainer:
             self.parameters.warmup_step_number * self.steps_per_epoch,
         )
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate * group["times"]
+            group["lr"] = learning_rate * group["lr_scale"]
         return learning_rate
 
     def to_device(self, batch: Batch) -> tuple[Tensor, Tensor]:
