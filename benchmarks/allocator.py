@@ -29,7 +29,7 @@ def measure(kind: str, batch_size: int) -> None:
         keep_freed_memory()
     torch.set_num_threads(available_cpus())
     network = torchvision.models.resnet18(num_classes=10).to(memory_format=torch.channels_last)
-    optimizer = make_optimizer(network)
+    optimizer = make_optimizer(network, 0.01)
     images = torch.randn(batch_size, 3, 224, 224).to(memory_format=torch.channels_last)
     labels = torch.randint(10, (batch_size,))
 

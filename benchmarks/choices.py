@@ -63,6 +63,7 @@ class Choice:
             standard error of the best.
         zero_head: whether the last layer begins at zero.
         head_rate: its learning rate, in times that of the others.
+        head_most: what that is at most, where the others' is not more; 0 for no limit.
         probed: whether the last layer is fitted to the features of all images first.
     """
 
@@ -79,12 +80,13 @@ class Choice:
     rule: str = "top1"
     zero_head: bool = False
     head_rate: float = 1
+    head_most: float = 0
     probed: bool = False
 
 
 BEFORE = Choice()
 NOW = Choice(decay=1, centralized=True, rule="latest")
-NOW_TUNED = replace(NOW, zero_head=True, head_rate=10)
+NOW_TUNED = replace(NOW, zero_head=True, head_rate=10, head_most=0.05)
 FROM_SCRATCH = {
     "before": BEFORE,
     "linear decay": replace(BEFORE, decay=1),
@@ -112,7 +114,10 @@ TUNED = {
     "now, head as before": NOW,
     "now, head from zero": replace(NOW, zero_head=True),
     "now, head from zero at 3 times the rate": replace(NOW, zero_head=True, head_rate=3),
-    "now, head from zero at 10 times the rate: now": NOW_TUNED,
+    "now, head from zero at 10 times the rate": replace(NOW_TUNED, head_most=0),
+    "now, head from zero at 10 times the rate, 0.1 at most": replace(NOW_TUNED, head_most=0.1),
+    "now, head from zero at 10 times the rate, 0.05 at most: now": NOW_TUNED,
+    "now, head from zero at 10 times the rate, 0.03 at most": replace(NOW_TUNED, head_most=0.03),
     "that, decay of power 2": replace(NOW_TUNED, decay=2),
     "that, head not centralized": replace(NOW_TUNED, but_the_head=True),
     "now, head fitted to features first": replace(NOW, probed=True),
@@ -140,16 +145,17 @@ class Run:
 def plan() -> Iterator[Run]:
     """All runs, the most telling first."""
     for seed in SEEDS:
-        for name in RATED:
-            for target, images in SETS.items():
-                for rate in RATES:
-                    yield Run(name, FROM_SCRATCH[name], target, images, EPOCHS, rate, seed)
         for name, choice in TUNED.items():
             for source, targets in SOURCES.items():
                 for target in targets:
                     for images in FEW:
                         for rate in LOW_RATES:
                             yield Run(name, choice, target, images, EPOCHS, rate, seed, source)
+    for seed in SEEDS:
+        for name in RATED:
+            for target, images in SETS.items():
+                for rate in RATES:
+                    yield Run(name, FROM_SCRATCH[name], target, images, EPOCHS, rate, seed)
         for name, choice in FROM_SCRATCH.items():
             if name not in RATED:
                 for target, images in SETS.items():
@@ -278,7 +284,11 @@ def probe(network: Half, part: Part, run: Run) -> None:
     network.fc = head
 
 
-def optimizer_of(network: Half, choice: Choice) -> torch.optim.SGD:
+def head_scale(choice: Choice, rate: float) -> float:
+    return max(1.0, min(choice.head_rate, choice.head_most / rate)) if choice.head_most else choice.head_rate
+
+
+def optimizer_of(network: Half, choice: Choice, rate: float) -> torch.optim.SGD:
     head = list(network.fc.parameters())
     rest = [parameter for parameter in network.parameters() if all(parameter is not own for own in head)]
     groups = [
@@ -287,7 +297,7 @@ def optimizer_of(network: Half, choice: Choice) -> torch.optim.SGD:
             "weight_decay": choice.weight_decay if decays else 0,
             "lr_scale": scale,
         }
-        for some, scale in ((rest, 1.0), (head, choice.head_rate))
+        for some, scale in ((rest, 1.0), (head, head_scale(choice, rate)))
         for decays in (True, False)
     ]
     return torch.optim.SGD(groups, lr=0.0, momentum=0.9, nesterov=True, fused=True)
@@ -312,7 +322,7 @@ def train(run: Run, sets: Path, sources: Path) -> dict[str, Any]:
     network = network.to(memory_format=torch.channels_last)
     if choice.probed:
         probe(network, training, run)
-    optimizer = optimizer_of(network, choice)
+    optimizer = optimizer_of(network, choice, run.rate)
     kernels = [one for one in network.parameters() if one.ndim > 1 and not (choice.but_the_head and one is network.fc.weight)]
     average: list[Tensor] = []
     steps_an_epoch = len(batches(np.arange(len(training.labels)), BATCH))
@@ -374,7 +384,7 @@ def source(name: str, sets: Path, folder: Path) -> None:
     torch.manual_seed(0)
     pixels, labels = (tensor[:6000] for tensor in shuffled(*read(sets / name)))
     network = Half(len(labels.unique())).to(memory_format=torch.channels_last)
-    optimizer = optimizer_of(network, BEFORE)
+    optimizer = optimizer_of(network, BEFORE, 0.05)
     crop = RandomResizedCrop(pixels.shape[-1], (0.4, 1), antialias=True)
     epochs = max(3, round(25_000 / len(pixels)))
     steps = epochs * len(batches(np.arange(len(pixels)), 32))

@@ -6,12 +6,12 @@ import pytest
 import torch
 from scenarios import small_network
 
-from designer_vision.training.optimizer import NEW_HEAD_LR_SCALE, centralize_gradients, make_optimizer
+from designer_vision.training.optimizer import centralize_gradients, make_optimizer
 
 
 def test_biases_and_batch_norm_are_not_decayed() -> None:
     network = small_network(batch_norm=True)
-    decayed, others = make_optimizer(network).param_groups
+    decayed, others = make_optimizer(network, 0.01).param_groups
     assert {id(p) for p in decayed["params"]} == {id(network[0].weight), id(network[5].weight)}
     assert (decayed["weight_decay"], others["weight_decay"], len(others["params"])) == (1e-4, 0.0, 4)
     assert all(group["nesterov"] and group["momentum"] == 0.9 for group in (decayed, others))
@@ -19,7 +19,7 @@ def test_biases_and_batch_norm_are_not_decayed() -> None:
 
 def test_a_first_step_that_overflows_leaves_weights_and_momentum_as_they_were() -> None:
     network = small_network()
-    optimizer = make_optimizer(network)
+    optimizer = make_optimizer(network, 0.01)
     before = [parameter.clone() for parameter in network.parameters()]
     for parameter in network.parameters():
         parameter.grad = torch.full_like(parameter, torch.inf)
@@ -32,9 +32,9 @@ def test_a_first_step_that_overflows_leaves_weights_and_momentum_as_they_were() 
 
 def test_a_first_step_from_momentum_of_zero_is_torchs_own() -> None:
     ours, torchs = small_network(), small_network()
-    optimizer = make_optimizer(torchs)
+    optimizer = make_optimizer(torchs, 0.01)
     optimizer.state.clear()
-    for network, own in ((ours, make_optimizer(ours)), (torchs, optimizer)):
+    for network, own in ((ours, make_optimizer(ours, 0.01)), (torchs, optimizer)):
         network(torch.ones(2, 3, 8, 8)).sum().backward()
         for group in own.param_groups:
             group["lr"] = 0.1
@@ -45,7 +45,7 @@ def test_a_first_step_from_momentum_of_zero_is_torchs_own() -> None:
 def with_gradients(batch_norm: bool = False) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
     network = small_network(batch_norm)
     network(torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(1))).square().sum().backward()
-    return network, make_optimizer(network)
+    return network, make_optimizer(network, 0.01)
 
 
 def test_a_centralized_gradient_has_a_mean_of_zero_for_each_output_and_is_otherwise_the_same() -> None:
@@ -81,19 +81,21 @@ def test_a_gradient_that_is_not_finite_stays_so() -> None:
     assert not network[0].weight.grad.isfinite().all()  # the loss scaler finds it
 
 
-def test_a_new_head_has_groups_of_its_own_with_a_larger_rate() -> None:
+@pytest.mark.parametrize(
+    ("learning_rate", "heads"), [(0.001, 0.01), (0.005, 0.05), (0.02, 0.05), (0.05, 0.05), (0.2, 0.2)]
+)
+def test_a_new_head_learns_at_ten_times_the_rate_up_to_a_limit_and_never_at_less(learning_rate: float, heads: float) -> None:
     network = small_network(batch_norm=True)
-    groups = make_optimizer(network, network[5]).param_groups
-    assert [(group["lr_scale"], group["weight_decay"], len(group["params"])) for group in groups] == [
-        (1, 1e-4, 1), (1, 0.0, 3), (NEW_HEAD_LR_SCALE, 1e-4, 1), (NEW_HEAD_LR_SCALE, 0.0, 1),
-    ]  # fmt: skip
+    groups = make_optimizer(network, learning_rate, network[5]).param_groups
+    assert [(group["weight_decay"], len(group["params"])) for group in groups] == [(1e-4, 1), (0.0, 3), (1e-4, 1), (0.0, 1)]
+    rates = [learning_rate * group["lr_scale"] for group in groups]
+    assert rates == pytest.approx([learning_rate, learning_rate, heads, heads])
     assert groups[2]["params"][0] is network[5].weight
-    assert sum(len(group["params"]) for group in groups) == len(list(network.parameters()))
 
 
 @pytest.mark.parametrize("is_new", [True, False])
 def test_every_parameter_is_in_one_group(is_new: bool) -> None:
     network = small_network(batch_norm=True)
-    groups = make_optimizer(network, network[5] if is_new else None).param_groups
+    groups = make_optimizer(network, 0.01, network[5] if is_new else None).param_groups
     ids = [id(parameter) for group in groups for parameter in group["params"]]
     assert sorted(ids) == sorted(map(id, network.parameters()))

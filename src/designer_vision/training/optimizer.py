@@ -6,24 +6,26 @@ import torch
 from torch import nn
 
 MOMENTUM, WEIGHT_DECAY = 0.9, 1e-4
-NEW_HEAD_LR_SCALE = 10
-"""How many times the learning rate a new head on a trained network takes; the other layers know something already."""
+NEW_HEAD_LR_SCALE, NEW_HEAD_LR = 10, 0.05
+"""A new head on a trained network takes a larger learning rate: so many times the others', but no more than that, or theirs."""
 
 
-def make_optimizer(network: nn.Module, new_head: nn.Module | None = None) -> torch.optim.Optimizer:
+def make_optimizer(network: nn.Module, learning_rate: float, new_head: nn.Module | None = None) -> torch.optim.Optimizer:
     """SGD with Nesterov momentum; weight decay on matrices and kernels only, not on biases and batch norm.
 
     Args:
         network: what is trained.
+        learning_rate: the highest of the training.
         new_head: a layer of it that begins from nothing, where the others have learned before.
 
     Returns:
         The optimizer; each of its groups has an `lr_scale`, which the learning rate is multiplied by.
     """
     new = set(new_head.parameters()) if new_head else set()
+    new_head_lr_scale = max(1.0, min(NEW_HEAD_LR_SCALE, NEW_HEAD_LR / learning_rate))
     groups = [
         {"params": parameters, "weight_decay": decay, "lr_scale": scale}
-        for scale, some in ((1, set(network.parameters()) - new), (NEW_HEAD_LR_SCALE, new))
+        for scale, some in ((1.0, set(network.parameters()) - new), (new_head_lr_scale, new))
         for decay, is_matrix in ((WEIGHT_DECAY, True), (0.0, False))
         if (parameters := [one for one in network.parameters() if one in some and (one.ndim > 1) == is_matrix])
     ]

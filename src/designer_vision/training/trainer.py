@@ -98,7 +98,8 @@ class Trainer:
         self.listener = listener or Listener()
         self.network = network.to(hardware.device).to(memory_format=torch.channels_last)
         self.replica = replicate(self.network, ranks, hardware.device)
-        self.optimizer = make_optimizer(self.network, new_head)
+        self.highest_learning_rate = parameters.learning_rate * ranks.world_size
+        self.optimizer = make_optimizer(self.network, self.highest_learning_rate, new_head)
         self.scaler = torch.amp.GradScaler(hardware.device.type, enabled=hardware.precision == torch.float16)
         self.normalize = Normalize(mean, std).to(hardware.device)
         is_gpu = hardware.device.type == "cuda"
@@ -396,7 +397,7 @@ class Trainer:
         """The learning rate of a step of the whole training, times the number of ranks, set and given back."""
         learning_rate = learning_rate_at(
             step,
-            self.parameters.learning_rate * self.ranks.world_size,
+            self.highest_learning_rate,
             self.parameters.epochs * self.steps_per_epoch,
             self.parameters.warmup_step_number * self.steps_per_epoch,
         )
