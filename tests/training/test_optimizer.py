@@ -81,9 +81,7 @@ def test_a_gradient_that_is_not_finite_stays_so() -> None:
     assert not network[0].weight.grad.isfinite().all()  # the loss scaler finds it
 
 
-@pytest.mark.parametrize(
-    ("learning_rate", "heads"), [(0.001, 0.01), (0.005, 0.05), (0.02, 0.05), (0.05, 0.05), (0.2, 0.2)]
-)
+@pytest.mark.parametrize(("learning_rate", "heads"), [(0.001, 0.01), (0.005, 0.05), (0.02, 0.05), (0.05, 0.05), (0.2, 0.2)])
 def test_a_new_head_learns_at_ten_times_the_rate_up_to_a_limit_and_never_at_less(learning_rate: float, heads: float) -> None:
     network = small_network(batch_norm=True)
     groups = make_optimizer(network, learning_rate, network[5]).param_groups
