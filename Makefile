@@ -20,10 +20,9 @@ ROUNDS ?= 5
 RELEASE ?= runs/release
 PHOTOS ?= pipelines/digits
 PYTHON312 ?= python3.12
-CORE := tests/directories tests/training tests/entry tests/fuzz tests/report $(filter-out tests/test_bad_jobs.py,$(wildcard tests/test_bad_*.py)) tests/test_adversary.py tests/test_archives.py \
-  tests/test_description.py tests/test_evaluation.py tests/test_files.py tests/test_images.py tests/test_loader.py tests/test_networks.py tests/test_scoring.py \
-  tests/test_tracking_on_azure.py tests/test_transforms.py
-TRAINING := tests/training tests/entry tests/test_loader.py tests/test_networks.py tests/test_tracking_on_azure.py
+CORE := tests/data tests/entry tests/formats tests/fuzz tests/inference tests/networks tests/report tests/runtime tests/training tests/test_adversary.py \
+  tests/test_bad_parameters.py
+TRAINING := tests/training tests/entry tests/data/test_loader.py tests/networks tests/runtime/test_tracking_on_azure.py
 TODAY := $(shell date +%F)
 BIN := $(abspath $(VENV))/bin
 STAMP := $(abspath $(VENV))/.set_up$(subst /,_,$(CURDIR))
@@ -94,7 +93,7 @@ test-release: setup
 	@for name in cuda cpu; do $(RELEASE)/$$name/$(INSTALL) pytest hypothesis packaging || exit 1; done
 	$(RELEASE)/cuda/bin/python -m pytest -m 'not slow and not gpu' $(TRAINING)
 	$(RELEASE)/cpu/bin/python -m pytest -m 'not slow and not gpu' $(CORE)
-	SERVED_FROM=$(abspath $(RELEASE))/model SERVED_FROM_IMAGE=$(abspath $(RELEASE))/serving $(BIN)/pytest -m 'not slow and not gpu' tests/test_served.py
+	SERVED_FROM=$(abspath $(RELEASE))/model SERVED_FROM_IMAGE=$(abspath $(RELEASE))/serving $(BIN)/pytest -m 'not slow and not gpu' tests/inference/test_served.py
 
 # the images' packages with their hashes; those without CUDA leave out torch and all that only a CUDA build of it needs
 COMPILE := uv pip compile --generate-hashes --python-version 3.12 --python-platform x86_64-manylinux_2_39 --no-header --quiet

@@ -22,7 +22,7 @@ def measure(kind: str, batch_size: int) -> None:
     import torch
     import torchvision
 
-    from designer_vision.machine import available_cpus, keep_freed_memory
+    from designer_vision.runtime.machine import available_cpus, keep_freed_memory
     from designer_vision.training.optimizer import make_optimizer
 
     if kind == "kept":

@@ -53,10 +53,10 @@ def milliseconds_an_image(read: Callable[[int], object], count: int) -> float:
 
 def reading(folder: Path, runs: int) -> dict[str, list[float]]:
     """Milliseconds of one core an image: file to a random crop of 224 x 224, flipped or not."""
-    from designer_vision.cache import shared_cache
-    from designer_vision.directories.image_directory import read_image_directory
-    from designer_vision.loader import ImageDataset
-    from designer_vision.transforms import compose
+    from designer_vision.data.cache import shared_cache
+    from designer_vision.data.loader import ImageDataset
+    from designer_vision.data.transforms import compose
+    from designer_vision.formats.image_directory import read_image_directory
 
     torch.set_num_threads(1)
     index = read_image_directory(prepared(folder, PHOTOS_TO_READ) / "training")

@@ -21,9 +21,9 @@ from measure import conditions, say
 
 FILES = ("tests/faults", "tests/training/test_checkpoint.py", "tests/training/test_stopping.py", "tests/training/test_trainer.py",
          "tests/training/test_ranks.py", "tests/training/test_meeting.py", "tests/training/test_watcher.py",
-         "tests/directories/test_manifest.py",
+         "tests/formats/test_manifest.py",
          "tests/pipeline/test_processes.py",
-         "tests/test_tracking.py", "tests/test_images.py", "tests/test_loader.py")  # fmt: skip
+         "tests/runtime/test_tracking.py", "tests/data/test_images.py", "tests/data/test_loader.py")  # fmt: skip
 FAULTS = {*range(1, 74)} - {16, 27, 41, 44, 53, 59, 66, 69, 72}  # the list of faults has these gaps
 OTHERWISE = {
     34: "a disk that never answers is an fsync that does not return",

@@ -35,7 +35,7 @@ from gpu_page import CELLS, CONTENDERS, Line, Steady, is_done, kernels_of, order
 from measure import descendants, hardware, say
 from training import PEERS, prepared, ranks, training_words, untrained
 
-from designer_vision.machine import available_cpus
+from designer_vision.runtime.machine import available_cpus
 
 MOST_WORKERS, MANY_EPOCHS, IMAGES_A_LINE = 16, 1000, 640
 LONGEST_START, LONGEST_TRACE = 300, 300

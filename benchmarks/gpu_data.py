@@ -9,7 +9,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from designer_vision.files import hash_of_file
+from designer_vision.runtime.files import hash_of_file
 
 TIMES = (1, 2, 4, 8, 16, 32, 64)
 TIMES_KEPT = 8

@@ -20,8 +20,8 @@ CLASSES = 1000
 
 def write(folder: Path, rows: int) -> None:
     """An ImageDirectory without its images."""
-    from designer_vision.directories.image_directory import schema
-    from designer_vision.directories.manifest import Manifest, write_manifest
+    from designer_vision.formats.image_directory import schema
+    from designer_vision.formats.manifest import Manifest, write_manifest
 
     folder.mkdir(parents=True)
     with (folder / "images.lst").open("w") as file:
@@ -40,8 +40,8 @@ def measure(folder: Path) -> None:
 
     A list of ten rows is read before: what Arrow's libraries take when they are used first (50 MB) is no part of it.
     """
-    from designer_vision.directories.image_directory import read_image_directory
-    from designer_vision.loader import epoch_order, shard
+    from designer_vision.data.loader import epoch_order, shard
+    from designer_vision.formats.image_directory import read_image_directory
 
     def resident() -> float:
         return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20

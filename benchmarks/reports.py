@@ -27,11 +27,11 @@ def measure(folder: Path, classes: int, count: int) -> None:
     start = time.perf_counter()
     import numpy as np
 
-    from designer_vision.directories.image_directory import read_image_directory
+    from designer_vision.formats.image_directory import read_image_directory
 
     before = time.perf_counter()
-    from designer_vision.calibration import Calibration, reliability, thresholds
-    from designer_vision.evaluation import Predictions
+    from designer_vision.inference.calibration import Calibration, reliability, thresholds
+    from designer_vision.inference.evaluation import Predictions
     from designer_vision.report.training_report import TrainingRun, write_training_report
     from designer_vision.training.metrics import Averages
     from designer_vision.training.records import Epoch, Result, Spent

@@ -19,9 +19,9 @@ from measure import conditions, summary
 from photos import sample_images
 from PIL import Image
 
-from designer_vision import images
-from designer_vision.loader import prepared
-from designer_vision.transforms import compose
+from designer_vision.data import images
+from designer_vision.data.loader import prepared
+from designer_vision.data.transforms import compose
 
 SIZES = ((4000, 3000), (4032, 3024), (4001, 3001), (1600, 1200), (500, 375))
 SIDE = 256

@@ -22,9 +22,9 @@ PROCESSES = (1, 2, 4)
 
 def tiny_images(folder: Path, count: int) -> Path:
     """An ImageDirectory of noise; made once."""
-    from designer_vision.directories.image_directory import ImageDirectoryWriter
-    from designer_vision.directories.image_index import ImageInfo, Row
-    from designer_vision.images import encode_png
+    from designer_vision.data.images import encode_png
+    from designer_vision.formats.image_directory import ImageDirectoryWriter
+    from designer_vision.formats.image_index import ImageInfo, Row
 
     target = folder / f"tiny_{count}"
     if not (target / "_meta.yaml").exists():

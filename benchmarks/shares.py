@@ -25,7 +25,7 @@ def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     os.environ["MLFLOW_TRACKING_URI"] = "sqlite://"
     from designer_vision.components import train_pytorch_model
-    from designer_vision.loader import Loader
+    from designer_vision.data.loader import Loader
     from designer_vision.training.checkpoint import Checkpoints
     from designer_vision.training.meter import Meter
     from designer_vision.training.parameters import Parameters

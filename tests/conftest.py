@@ -15,11 +15,11 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
-from designer_vision.architectures import Architecture
-from designer_vision.directories.image_directory import ImageDirectoryWriter
-from designer_vision.directories.image_index import ImageInfo, Row
-from designer_vision.files import hash_of_bytes
-from designer_vision.images import encode_png
+from designer_vision.data.images import encode_png
+from designer_vision.formats.image_directory import ImageDirectoryWriter
+from designer_vision.formats.image_index import ImageInfo, Row
+from designer_vision.networks.architectures import Architecture
+from designer_vision.runtime.files import hash_of_bytes
 
 pytest_plugins = ["faults.jobs"]
 settings.register_profile("ours", deadline=None)  # machines are shared: how long a test takes says nothing
@@ -85,7 +85,7 @@ def _metrics_stay_in_the_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.fixture(scope="session")
 def untrained_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The ModelDirectory of an untrained ResNet-18."""
-    from designer_vision.directories.model_directory import untrained, write_model_directory
+    from designer_vision.formats.model_directory import untrained, write_model_directory
 
     folder = tmp_path_factory.mktemp("models") / "untrained"
     write_model_directory(folder, untrained(Architecture("resnet18"), pretrained=False))

@@ -16,16 +16,18 @@ import pytest
 from conftest import make_image_directory, make_photos
 from PIL import Image
 
-from designer_vision import archives, images, networks, transforms
-from designer_vision.architectures import Architecture
 from designer_vision.components.convert_to_image_directory import find_images
 from designer_vision.components.convert_to_image_directory import main as convert
-from designer_vision.description import from_json, from_yaml
-from designer_vision.directories.data_frame_directory import ScoredSet, read_data_frame_directory
-from designer_vision.directories.image_directory import read_image_directory
-from designer_vision.directories.model_directory import Model, read_model_directory, write_model_directory
-from designer_vision.errors import DesignerError, InvalidDatasetError, InvalidZipFileError
-from designer_vision.evaluation import MOST_CLASSES, Predictions
+from designer_vision.data import images, transforms
+from designer_vision.formats import archives
+from designer_vision.formats.data_frame_directory import ScoredSet, read_data_frame_directory
+from designer_vision.formats.image_directory import read_image_directory
+from designer_vision.formats.model_directory import Model, read_model_directory, write_model_directory
+from designer_vision.inference.evaluation import MOST_CLASSES, Predictions
+from designer_vision.networks import builders
+from designer_vision.networks.architectures import Architecture
+from designer_vision.runtime.description import from_json, from_yaml
+from designer_vision.runtime.errors import DesignerError, InvalidDatasetError, InvalidZipFileError
 
 
 @pytest.mark.parametrize("kind", ["folder", "archive"])
@@ -145,7 +147,7 @@ def test_recorded_operations_without_effect_are_left_out(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("labels", [("a\rb", "c"), ('"', ","), ("\n", "x"), (" a", "b ")])
 def test_a_model_with_odd_labels_is_read_back(tmp_path: Path, labels: tuple[str, ...]) -> None:
-    network = networks.build(Architecture("resnet18"), len(labels), seed=1)
+    network = builders.build(Architecture("resnet18"), len(labels), seed=1)
     write_model_directory(tmp_path, Model(Architecture("resnet18"), network.state_dict(), labels=labels))
     if all(label.strip() for label in labels):
         assert read_model_directory(tmp_path).labels == labels
@@ -159,7 +161,7 @@ def test_a_schema_that_is_a_link_is_not_copied_into_the_model(tmp_path: Path) ->
     dataset = make_image_directory(tmp_path / "dataset", per_class=1)
     (dataset / "_samples.json").unlink()
     (dataset / "_samples.json").symlink_to(tmp_path / "secret")
-    network = networks.build(Architecture("resnet18"), 3, seed=1)
+    network = builders.build(Architecture("resnet18"), 3, seed=1)
     write_model_directory(
         tmp_path / "model", Model(Architecture("resnet18"), network.state_dict(), labels=("a", "b", "c")), dataset
     )

@@ -18,8 +18,8 @@ from conftest import ROOT, make_image_directory, training_flags
 from faults.jobs import StartJob
 from PIL import Image
 
-from designer_vision.directories.image_directory import read_image_directory
-from designer_vision.directories.manifest import MANIFEST
+from designer_vision.formats.image_directory import read_image_directory
+from designer_vision.formats.manifest import MANIFEST
 
 
 def copied(inputs: dict[str, Path], name: str, folder: Path) -> Path:

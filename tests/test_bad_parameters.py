@@ -13,8 +13,8 @@ from conftest import run_entry, training_flags
 
 from designer_vision.entry.command_line import check_apart, ports_of
 from designer_vision.entry.train_pytorch_model import parse
-from designer_vision.errors import DesignerError, FailedToWriteOutputsError, ParameterParsingError
-from designer_vision.settings import Settings
+from designer_vision.runtime.errors import DesignerError, FailedToWriteOutputsError, ParameterParsingError
+from designer_vision.runtime.settings import Settings
 from designer_vision.training.parameters import Parameters
 
 GIVEN = {"epochs": 5, "batch_size": 16, "warmup_step_number": 0, "learning_rate": 0.001, "random_seed": 1, "patience": 3, "print_frequency": 10}  # fmt: skip

@@ -16,8 +16,8 @@ from azure.ai.ml import Input, load_component, load_job
 from conftest import ROOT
 
 from designer_vision.entry.command_line import Choice
-from designer_vision.errors import DesignerError
 from designer_vision.pipeline.command import fill
+from designer_vision.runtime.errors import DesignerError
 
 COMPONENTS = sorted((ROOT / "component").glob("*.yaml"))
 PIPELINES = sorted((ROOT / "pipelines").glob("*.yaml"))

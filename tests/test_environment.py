@@ -12,7 +12,7 @@ from azure.ai.ml import load_environment
 from conftest import ROOT
 from packaging.requirements import Requirement
 
-from designer_vision import serving
+from designer_vision.inference import serving
 
 FOLDER = ROOT / "environment"
 LOCKS = {"Dockerfile": "requirements", "Dockerfile.cpu": "requirements_cpu", "Dockerfile.serving": "requirements_serving"}

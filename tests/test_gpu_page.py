@@ -18,7 +18,7 @@ from gpu_data import TIMES, photos_for, times_for, training_for, waiting_in
 from gpu_page import Steady, advice, bound, is_done, kernels_of, order, page, rate, reason_of, table, waiting_of
 
 from designer_vision.components.convert_to_image_directory import main as convert
-from designer_vision.directories.image_directory import read_image_directory
+from designer_vision.formats.image_directory import read_image_directory
 
 LINES = [(10.0 * number, f"epoch 1/9 iteration {number}/4 | loss 1 waited {number}.5") for number in range(1, 5)]
 

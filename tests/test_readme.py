@@ -13,7 +13,7 @@ from conftest import ROOT
 from designer_vision import __version__
 from designer_vision.entry.command_line import DEBUG
 from designer_vision.pipeline.command_line import main, run
-from designer_vision.settings import Settings
+from designer_vision.runtime.settings import Settings
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, re.DOTALL | re.MULTILINE)

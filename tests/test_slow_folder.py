@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from designer_vision.machine import file_system_of, is_far
+from designer_vision.runtime.machine import file_system_of, is_far
 
 Mount = Callable[..., Path]
 

@@ -19,8 +19,8 @@ import yaml
 from conftest import ROOT
 
 from designer_vision import __version__
-from designer_vision.description import from_yaml
-from designer_vision.errors import PipelineError
+from designer_vision.runtime.description import from_yaml
+from designer_vision.runtime.errors import PipelineError
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 BIN = Path(sys.executable).parent
@@ -137,7 +137,7 @@ def test_a_tag_that_is_not_the_packages_version_is_refused(tag: str, code: int) 
 
 @pytest.mark.parametrize(("accuracy", "code"), [(0.97, 0), (0.5, 1), (float("nan"), 1)])
 def test_a_demo_that_learns_too_little_is_a_failure(tmp_path: Path, accuracy: float, code: int) -> None:
-    from designer_vision.evaluation import Evaluation
+    from designer_vision.inference.evaluation import Evaluation
 
     metrics = tmp_path / "results" / "named-outputs" / "evaluation_results" / "metrics.json"
     metrics.parent.mkdir(parents=True)

@@ -18,14 +18,24 @@ from typing import Any
 import numpy as np
 import torch
 
-from designer_vision import networks
-from designer_vision.architectures import Architecture
 from designer_vision.components.train_pytorch_model import main as train
-from designer_vision.directories.image_directory import read_image_directory
-from designer_vision.directories.model_directory import Model, read_model_directory, untrained, write_model_directory
-from designer_vision.errors import TrainingDivergedError
-from designer_vision.scoring import read_trained_model, score
 from designer_vision.training.parameters import Parameters
+
+try:
+    from designer_vision.formats.image_directory import read_image_directory
+    from designer_vision.formats.model_directory import Model, read_model_directory, untrained, write_model_directory
+    from designer_vision.inference.scoring import read_trained_model, score
+    from designer_vision.networks import builders
+    from designer_vision.networks.architectures import Architecture
+    from designer_vision.runtime.errors import TrainingDivergedError
+except ModuleNotFoundError:  # the commit before has other rooms
+    from designer_vision.architectures import Architecture
+    from designer_vision.directories.image_directory import read_image_directory
+    from designer_vision.directories.model_directory import Model, read_model_directory, untrained, write_model_directory
+    from designer_vision.errors import TrainingDivergedError
+    from designer_vision.scoring import read_trained_model, score
+
+    from designer_vision import networks as builders
 
 RESNET = Architecture("resnet18")
 BINS = 15
@@ -47,7 +57,7 @@ def model_to_start_from(folder: Path, working: Path, source: str) -> Path:
 
 
 def calibration_error(probabilities: np.ndarray, right: np.ndarray) -> float:
-    """As designer_vision.calibration has it, which the commit before has not."""
+    """As designer_vision.inference.calibration has it, which the commit before has not."""
     confidence = probabilities.max(axis=1)
     bins = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
     of_bins = [np.abs((confidence[bins == one] - right[bins == one]).sum()) for one in range(BINS)]
@@ -106,7 +116,7 @@ def cell_result(cell: dict[str, Any], split: Path, folder: Path, working: Path) 
 
 def main(folder: Path, ends: float, cells: list[dict[str, Any]]) -> None:
     os.sched_setaffinity(0, {int(os.environ["ON_CPU"])})
-    assert networks.__file__.startswith(os.environ["PYTHONPATH"])
+    assert builders.__file__.startswith(os.environ["PYTHONPATH"])
     with tempfile.TemporaryDirectory(prefix="working_", dir=folder) as working:
         for given in cells:
             if time.time() > ends:

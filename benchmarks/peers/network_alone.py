@@ -13,7 +13,7 @@ import sys
 import torch
 import torchvision
 
-from designer_vision.machine import keep_freed_memory
+from designer_vision.runtime.machine import keep_freed_memory
 
 network_name, batch_size, count = sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 every = int(os.environ.get("PRINT_EVERY", 1))

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import designer_vision.directories.image_list  # noqa: F401 (which would be loaded while the time runs)
-from designer_vision.directories.image_directory import read_image_directory
-from designer_vision.loader import Asked, ImageDataset, Loader, batches, epoch_order
-from designer_vision.transforms import FitToNetwork, Normalize
+import designer_vision.formats.image_list  # noqa: F401 (which would be loaded while the time runs)
+from designer_vision.data.loader import Asked, ImageDataset, Loader, batches, epoch_order
+from designer_vision.data.transforms import FitToNetwork, Normalize
+from designer_vision.formats.image_directory import read_image_directory
 
 start = time.perf_counter()
 index = read_image_directory(Path(sys.argv[1]).parent).subset(np.arange(int(sys.argv[3])))

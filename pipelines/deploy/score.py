@@ -14,7 +14,7 @@ def init() -> None:
     global serving, model
     folder = next(Path(os.environ["AZUREML_MODEL_DIR"]).rglob("MLmodel")).parent
     sys.path.insert(0, str(folder / "code"))
-    serving = import_module("designer_vision.serving")
+    serving = import_module("designer_vision.inference.serving")
     model = serving.load(folder)
 
 

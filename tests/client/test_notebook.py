@@ -20,7 +20,7 @@ from conftest import ROOT, make_photos
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
-from designer_vision import serving
+from designer_vision.inference import serving
 
 NOTEBOOK = ROOT / "pipelines/notebooks/from_photos_to_endpoint.ipynb"
 ANSWER = [

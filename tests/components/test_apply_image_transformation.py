@@ -8,13 +8,13 @@ from conftest import make_image_directory, run_entry
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from designer_vision import images
 from designer_vision.components.apply_image_transformation import FOR_INFERENCE, FOR_TRAINING, main, plan
-from designer_vision.directories.image_directory import read_image_directory
-from designer_vision.directories.transformation_directory import write_transformation_directory
-from designer_vision.errors import InvalidDatasetError, InvalidTransformationDirectoryError
-from designer_vision.files import hash_of_file
-from designer_vision.transforms import compose
+from designer_vision.data import images
+from designer_vision.data.transforms import compose
+from designer_vision.formats.image_directory import read_image_directory
+from designer_vision.formats.transformation_directory import write_transformation_directory
+from designer_vision.runtime.errors import InvalidDatasetError, InvalidTransformationDirectoryError
+from designer_vision.runtime.files import hash_of_file
 
 OPERATIONS = [["Resize", 24], ["CenterCrop", 20], ["RandomHorizontalFlip", {}], ["Pad", 2]]
 

@@ -12,9 +12,9 @@ from conftest import COLORS, make_image_directory, make_photos
 from PIL import Image
 
 from designer_vision.components.convert_to_image_directory import main
-from designer_vision.directories.image_directory import read_image_directory
-from designer_vision.errors import InvalidDatasetError
-from designer_vision.files import hash_of_file
+from designer_vision.formats.image_directory import read_image_directory
+from designer_vision.runtime.errors import InvalidDatasetError
+from designer_vision.runtime.files import hash_of_file
 
 
 def wrapped(photos: Path) -> Path:

@@ -9,9 +9,9 @@ import pytest
 from conftest import make_image_directory, run_entry
 
 from designer_vision.components.evaluate_model import main
-from designer_vision.directories.data_frame_directory import ScoredSet, write_data_frame_directory
-from designer_vision.errors import InvalidDatasetError
+from designer_vision.formats.data_frame_directory import ScoredSet, write_data_frame_directory
 from designer_vision.report import files
+from designer_vision.runtime.errors import InvalidDatasetError
 
 
 def write_scored(folder: Path, predicted: list[int]) -> Path:

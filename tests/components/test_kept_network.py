@@ -11,19 +11,19 @@ import pytest
 import torch
 from conftest import make_image_directory, make_photos, run_entry, training_flags
 
-from designer_vision.architectures import Architecture
 from designer_vision.components import score_image_model, train_pytorch_model
 from designer_vision.components.kept_network import Kept, see_validation_images
-from designer_vision.directories.data_frame_directory import read_data_frame_directory
-from designer_vision.directories.image_directory import read_image_directory
-from designer_vision.directories.model_directory import Model, read_model_directory
-from designer_vision.loader import ImageDataset
-from designer_vision.networks import build
-from designer_vision.scoring import read_trained_model, score
+from designer_vision.data.loader import ImageDataset
+from designer_vision.data.transforms import FitToNetwork
+from designer_vision.formats.data_frame_directory import read_data_frame_directory
+from designer_vision.formats.image_directory import read_image_directory
+from designer_vision.formats.model_directory import Model, read_model_directory
+from designer_vision.inference.scoring import read_trained_model, score
+from designer_vision.networks.architectures import Architecture
+from designer_vision.networks.builders import build
 from designer_vision.training.parameters import Parameters
 from designer_vision.training.ranks import Ranks
 from designer_vision.training.trainer import Hardware, Trainer
-from designer_vision.transforms import FitToNetwork
 
 CPU = torch.device("cpu")
 SEVEN = Parameters(1, 6, 0, 0.01, 1, 3, 2)

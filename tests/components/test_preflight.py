@@ -8,13 +8,13 @@ import pytest
 import yaml
 from conftest import ROOT, make_image_directory
 
-from designer_vision.architectures import Architecture
 from designer_vision.components.preflight import advice, check_batches, number_of_same_images, warnings_of
-from designer_vision.directories.image_directory import read_image_directory
-from designer_vision.directories.image_index import ImageIndex
-from designer_vision.errors import InvalidDatasetError
+from designer_vision.data.preprocessing import plan_preparation
+from designer_vision.formats.image_directory import read_image_directory
+from designer_vision.formats.image_index import ImageIndex
+from designer_vision.networks.architectures import Architecture
+from designer_vision.runtime.errors import InvalidDatasetError
 from designer_vision.training.parameters import Parameters
-from designer_vision.training.preparation import plan_preparation
 
 PARAMETERS = Parameters(
     epochs=5, batch_size=4, warmup_step_number=0, learning_rate=0.1, random_seed=1, patience=3, print_frequency=10

@@ -7,8 +7,8 @@ import pytest
 from conftest import make_photos, run_entry
 
 from designer_vision.components.score_image_model import main
-from designer_vision.directories.data_frame_directory import read_data_frame_directory
-from designer_vision.errors import InvalidModelDirectoryError
+from designer_vision.formats.data_frame_directory import read_data_frame_directory
+from designer_vision.runtime.errors import InvalidModelDirectoryError
 
 
 def test_labelled_images_are_scored_with_their_labels_and_names(

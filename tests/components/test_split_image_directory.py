@@ -8,8 +8,8 @@ from conftest import COLORS, make_image_directory, make_photos
 from PIL import Image
 
 from designer_vision.components.split_image_directory import main, split
-from designer_vision.directories.image_directory import read_image_directory
-from designer_vision.errors import InvalidDatasetError, NotInRangeValueError
+from designer_vision.formats.image_directory import read_image_directory
+from designer_vision.runtime.errors import InvalidDatasetError, NotInRangeValueError
 
 
 def test_every_image_is_in_one_part_and_every_class_in_both(tmp_path: Path) -> None:

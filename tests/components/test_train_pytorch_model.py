@@ -11,13 +11,18 @@ import pytest
 import torch
 from conftest import make_image_directory, make_photos, run_entry, training_flags
 
-from designer_vision import networks
-from designer_vision.architectures import Architecture
 from designer_vision.components.train_pytorch_model import initial_network, main, with_same_classes, worker_lost
-from designer_vision.directories.image_directory import read_image_directory
-from designer_vision.directories.model_directory import Model, read_model_directory
-from designer_vision.errors import InvalidDatasetError, InvalidModelDirectoryError, NotLabeledDatasetError, TrainingDivergedError
+from designer_vision.formats.image_directory import read_image_directory
+from designer_vision.formats.model_directory import Model, read_model_directory
+from designer_vision.networks import builders
+from designer_vision.networks.architectures import Architecture
 from designer_vision.report import files
+from designer_vision.runtime.errors import (
+    InvalidDatasetError,
+    InvalidModelDirectoryError,
+    NotLabeledDatasetError,
+    TrainingDivergedError,
+)
 from designer_vision.training.parameters import Parameters
 
 SEVEN = Parameters(1, 6, 0, 0.01, 1, 3, 2)
@@ -148,7 +153,7 @@ def test_one_class_is_refused(tmp_path: Path) -> None:
 
 
 def model(**changed: object) -> Model:
-    weights = networks.build(Architecture("resnet18"), 3, seed=9).state_dict()
+    weights = builders.build(Architecture("resnet18"), 3, seed=9).state_dict()
     return dataclasses.replace(Model(Architecture("resnet18"), weights, labels=("a", "b", "c")), **changed)
 
 
@@ -169,7 +174,7 @@ def test_a_trained_network_keeps_its_weights_and_its_head_if_the_classes_are_the
 
 
 def test_a_pretrained_network_keeps_all_but_its_head() -> None:
-    weights = networks.build(Architecture("resnet18"), 1000, seed=9).state_dict()
+    weights = builders.build(Architecture("resnet18"), 1000, seed=9).state_dict()
     network = initial_network(model(labels=(), pretrained=True, weights=weights), ("a", "b"), seed=1)
     assert torch.equal(network.conv1.weight, weights["conv1.weight"])
     assert network.fc.out_features == 2

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from designer_vision.components.training_hardware import mixed_gpus, precision_for
-from designer_vision.settings import Settings
+from designer_vision.runtime.settings import Settings
 from designer_vision.training.ranks import Ranks
 
 

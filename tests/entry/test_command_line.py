@@ -10,7 +10,7 @@ from conftest import ROOT, run_entry
 
 from designer_vision import entry
 from designer_vision.entry.command_line import BOOLEAN, INTEGER, NUMBER
-from designer_vision.errors import ParameterParsingError
+from designer_vision.runtime.errors import ParameterParsingError
 
 
 @pytest.mark.parametrize(("text", "value"), [("3", 3), (" 5 ", 5), ("-7", -7), ("9223372036854775807", 2**63 - 1)])

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from conftest import run_entry
 
-from designer_vision.architectures import Architecture
-from designer_vision.directories.model_directory import read_model_directory
+from designer_vision.formats.model_directory import read_model_directory
+from designer_vision.networks.architectures import Architecture
 
 
 def test_an_untrained_network_is_written(tmp_path: Path) -> None:

@@ -6,10 +6,10 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from designer_vision import transforms
-from designer_vision.directories.transformation_directory import read_transformation_directory
+from designer_vision.data import transforms
 from designer_vision.entry.init_image_transformation import Choices, main
-from designer_vision.errors import DesignerError
+from designer_vision.formats.transformation_directory import read_transformation_directory
+from designer_vision.runtime.errors import DesignerError
 
 DEFAULTS = {
     name: port["default"]

@@ -18,9 +18,9 @@ import pytest
 from conftest import ROOT, make_image_directory, training_flags
 from faults import tiny
 
-from designer_vision import networks
-from designer_vision.architectures import Architecture
-from designer_vision.directories.model_directory import Model, write_model_directory
+from designer_vision.formats.model_directory import Model, write_model_directory
+from designer_vision.networks import builders
+from designer_vision.networks.architectures import Architecture
 from designer_vision.pipeline.processes import free_port
 
 HERE = Path(__file__).parent
@@ -171,8 +171,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A tiny untrained model, 48 images to train and 6 to validate."""
     folder = tmp_path_factory.mktemp("inputs")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(networks, "build", tiny.build)
-        weights = tiny.build(None, networks.IMAGENET_CLASSES, 0).state_dict()
+        patch.setattr(builders, "build", tiny.build)
+        weights = tiny.build(None, builders.IMAGENET_CLASSES, 0).state_dict()
         write_model_directory(folder / "model", Model(Architecture("resnet18"), weights))
     training = make_image_directory(folder / "training", per_class=16)
     validation = make_image_directory(folder / "validation", per_class=2, first=100)

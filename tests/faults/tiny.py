@@ -23,11 +23,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from designer_vision import networks
+from designer_vision.networks import builders
 
 
 def build(architecture: object, num_classes: int, seed: int | None = None) -> nn.Module:
-    """In place of networks.build."""
+    """In place of builders.build."""
     with torch.random.fork_rng(devices=[]):
         if seed is not None:
             torch.manual_seed(seed)
@@ -47,7 +47,7 @@ def be_tiny_and_faulty() -> None:
     from designer_vision.components import train_pytorch_model
     from designer_vision.training.trainer import Trainer
 
-    networks.build = build  # type: ignore[assignment]
+    builders.build = build  # type: ignore[assignment]
     steps = iter(range(1, 10**6))
     step, seconds = Trainer.step, float(os.environ.get("FAULT_STEP_SECONDS", "0"))
     rank, at, what = (os.environ.get("FAULT_AT") or "- - -").split()

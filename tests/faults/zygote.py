@@ -14,10 +14,10 @@ import sqlalchemy  # noqa: F401
 from faults import tiny
 
 import designer_vision.components.train_pytorch_model
-import designer_vision.serving  # noqa: F401
+import designer_vision.inference.serving  # noqa: F401
 from designer_vision.entry.command_line import run
 from designer_vision.entry.train_pytorch_model import parse
-from designer_vision.tracking import import_mlflow
+from designer_vision.runtime.tracking import import_mlflow
 
 import_mlflow()
 

@@ -72,7 +72,7 @@ def read_all(name: str, scratch: Path, finds: Path, count: int, seed: int) -> di
     from fuzz.targets import emptied, targets
     from fuzz.watched import watched
 
-    from designer_vision.errors import DesignerError
+    from designer_vision.runtime.errors import DesignerError
 
     target = targets()[name]
     for content in target.seeds:

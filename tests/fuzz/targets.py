@@ -28,18 +28,20 @@ from fuzz.mutations import Mutate, Mutator
 from PIL import Image
 from torch import nn
 
-from designer_vision import archives, images, networks, transforms
-from designer_vision.architectures import Architecture
-from designer_vision.directories.data_frame_directory import LONGEST, read_data_frame_directory
-from designer_vision.directories.image_directory import read_image_directory, schema
-from designer_vision.directories.manifest import Manifest, Ours, write_manifest
-from designer_vision.directories.model_directory import LABELS, SPEC, Model, _read_labels, _spec_text, read_spec, untrained
-from designer_vision.directories.transformation_directory import read_transformation_directory
-from designer_vision.directories.weights import read_weights
-from designer_vision.errors import CheckpointError, DesignerError, RequestError
+from designer_vision.data import images, transforms
+from designer_vision.formats import archives
+from designer_vision.formats.data_frame_directory import LONGEST, read_data_frame_directory
+from designer_vision.formats.image_directory import read_image_directory, schema
+from designer_vision.formats.manifest import Manifest, Ours, write_manifest
+from designer_vision.formats.model_directory import LABELS, SPEC, Model, _read_labels, _spec_text, read_spec, untrained
+from designer_vision.formats.transformation_directory import read_transformation_directory
+from designer_vision.formats.weights import read_weights
+from designer_vision.inference.serving import ServedModel, answer
+from designer_vision.networks import builders
+from designer_vision.networks.architectures import Architecture
 from designer_vision.pipeline.checks import check
 from designer_vision.pipeline.yaml_files import read_pipeline
-from designer_vision.serving import ServedModel, answer
+from designer_vision.runtime.errors import CheckpointError, DesignerError, RequestError
 from designer_vision.training.checkpoint import Checkpoints, Position, state_of
 from designer_vision.training.checkpoint import Manifest as CheckpointManifest
 
@@ -166,7 +168,7 @@ def _checkpoint(folder: Path, content: bytes) -> object:
 def _served() -> ServedModel:
     """A model of two classes that decodes photos and then guesses."""
     architecture, labels = Architecture("resnet18"), ("cat", "dog")
-    weights = networks.build(architecture, len(labels), seed=0).state_dict()
+    weights = builders.build(architecture, len(labels), seed=0).state_dict()
     served = ServedModel(Model(architecture, weights, labels=labels, operations=[], size=(3, 4)))
     served._scorer = lambda pixels: np.full((len(pixels), len(labels)), 0.5)  # type: ignore[assignment]
     return served

@@ -12,7 +12,7 @@ from fuzz.watched import watched
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from designer_vision.errors import DesignerError
+from designer_vision.runtime.errors import DesignerError
 
 TARGETS = targets()
 INPUTS = 150

@@ -8,17 +8,17 @@ import yaml
 from conftest import ROOT, make_image_directory, make_photos
 from PIL import Image
 
-from designer_vision import networks
-from designer_vision.architectures import DENSENETS, RESNETS, Architecture, smallest_side
-from designer_vision.directories.manifest import UNFINISHED
-from designer_vision.errors import (
+from designer_vision.formats.manifest import UNFINISHED
+from designer_vision.networks import builders
+from designer_vision.networks.architectures import DENSENETS, RESNETS, Architecture, smallest_side
+from designer_vision.pipeline.checks import check
+from designer_vision.runtime.errors import (
     DesignerError,
     InvalidDatasetError,
     InvalidModelDirectoryError,
     NotLabeledDatasetError,
     PipelineError,
 )
-from designer_vision.pipeline.checks import check
 
 PHOTOS = ROOT / "pipelines" / "photos.yaml"
 
@@ -120,9 +120,9 @@ def test_a_size_of_which_a_network_sees_little_is_said(photos: Path) -> None:
 @pytest.mark.parametrize("batch_size", [1, 2])
 def test_the_smallest_side_is_what_the_network_says(name: str, batch_size: int) -> None:
     side = smallest_side(name, batch_size)
-    assert not networks.refusal_of(Architecture(name), 3, batch_size, (side, side), training=True)
+    assert not builders.refusal_of(Architecture(name), 3, batch_size, (side, side), training=True)
     smaller = side - 1
-    assert smaller == 0 or networks.refusal_of(Architecture(name), 3, batch_size, (smaller, smaller), training=True)
+    assert smaller == 0 or builders.refusal_of(Architecture(name), 3, batch_size, (smaller, smaller), training=True)
 
 
 @pytest.mark.slow

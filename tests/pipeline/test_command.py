@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from designer_vision.errors import PipelineError
 from designer_vision.pipeline.command import fill, split
+from designer_vision.runtime.errors import PipelineError
 
 COMMAND = (
     'python -m x --data "${{inputs.data}}" --flag ${{ inputs.flag }} $[[--other "${{inputs.other}}"]] --out "${{outputs.out}}"'

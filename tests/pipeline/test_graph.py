@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from designer_vision.errors import PipelineError
 from designer_vision.pipeline.graph import Graph, OutputOf, load_graph
 from designer_vision.pipeline.yaml_files import experiment_name
+from designer_vision.runtime.errors import PipelineError
 
 COMPONENT = """
 $schema: https://azuremlschemas.azureedge.net/latest/commandComponent.schema.json

@@ -19,14 +19,14 @@ from conftest import ROOT, colored_pixels, make_photos
 from PIL import Image
 
 from designer_vision.components import score_image_model
-from designer_vision.directories.data_frame_directory import read_data_frame_directory
-from designer_vision.directories.image_directory import read_image_directory
-from designer_vision.directories.model_directory import read_model_directory
+from designer_vision.formats.data_frame_directory import read_data_frame_directory
+from designer_vision.formats.image_directory import read_image_directory
+from designer_vision.formats.model_directory import read_model_directory
+from designer_vision.inference.prediction import find_photos
+from designer_vision.inference.prediction import predict as predictions
+from designer_vision.inference.scoring import Scorer, score
 from designer_vision.pipeline.command_line import main
-from designer_vision.precision import choose_precision
-from designer_vision.prediction import find_photos
-from designer_vision.prediction import predict as predictions
-from designer_vision.scoring import Scorer, score
+from designer_vision.runtime.precision import choose_precision
 
 UNWANTED = ("mlflow", "pandas", "sklearn", "matplotlib", "scipy", "azure")
 IN_ANOTHER_PROCESS = f"""

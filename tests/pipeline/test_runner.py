@@ -17,8 +17,8 @@ import mlflow
 import pytest
 from conftest import ROOT, hear_ctrl_c, make_photos
 
-from designer_vision.directories.data_frame_directory import read_data_frame_directory
-from designer_vision.directories.model_directory import read_model_directory
+from designer_vision.formats.data_frame_directory import read_data_frame_directory
+from designer_vision.formats.model_directory import read_model_directory
 
 COMMAND = [str(Path(sys.executable).parent / "designer-vision"), "run"]
 COMPONENT = """

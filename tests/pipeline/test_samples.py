@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, make_photos
 
-from designer_vision.directories.data_frame_directory import read_data_frame_directory
-from designer_vision.directories.model_directory import read_model_directory
+from designer_vision.formats.data_frame_directory import read_data_frame_directory
+from designer_vision.formats.model_directory import read_model_directory
 
 
 def run(

@@ -19,7 +19,7 @@ import pytest
 from conftest import ROOT, colored_pixels, hear_ctrl_c, run_entry
 from PIL import Image
 
-from designer_vision.directories.data_frame_directory import read_data_frame_directory
+from designer_vision.formats.data_frame_directory import read_data_frame_directory
 from designer_vision.pipeline.processes import free_port
 
 ENVIRONMENT = {"PYTHONPATH": str(ROOT / "src"), "PATH": "/usr/bin:/bin"}

@@ -15,14 +15,14 @@ import torch
 from click.testing import CliRunner, Result
 from conftest import ROOT, make_image_directory, make_photos
 
-from designer_vision import networks
-from designer_vision.architectures import Architecture
 from designer_vision.components.convert_to_image_directory import main as convert
-from designer_vision.directories.data_frame_directory import ScoredSet, write_data_frame_directory
-from designer_vision.directories.image_directory import ImageDirectoryWriter
-from designer_vision.directories.image_index import ImageInfo, Row
-from designer_vision.directories.model_directory import Model, write_model_directory
-from designer_vision.directories.transformation_directory import write_transformation_directory
+from designer_vision.formats.data_frame_directory import ScoredSet, write_data_frame_directory
+from designer_vision.formats.image_directory import ImageDirectoryWriter
+from designer_vision.formats.image_index import ImageInfo, Row
+from designer_vision.formats.model_directory import Model, write_model_directory
+from designer_vision.formats.transformation_directory import write_transformation_directory
+from designer_vision.networks import builders
+from designer_vision.networks.architectures import Architecture
 from designer_vision.pipeline.command_line import main
 from designer_vision.training.checkpoint import Checkpoints, Manifest, Position
 
@@ -66,7 +66,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model") / "trained"
     training = {"epochs": 5, "learning_rate": 0.001, "processes": 2, "epoch": 4, "Valid loss": 0.123456}
     operations = [["Resize", 28], ["CenterCrop", {"size": [28, 32]}]]
-    weights = networks.build(Architecture("resnet18"), 12, seed=1).state_dict()
+    weights = builders.build(Architecture("resnet18"), 12, seed=1).state_dict()
     labels = tuple(f"kind {number}" for number in range(12))
     model = Model(
         Architecture("resnet18"),

@@ -12,9 +12,9 @@ from click.testing import CliRunner
 from conftest import make_photos
 from PIL import Image
 
-from designer_vision.errors import DesignerError
 from designer_vision.pipeline.command_line import main
 from designer_vision.pipeline.train import choose, gpus_here
+from designer_vision.runtime.errors import DesignerError
 
 PROGRAM = str(Path(sys.executable).parent / "designer-vision")
 

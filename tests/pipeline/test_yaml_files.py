@@ -13,10 +13,10 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from designer_vision.errors import PipelineError
 from designer_vision.pipeline.checks import check
 from designer_vision.pipeline.graph import _load_by_azure, load_graph
 from designer_vision.pipeline.yaml_files import MOST_BYTES, experiment_name, read_pipeline, read_yaml
+from designer_vision.runtime.errors import PipelineError
 
 COMMAND = "type: command\nname: work\nversion: 1\ncommand: echo\nenvironment: {image: python}\n"
 PIPELINE = "type: pipeline\nsettings: {default_compute: serverless}\njobs:\n  first: {type: command, component: ./work.yaml}\n"
@@ -62,7 +62,7 @@ def test_an_alias_bomb_is_refused_in_less_than_a_second_and_200_megabytes(pipeli
     file.write_text(f"{file.read_text()}tags: {BOMB}")
     program = (
         "import json, sys, time; from pathlib import Path\n"
-        "from designer_vision.errors import PipelineError\n"
+        "from designer_vision.runtime.errors import PipelineError\n"
         "from designer_vision.pipeline.checks import check; from designer_vision.pipeline.graph import load_graph\n"
         "path, begin = Path(sys.argv[1]), time.monotonic()\n"
         f"try: {door}\n"

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from conftest import make_image_directory
 
-from designer_vision.directories.image_directory import read_image_directory
-from designer_vision.errors import InvalidDatasetError
-from designer_vision.evaluation import Predictions, compare, evaluate
+from designer_vision.formats.image_directory import read_image_directory
+from designer_vision.inference.evaluation import Predictions, compare, evaluate
 from designer_vision.report.evaluation_report import Photos, Scored, write_evaluation_report
 from designer_vision.report.files import write_csv
+from designer_vision.runtime.errors import InvalidDatasetError
 
 LABELS = ("blue", "green", "red")
 TRUE = np.repeat(np.arange(3), 4)

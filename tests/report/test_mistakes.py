@@ -9,9 +9,9 @@ import pytest
 from conftest import make_image_directory
 from PIL import Image
 
-from designer_vision.directories.image_directory import read_image_directory
-from designer_vision.directories.image_index import ImageIndex
-from designer_vision.evaluation import Predictions
+from designer_vision.formats.image_directory import read_image_directory
+from designer_vision.formats.image_index import ImageIndex
+from designer_vision.inference.evaluation import Predictions
 from designer_vision.report.mistakes import MOST_SHOWN, SIDE, find_mistakes
 
 

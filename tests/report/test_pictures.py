@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from designer_vision.directories.data_frame_directory import ScoredSet
-from designer_vision.evaluation import Evaluation, Predictions, evaluate
+from designer_vision.formats.data_frame_directory import ScoredSet
+from designer_vision.inference.evaluation import Evaluation, Predictions, evaluate
 from designer_vision.report.mistakes import Mistake
 from designer_vision.report.pictures import draw_confusion, draw_curves, draw_mistakes
 from designer_vision.training.metrics import Averages

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from conftest import make_image_directory
 
-from designer_vision.calibration import calibrate
-from designer_vision.directories.image_directory import read_image_directory
-from designer_vision.errors import InvalidDatasetError
-from designer_vision.evaluation import MOST_CLASSES, Predictions
+from designer_vision.formats.image_directory import read_image_directory
+from designer_vision.inference.calibration import calibrate
+from designer_vision.inference.evaluation import MOST_CLASSES, Predictions
 from designer_vision.report.training_report import TrainingRun, quality, remarks, write_training_report
+from designer_vision.runtime.errors import InvalidDatasetError
 from designer_vision.training.metrics import Averages
 from designer_vision.training.records import Epoch, Result, Spent
 

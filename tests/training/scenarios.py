@@ -19,18 +19,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from designer_vision import files
-from designer_vision.cache import PixelCache, shared_cache
+from designer_vision.data.cache import PixelCache, shared_cache
+from designer_vision.data.images import encode_png
+from designer_vision.data.loader import ImageDataset
+from designer_vision.data.transforms import FitToNetwork
 from designer_vision.entry.command_line import leave
-from designer_vision.errors import DesignerError, InvalidDatasetError, JobStoppedError
-from designer_vision.images import encode_png
-from designer_vision.loader import ImageDataset
+from designer_vision.runtime import files
+from designer_vision.runtime.errors import DesignerError, InvalidDatasetError, JobStoppedError
 from designer_vision.training.checkpoint import state_of
 from designer_vision.training.parameters import Parameters
 from designer_vision.training.ranks import Ranks, Timeouts
 from designer_vision.training.records import Listener
 from designer_vision.training.trainer import Hardware, Trainer
-from designer_vision.transforms import FitToNetwork
 
 SIZE = 8
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 from conftest import ROOT
 
-from designer_vision.errors import CheckpointError, FailedToWriteOutputsError
+from designer_vision.runtime.errors import CheckpointError, FailedToWriteOutputsError
 from designer_vision.training import checkpoint
 from designer_vision.training.checkpoint import Checkpoints, Manifest, Position, Saver, differences, state_of
 

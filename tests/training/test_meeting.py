@@ -10,8 +10,8 @@ from datetime import timedelta
 
 import pytest
 
-from designer_vision.errors import ProcessSetupError
 from designer_vision.pipeline.processes import free_port
+from designer_vision.runtime.errors import ProcessSetupError
 from designer_vision.training.meeting import Arrival, objection, received
 from designer_vision.training.ranks import Ranks, address_towards, interface_of
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from designer_vision.errors import DesignerError
+from designer_vision.runtime.errors import DesignerError
 from designer_vision.training.parameters import Parameters
 
 GOOD = {

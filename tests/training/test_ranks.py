@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 import torch
 
-from designer_vision.errors import ProcessSetupError
 from designer_vision.pipeline.processes import free_port
+from designer_vision.runtime.errors import ProcessSetupError
 from designer_vision.training.ranks import Ranks
 
 AZURE = {"MASTER_ADDR": "10.0.0.4", "MASTER_PORT": "6105", "WORLD_SIZE": "8", "NODE_RANK": "1", "RANK": "6", "LOCAL_RANK": "2"}

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from designer_vision.architectures import DENSENETS, RESNETS, Architecture
-from designer_vision.networks import build
+from designer_vision.networks.architectures import DENSENETS, RESNETS, Architecture
+from designer_vision.networks.builders import build
 from designer_vision.training.ranks import Ranks
 from designer_vision.training.replica import SMALLEST, compiled, warm_up
 from designer_vision.training.trainer import Hardware

@@ -14,10 +14,10 @@ import pytest
 import torch
 from conftest import ROOT
 
-from designer_vision.errors import InvalidDatasetError, JobStoppedError, TrainingDivergedError
-from designer_vision.loader import ImageDataset, batches, epoch_order, remaining, shard
+from designer_vision.data.loader import ImageDataset, batches, epoch_order, remaining, shard
 from designer_vision.pipeline.graph import Step
 from designer_vision.pipeline.processes import Processes, free_port, rank_variables
+from designer_vision.runtime.errors import InvalidDatasetError, JobStoppedError, TrainingDivergedError
 from designer_vision.training.checkpoint import state_of
 from designer_vision.training.metrics import Averages
 from designer_vision.training.ranks import Ranks

@@ -8,17 +8,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from designer_vision import images, transforms
-from designer_vision.console import say
-from designer_vision.directories.image_directory import ImageDirectoryWriter, copy, read_image_directory, tell_reading
-from designer_vision.directories.image_index import ImageIndex
-from designer_vision.directories.manifest import Operations
-from designer_vision.directories.transformation_directory import read_transformation_directory
-from designer_vision.errors import InvalidDatasetError
-from designer_vision.files import hash_of_bytes
-from designer_vision.machine import in_order
-from designer_vision.progress import Progress
-from designer_vision.read_ahead import reading
+from designer_vision.data import images, transforms
+from designer_vision.data.read_ahead import reading
+from designer_vision.formats.image_directory import ImageDirectoryWriter, copy, read_image_directory, tell_reading
+from designer_vision.formats.image_index import ImageIndex
+from designer_vision.formats.manifest import Operations
+from designer_vision.formats.transformation_directory import read_transformation_directory
+from designer_vision.runtime.console import say
+from designer_vision.runtime.errors import InvalidDatasetError
+from designer_vision.runtime.files import hash_of_bytes
+from designer_vision.runtime.machine import in_order
+from designer_vision.runtime.progress import Progress
 
 FOR_TRAINING, FOR_INFERENCE = "For training", "For inference"
 

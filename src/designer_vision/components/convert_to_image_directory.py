@@ -11,20 +11,21 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from designer_vision import archives, images
 from designer_vision.components.odd_data import look_alike_labels, repeated_pictures
-from designer_vision.console import printable, say
-from designer_vision.directories import left_out as leaving
-from designer_vision.directories.image_directory import ImageDirectoryWriter, read_image_directory, told
-from designer_vision.directories.image_index import ImageIndex, ImageInfo, Row
-from designer_vision.directories.left_out import LeftOut, by_folder, count, kind_of, readable
-from designer_vision.directories.plain_folder import SUFFIXES, unwrap, visible
-from designer_vision.errors import InvalidDatasetError
-from designer_vision.files import hash_of_bytes
-from designer_vision.images import ADVICE
-from designer_vision.machine import in_order
-from designer_vision.progress import Progress
-from designer_vision.read_ahead import reading
+from designer_vision.data import images
+from designer_vision.data.images import ADVICE
+from designer_vision.data.read_ahead import reading
+from designer_vision.formats import archives
+from designer_vision.formats import left_out as leaving
+from designer_vision.formats.image_directory import ImageDirectoryWriter, read_image_directory, told
+from designer_vision.formats.image_index import ImageIndex, ImageInfo, Row
+from designer_vision.formats.left_out import LeftOut, by_folder, count, kind_of, readable
+from designer_vision.formats.plain_folder import SUFFIXES, unwrap, visible
+from designer_vision.runtime.console import printable, say
+from designer_vision.runtime.errors import InvalidDatasetError
+from designer_vision.runtime.files import hash_of_bytes
+from designer_vision.runtime.machine import in_order
+from designer_vision.runtime.progress import Progress
 
 UNREADABLE = "unreadable.txt"
 MAX_ARCHIVES_DEEP = 3

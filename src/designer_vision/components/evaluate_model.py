@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from designer_vision.console import best_effort, say
-from designer_vision.directories.data_frame_directory import read_data_frame_directory
-from designer_vision.directories.image_directory import read_image_directory
-from designer_vision.directories.manifest import publishing, write_json
-from designer_vision.evaluation import Predictions, compare, evaluate
+from designer_vision.formats.data_frame_directory import read_data_frame_directory
+from designer_vision.formats.image_directory import read_image_directory
+from designer_vision.formats.manifest import publishing, write_json
+from designer_vision.inference.evaluation import Predictions, compare, evaluate
 from designer_vision.report.evaluation_report import Photos, Scored, write_evaluation_report
-from designer_vision.tracking import Tracker
+from designer_vision.runtime.console import best_effort, say
+from designer_vision.runtime.tracking import Tracker
 
 METRICS = "metrics.json"
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from designer_vision.calibration import Calibration, Figures, calibrate
-from designer_vision.directories.image_index import ImageIndex
-from designer_vision.directories.model_directory import Model
-from designer_vision.evaluation import Predictions
-from designer_vision.loader import Asked, batches
-from designer_vision.scoring import Scorer
+from designer_vision.data.loader import Asked, batches
+from designer_vision.formats.image_index import ImageIndex
+from designer_vision.formats.model_directory import Model
+from designer_vision.inference.calibration import Calibration, Figures, calibrate
+from designer_vision.inference.evaluation import Predictions
+from designer_vision.inference.scoring import Scorer
 from designer_vision.training.trainer import VALIDATION, Trainer
 
 MOST_PROBABILITIES = 2**26

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from designer_vision import networks
-from designer_vision.architectures import Architecture
 from designer_vision.components.odd_data import look_alike_labels, repeated_pictures, some
-from designer_vision.directories.image_index import ImageIndex
-from designer_vision.errors import InvalidDatasetError
-from designer_vision.loader import batches
+from designer_vision.data.loader import batches
+from designer_vision.data.preprocessing import Preparation
+from designer_vision.formats.image_index import ImageIndex
+from designer_vision.networks import builders
+from designer_vision.networks.architectures import Architecture
+from designer_vision.runtime.errors import InvalidDatasetError
 from designer_vision.training.parameters import Parameters
-from designer_vision.training.preparation import Preparation
 
 UNUSUAL_LEARNING_RATE = 1
 LOW_RATE, USUAL_RATE, USUAL_BATCH, MOST_USUAL = 0.004, 0.02, 16, 0.1
@@ -43,7 +43,7 @@ def check_batches(
         )
     smallest = min(len(batch) for batch in batches(np.arange(-(-len(training) // world_size)), batch_size))
     height, width = preparation.size
-    if reason := networks.refusal_of(architecture, len(training.classes), smallest, (height, width), training=True):
+    if reason := builders.refusal_of(architecture, len(training.classes), smallest, (height, width), training=True):
         raise InvalidDatasetError(
             f"{architecture.model_name} cannot be trained with batches of {smallest} images of {height} x {width} pixels, as "
             f"{training.folder} has them: {reason}; use larger images or a larger batch_size"

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from designer_vision.console import say
-from designer_vision.directories.data_frame_directory import SCORES, UNREADABLE, ScoredSet, write_data_frame_directory
-from designer_vision.directories.image_directory import read_image_directory, tell_reading
-from designer_vision.directories.image_index import NO_LABEL, ImageIndex
-from designer_vision.gpus import device_for_scoring
-from designer_vision.loader import worker_count
-from designer_vision.machine import available_cpus, keep_freed_memory
-from designer_vision.precision import choose_precision
-from designer_vision.progress import Progress
-from designer_vision.scoring import read_trained_model, score
-from designer_vision.settings import Settings
+from designer_vision.data.loader import worker_count
+from designer_vision.formats.data_frame_directory import SCORES, UNREADABLE, ScoredSet, write_data_frame_directory
+from designer_vision.formats.image_directory import read_image_directory, tell_reading
+from designer_vision.formats.image_index import NO_LABEL, ImageIndex
+from designer_vision.inference.scoring import read_trained_model, score
+from designer_vision.runtime.console import say
+from designer_vision.runtime.gpus import device_for_scoring
+from designer_vision.runtime.machine import available_cpus, keep_freed_memory
+from designer_vision.runtime.precision import choose_precision
+from designer_vision.runtime.progress import Progress
+from designer_vision.runtime.settings import Settings
 
 MOST_NAMED = 5
 """Of the images that were left out; all of them are in a file."""

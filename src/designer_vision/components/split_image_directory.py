@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from designer_vision.components.odd_data import some
-from designer_vision.console import say
-from designer_vision.directories.image_directory import ImageDirectoryWriter, copy, read_image_directory, tell_reading
-from designer_vision.directories.image_index import NO_LABEL, ImageIndex
-from designer_vision.errors import InvalidDatasetError, NotInRangeValueError
-from designer_vision.progress import Progress
+from designer_vision.formats.image_directory import ImageDirectoryWriter, copy, read_image_directory, tell_reading
+from designer_vision.formats.image_index import NO_LABEL, ImageIndex
+from designer_vision.runtime.console import say
+from designer_vision.runtime.errors import InvalidDatasetError, NotInRangeValueError
+from designer_vision.runtime.progress import Progress
 
 Indices = npt.NDArray[np.int64]
 

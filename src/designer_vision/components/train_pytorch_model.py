@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from designer_vision import images, networks
 from designer_vision.components.kept_network import see_validation_images
 from designer_vision.components.preflight import advice, check_batches, warnings_of
 from designer_vision.components.training_hardware import choose_hardware, keep_images, mixed_gpus, precision_for
@@ -29,12 +28,17 @@ from designer_vision.components.training_output import (
     read_start,
     versions,
 )
-from designer_vision.console import best_effort, say, within_a_second
-from designer_vision.directories.image_directory import read_image_directory, tell_reading
-from designer_vision.directories.image_index import ImageIndex
-from designer_vision.directories.manifest import publishing
-from designer_vision.directories.model_directory import Model, write_model_directory, write_model_files
-from designer_vision.errors import (
+from designer_vision.data import images
+from designer_vision.data.loader import ImageDataset, batches
+from designer_vision.data.preprocessing import Preparation, plan_preparation
+from designer_vision.formats.image_directory import read_image_directory, tell_reading
+from designer_vision.formats.image_index import ImageIndex
+from designer_vision.formats.manifest import publishing
+from designer_vision.formats.model_directory import Model, write_model_directory, write_model_files
+from designer_vision.networks import builders
+from designer_vision.report.training_report import TrainingRun, write_training_report
+from designer_vision.runtime.console import best_effort, say, within_a_second
+from designer_vision.runtime.errors import (
     CheckpointError,
     DesignerError,
     FailedToWriteOutputsError,
@@ -46,15 +50,12 @@ from designer_vision.errors import (
     chain_of,
     is_out_of_memory,
 )
-from designer_vision.gpus import count_gpus
-from designer_vision.gpus import describe as describe_device
-from designer_vision.loader import ImageDataset, batches
-from designer_vision.report.training_report import TrainingRun, write_training_report
-from designer_vision.settings import Settings
-from designer_vision.tracking import Tracker
+from designer_vision.runtime.gpus import count_gpus
+from designer_vision.runtime.gpus import describe as describe_device
+from designer_vision.runtime.settings import Settings
+from designer_vision.runtime.tracking import Tracker
 from designer_vision.training.checkpoint import CHECKPOINT, Checkpoints, Manifest, Position, Saver, state_of
 from designer_vision.training.parameters import Parameters
-from designer_vision.training.preparation import Preparation, plan_preparation
 from designer_vision.training.profiling import Profile, Reading
 from designer_vision.training.progress import Progress
 from designer_vision.training.ranks import Ranks, Timeouts, sentence_of
@@ -277,7 +278,7 @@ def make_trainer(
         hardware,
         task.model.mean,
         task.model.std,
-        new_head=networks.head(network) if task.has_new_head else None,
+        new_head=builders.head(network) if task.has_new_head else None,
     )
 
 
@@ -413,7 +414,7 @@ def worker_lost(error: BaseException) -> str:
 
 def export(folder: Path, model: Model, history: Sequence[Epoch], dataset: Path) -> None:
     """Write the model and the epochs' metrics beside the checkpoints, the manifest last."""
-    from designer_vision.serving import write_mlflow_files
+    from designer_vision.inference.serving import write_mlflow_files
 
     lines = [json.dumps({"step": epoch.number, **logged(epoch, model.training["processes"])}) for epoch in history]
     try:
@@ -462,10 +463,10 @@ def initial_network(model: Model, classes: tuple[str, ...], seed: int) -> nn.Mod
     the classes are the same.
     """
     if not model.is_trained and not model.pretrained:
-        return networks.build(model.architecture, len(classes), seed)
+        return builders.build(model.architecture, len(classes), seed)
     network = model.network()
     if model.labels != classes:
-        networks.replace_head(network, len(classes))
+        builders.replace_head(network, len(classes))
     return network
 
 

@@ -9,15 +9,15 @@ from contextlib import ExitStack
 import numpy as np
 import torch
 
-from designer_vision.cache import PixelCache, Sizes, shared_cache
-from designer_vision.console import say
-from designer_vision.directories.image_index import ImageIndex
-from designer_vision.disk_cache import DiskCache, free_disk, shared_disk_cache
-from designer_vision.loader import worker_count, workers_within_limits
-from designer_vision.machine import available_cpus, available_memory, is_far, keep_freed_memory
-from designer_vision.precision import choose_precision
-from designer_vision.settings import Settings
-from designer_vision.training.preparation import Preparation
+from designer_vision.data.cache import PixelCache, Sizes, shared_cache
+from designer_vision.data.disk_cache import DiskCache, free_disk, shared_disk_cache
+from designer_vision.data.loader import worker_count, workers_within_limits
+from designer_vision.data.preprocessing import Preparation
+from designer_vision.formats.image_index import ImageIndex
+from designer_vision.runtime.console import say
+from designer_vision.runtime.machine import available_cpus, available_memory, is_far, keep_freed_memory
+from designer_vision.runtime.precision import choose_precision
+from designer_vision.runtime.settings import Settings
 from designer_vision.training.ranks import Ranks
 from designer_vision.training.trainer import Hardware
 

@@ -17,15 +17,15 @@ import torchvision
 from torch import nn
 
 from designer_vision import __version__
-from designer_vision.architectures import DENSENETS, RESNETS, Architecture
-from designer_vision.console import say
-from designer_vision.directories.image_index import ImageIndex
-from designer_vision.directories.manifest import MANIFEST, UNFINISHED, is_unfinished
-from designer_vision.directories.model_directory import Model, read_model_directory
-from designer_vision.errors import CheckpointError, FailedToWriteOutputsError, InvalidModelDirectoryError
+from designer_vision.data.preprocessing import Preparation
+from designer_vision.formats.image_index import ImageIndex
+from designer_vision.formats.manifest import MANIFEST, UNFINISHED, is_unfinished
+from designer_vision.formats.model_directory import Model, read_model_directory
+from designer_vision.networks.architectures import DENSENETS, RESNETS, Architecture
+from designer_vision.runtime.console import say
+from designer_vision.runtime.errors import CheckpointError, FailedToWriteOutputsError, InvalidModelDirectoryError
 from designer_vision.training.checkpoint import CHECKPOINT, Checkpoints, Manifest, differences
 from designer_vision.training.parameters import Parameters
-from designer_vision.training.preparation import Preparation
 
 WEIGHTS_ON_DISK = 10
 """How often the size of the weights: three checkpoints, two of them kept, of weights, momentum and best weights; the model."""

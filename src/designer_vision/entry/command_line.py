@@ -16,9 +16,9 @@ from typing import Any, Never
 
 import click
 
-from designer_vision import values
-from designer_vision.console import printable, replace_closed_streams, say
-from designer_vision.errors import (
+from designer_vision.runtime import values
+from designer_vision.runtime.console import printable, replace_closed_streams, say
+from designer_vision.runtime.errors import (
     DesignerError,
     FailedToWriteOutputsError,
     FileSystemError,
@@ -28,9 +28,9 @@ from designer_vision.errors import (
     chain_of,
     is_out_of_memory,
 )
-from designer_vision.machine import end_with
-from designer_vision.settings import RUNNER
-from designer_vision.without_compiler import leave_compiler_out
+from designer_vision.runtime.machine import end_with
+from designer_vision.runtime.settings import RUNNER
+from designer_vision.runtime.without_compiler import leave_compiler_out
 
 TORCHRUN = "TORCHELASTIC_RUN_ID"
 DEBUG = "DESIGNER_VISION_DEBUG"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from designer_vision.architectures import DENSENETS, Architecture
 from designer_vision.entry.command_line import BOOLEAN, Choice, Entry, output, parameter, port, run
 from designer_vision.entry.resnet import write_untrained
+from designer_vision.networks.architectures import DENSENETS, Architecture
 
 
 @click.command(cls=Entry)

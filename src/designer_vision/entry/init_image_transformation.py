@@ -8,11 +8,10 @@ from typing import Any
 
 import click
 
-from designer_vision.architectures import MAX_SIDE
-from designer_vision.console import say
-from designer_vision.directories.transformation_directory import write_transformation_directory
 from designer_vision.entry.command_line import BOOLEAN, INTEGER, Entry, output, parameter, run
-from designer_vision.values import check_range
+from designer_vision.formats.transformation_directory import write_transformation_directory
+from designer_vision.runtime.console import say
+from designer_vision.runtime.values import MAX_SIDE, check_range
 
 COLOR_JITTER = {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.0}
 

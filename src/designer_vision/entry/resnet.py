@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from designer_vision.architectures import RESNETS, Architecture
-from designer_vision.console import say
 from designer_vision.entry.command_line import BOOLEAN, Choice, Entry, output, parameter, port, run
+from designer_vision.networks.architectures import RESNETS, Architecture
+from designer_vision.runtime.console import say
 
 
 @click.command(cls=Entry)
@@ -28,7 +28,7 @@ def write_untrained(architecture: Architecture, pretrained: bool, trained_model:
         PretrainedWeightsError: the weights could not be fetched.
         InvalidModelDirectoryError: `trained_model` is no model.
     """
-    from designer_vision.directories.model_directory import read_model_directory, untrained, write_model_directory
+    from designer_vision.formats.model_directory import read_model_directory, untrained, write_model_directory
 
     if trained_model is not None:
         model = read_model_directory(trained_model)

@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from designer_vision import values
-from designer_vision.architectures import smallest_side
-from designer_vision.directories.manifest import is_unfinished, read_manifest
-from designer_vision.directories.plain_folder import looks_packed, unwrap
-from designer_vision.errors import DesignerError, InvalidDatasetError, InvalidModelDirectoryError, PipelineError
+from designer_vision.formats.manifest import is_unfinished, read_manifest
+from designer_vision.formats.plain_folder import looks_packed, unwrap
+from designer_vision.networks.architectures import smallest_side
 from designer_vision.pipeline.data_folders import check_images, closest, nearest, refuse_folders_around
 from designer_vision.pipeline.graph import (
     ELSEWHERE,
@@ -29,6 +27,8 @@ from designer_vision.pipeline.graph import (
     refuse_optional,
 )
 from designer_vision.pipeline.yaml_files import local_file, read_pipeline, read_yaml
+from designer_vision.runtime import values
+from designer_vision.runtime.errors import DesignerError, InvalidDatasetError, InvalidModelDirectoryError, PipelineError
 
 CHECKOUT = Path(__file__).parents[3]
 """Of the repository that this package runs from, where it does."""

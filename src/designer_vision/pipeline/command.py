@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Mapping
 
-from designer_vision.errors import PipelineError
+from designer_vision.runtime.errors import PipelineError
 
 PLACE = re.compile(r"\$\{\{\s*(inputs|outputs)\.(\w+)\s*\}\}")
 OPTIONAL = re.compile(r"\$\[\[(.*?)\]\]", re.DOTALL)

@@ -8,12 +8,12 @@ from pathlib import Path
 import click
 
 from designer_vision import __version__
-from designer_vision.console import replace_closed_streams
 from designer_vision.pipeline.predict import predict
 from designer_vision.pipeline.run import pairs, run_pipeline
 from designer_vision.pipeline.serve import serve
 from designer_vision.pipeline.show import show
 from designer_vision.pipeline.train import train
+from designer_vision.runtime.console import replace_closed_streams
 
 INPUT_HELP = "Another value for an input of the pipeline, or of one of its steps (STEP.PORT=VALUE)."
 

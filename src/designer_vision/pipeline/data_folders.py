@@ -6,11 +6,11 @@ import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
-from designer_vision.directories.image_directory import read_image_directory
-from designer_vision.directories.image_index import ImageIndex
-from designer_vision.directories.manifest import MANIFEST
-from designer_vision.directories.plain_folder import is_archive
-from designer_vision.errors import DesignerError, InvalidDatasetError, NotLabeledDatasetError, PipelineError
+from designer_vision.formats.image_directory import read_image_directory
+from designer_vision.formats.image_index import ImageIndex
+from designer_vision.formats.manifest import MANIFEST
+from designer_vision.formats.plain_folder import is_archive
+from designer_vision.runtime.errors import DesignerError, InvalidDatasetError, NotLabeledDatasetError, PipelineError
 
 MOST_NAMED = 8
 

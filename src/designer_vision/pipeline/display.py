@@ -14,9 +14,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
 
-from designer_vision.console import clock, printable
 from designer_vision.pipeline.graph import OutputOf, Step
 from designer_vision.pipeline.runner import State, States
+from designer_vision.runtime.console import clock, printable
 
 PLAIN_WIDTH = 200
 WIDE = 120

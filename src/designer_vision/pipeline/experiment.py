@@ -13,8 +13,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from designer_vision.machine import end_with
-from designer_vision.tracking import import_mlflow
+from designer_vision.runtime.machine import end_with
+from designer_vision.runtime.tracking import import_mlflow
 
 
 class Experiment:

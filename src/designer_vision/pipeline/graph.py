@@ -11,8 +11,8 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-from designer_vision.errors import PipelineError
 from designer_vision.pipeline.yaml_files import read_pipeline
+from designer_vision.runtime.errors import PipelineError
 
 STEP_OUTPUT = re.compile(r"\$\{\{\s*parent\.jobs\.(\w+)\.outputs\.(\w+)\s*\}\}")
 PIPELINE_INPUT = re.compile(r"\$\{\{\s*parent\.inputs\.(\w+)\s*\}\}")

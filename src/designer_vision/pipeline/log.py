@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from designer_vision.console import printable
+from designer_vision.runtime.console import printable
 
 MOST_BYTES = 2**16
 """Read at a time: of a log that grows faster only the end counts."""

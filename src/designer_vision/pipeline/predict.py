@@ -11,11 +11,11 @@ from pathlib import Path
 
 import click
 
-from designer_vision.console import cell, printable
-from designer_vision.directories.manifest import MANIFEST, UNFINISHED
-from designer_vision.errors import DesignerError, FileSystemError, InvalidDatasetError, PipelineError
+from designer_vision.formats.manifest import MANIFEST, UNFINISHED
 from designer_vision.pipeline.show import end
-from designer_vision.without_compiler import leave_compiler_out
+from designer_vision.runtime.console import cell, printable
+from designer_vision.runtime.errors import DesignerError, FileSystemError, InvalidDatasetError, PipelineError
+from designer_vision.runtime.without_compiler import leave_compiler_out
 
 Tell = Callable[[str, Sequence[tuple[str, float]]], None]
 """Prints the name of a photo with its labels and their probabilities."""
@@ -63,9 +63,9 @@ def refuse_others(folder: Path) -> None:
 def _predict(folder: Path, paths: Sequence[Path], start: Callable[[int], Tell]) -> None:
     leave_compiler_out()
 
-    from designer_vision.prediction import MOST_LABELS, find_photos
-    from designer_vision.prediction import predict as predictions
-    from designer_vision.scoring import read_trained_model
+    from designer_vision.inference.prediction import MOST_LABELS, find_photos
+    from designer_vision.inference.prediction import predict as predictions
+    from designer_vision.inference.scoring import read_trained_model
 
     with redirect_stdout(sys.stderr):  # what a reader has to say is no answer
         model = read_trained_model(folder)

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 
 from designer_vision.pipeline.graph import Step
-from designer_vision.settings import RUNNER
+from designer_vision.runtime.settings import RUNNER
 
 GRACE_SECONDS, GRACE_AFTER_FAILURE_SECONDS = 15, 3
 """For what still runs to end by itself: longer where it may have something to save."""

@@ -16,8 +16,6 @@ from types import FrameType
 import click
 from rich.console import Console
 
-from designer_vision.console import printable
-from designer_vision.errors import DesignerError, FileSystemError, PipelineError
 from designer_vision.pipeline.checks import check
 from designer_vision.pipeline.display import final_table, open_console, shown, warnings_of
 from designer_vision.pipeline.experiment import Experiment
@@ -25,6 +23,8 @@ from designer_vision.pipeline.graph import Graph, load_graph
 from designer_vision.pipeline.run_folder import refuse_running, run_folder
 from designer_vision.pipeline.runner import Runner, States, reports, result_line, tables
 from designer_vision.pipeline.yaml_files import experiment_name
+from designer_vision.runtime.console import printable
+from designer_vision.runtime.errors import DesignerError, FileSystemError, PipelineError
 
 
 def pairs(texts: Sequence[str]) -> dict[str, str]:

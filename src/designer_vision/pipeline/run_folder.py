@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from designer_vision.errors import PipelineError
+from designer_vision.runtime.errors import PipelineError
 
 MARK, LOCK = "pipeline.json", "run.lock"
 

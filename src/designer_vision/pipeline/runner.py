@@ -24,14 +24,14 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from designer_vision.directories.manifest import MANIFEST, UNFINISHED
-from designer_vision.errors import PipelineError
+from designer_vision.formats.manifest import MANIFEST, UNFINISHED
 from designer_vision.pipeline.command import fill, split
 from designer_vision.pipeline.experiment import Experiment
 from designer_vision.pipeline.graph import Graph, OutputOf, Step
 from designer_vision.pipeline.log import Figures, Logs
 from designer_vision.pipeline.processes import Failure, Processes, end_all, free_port, log_names, rank_variables
 from designer_vision.pipeline.run_folder import read_record, write_record
+from designer_vision.runtime.errors import PipelineError
 
 RECORD = "step.json"
 SIDE_BY_SIDE = 2

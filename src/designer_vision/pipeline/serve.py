@@ -14,11 +14,11 @@ from typing import Any
 
 import click
 
-from designer_vision.console import printable
-from designer_vision.errors import DesignerError, FileSystemError, ProcessSetupError
 from designer_vision.pipeline.predict import refuse_others
 from designer_vision.pipeline.show import end
-from designer_vision.without_compiler import leave_compiler_out
+from designer_vision.runtime.console import printable
+from designer_vision.runtime.errors import DesignerError, FileSystemError, ProcessSetupError
+from designer_vision.runtime.without_compiler import leave_compiler_out
 
 LOOPBACK = "127.0.0.1"
 SECONDS_TO_END = 5
@@ -65,14 +65,14 @@ def _listening(port: int) -> socket.socket:
 
 def _serve(folder: Path, listener: socket.socket) -> None:
     leave_compiler_out()
-    from designer_vision.scoring import read_trained_model
+    from designer_vision.inference.scoring import read_trained_model
 
     with redirect_stdout(sys.stderr):
         model = read_trained_model(folder)
     click.echo(f"loading {printable(str(folder))}", err=True)
     import uvicorn
 
-    from designer_vision.serving import application
+    from designer_vision.inference.serving import application
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: Any = None) -> None:

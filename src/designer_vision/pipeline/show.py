@@ -11,13 +11,13 @@ from typing import Any, Never
 import click
 import msgspec
 
-from designer_vision.console import printable
-from designer_vision.directories.left_out import in_words
-from designer_vision.directories.manifest import MANIFEST, UNFINISHED
-from designer_vision.errors import DesignerError, FileSystemError, InvalidDatasetError, PipelineError
+from designer_vision.formats.left_out import in_words
+from designer_vision.formats.manifest import MANIFEST, UNFINISHED
 from designer_vision.pipeline.run_folder import MARK
 from designer_vision.pipeline.runner import RECORD
-from designer_vision.summary import Images, Network, Scores, Sizes, Summary, Training, Transformation, summarize
+from designer_vision.report.summary import Images, Network, Scores, Sizes, Summary, Training, Transformation, summarize
+from designer_vision.runtime.console import printable
+from designer_vision.runtime.errors import DesignerError, FileSystemError, InvalidDatasetError, PipelineError
 
 MOST, LONGEST = 10, 60
 """Of a list, and letters of each of its items."""

@@ -12,17 +12,17 @@ from types import MappingProxyType
 
 import click
 
-from designer_vision import values
-from designer_vision.console import printable
-from designer_vision.directories.image_index import NO_LABEL, ImageIndex
-from designer_vision.directories.left_out import in_words
-from designer_vision.directories.manifest import MANIFEST, read_manifest
-from designer_vision.directories.plain_folder import looks_packed, unwrap
-from designer_vision.errors import DesignerError, InvalidDatasetError, InvalidModelDirectoryError, PipelineError
+from designer_vision.formats.image_index import NO_LABEL, ImageIndex
+from designer_vision.formats.left_out import in_words
+from designer_vision.formats.manifest import MANIFEST, read_manifest
+from designer_vision.formats.plain_folder import looks_packed, unwrap
 from designer_vision.pipeline.checks import CHECKOUT
 from designer_vision.pipeline.data_folders import nearest, refuse_folders_around, trainable
 from designer_vision.pipeline.run import command, line_of, pairs, run_pipeline, short
 from designer_vision.pipeline.run_folder import inputs_of_run
+from designer_vision.runtime import values
+from designer_vision.runtime.console import printable
+from designer_vision.runtime.errors import DesignerError, InvalidDatasetError, InvalidModelDirectoryError, PipelineError
 
 SCRATCH = "scratch"
 GPUS = Path("/proc/driver/nvidia/gpus")

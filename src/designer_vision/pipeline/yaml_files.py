@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from designer_vision.description import shared_yaml
-from designer_vision.errors import PipelineError
+from designer_vision.runtime.description import shared_yaml
+from designer_vision.runtime.errors import PipelineError
 
 MOST_BYTES = 2**20
 """Of one file; a pipeline of five thousand steps fits."""

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from designer_vision.calibration import reliability, thresholds
-from designer_vision.directories.image_index import ImageIndex
-from designer_vision.errors import InvalidDatasetError
-from designer_vision.evaluation import Comparison, Evaluation, Predictions, known_figures, most_confident_mistakes
+from designer_vision.formats.image_index import ImageIndex
+from designer_vision.inference.calibration import reliability, thresholds
+from designer_vision.inference.evaluation import Comparison, Evaluation, Predictions, known_figures, most_confident_mistakes
 from designer_vision.report.files import write_csv, write_report
 from designer_vision.report.mistakes import MOST_SHOWN, find_mistakes
 from designer_vision.report.page import Page, Section
@@ -23,6 +22,7 @@ from designer_vision.report.sections import (
     reliability_section,
     supports,
 )
+from designer_vision.runtime.errors import InvalidDatasetError
 
 PER_CLASS, CHANGED = "per_class.csv", "changed_images.csv"
 CHANGED_HEADER = ("image", "true", "scored_set", "probability", "second_set", "second_probability")

@@ -6,8 +6,8 @@ import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from designer_vision.console import cell
 from designer_vision.report.page import Page, render, to_markdown
+from designer_vision.runtime.console import cell
 
 PAGE, SUMMARY = "report.html", "summary.md"
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from designer_vision import images
-from designer_vision.directories.image_index import ImageIndex
-from designer_vision.errors import InvalidDatasetError
-from designer_vision.evaluation import Predictions, most_confident_mistakes
-from designer_vision.images import Pixels
-from designer_vision.read_ahead import reading
+from designer_vision.data import images
+from designer_vision.data.images import Pixels
+from designer_vision.data.read_ahead import reading
+from designer_vision.formats.image_index import ImageIndex
+from designer_vision.inference.evaluation import Predictions, most_confident_mistakes
+from designer_vision.runtime.errors import InvalidDatasetError
 
 MOST_SHOWN = 24
 SIDE = 224

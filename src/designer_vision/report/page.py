@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from designer_vision.console import printable
 from designer_vision.report.mistakes import Mistake
+from designer_vision.runtime.console import printable
 
 LARGE = 700
 LONGEST_TEXT = 300

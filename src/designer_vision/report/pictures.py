@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from designer_vision.calibration import BINS, Reliability
-from designer_vision.console import printable
-from designer_vision.evaluation import Evaluation, confused_pairs
-from designer_vision.images import Pixels
+from designer_vision.data.images import Pixels
+from designer_vision.inference.calibration import BINS, Reliability
+from designer_vision.inference.evaluation import Evaluation, confused_pairs
 from designer_vision.report.mistakes import Mistake
+from designer_vision.runtime.console import printable
 
 if TYPE_CHECKING:
     from designer_vision.training.records import Epoch  # which loads torch, and an evaluation has no use for it

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from designer_vision.calibration import Reliability, Threshold
-from designer_vision.evaluation import Evaluation, confused_pairs, known_figures
+from designer_vision.inference.calibration import Reliability, Threshold
+from designer_vision.inference.evaluation import Evaluation, confused_pairs, known_figures
 from designer_vision.report.mistakes import MOST_SHOWN, Mistake
 from designer_vision.report.page import Section
 

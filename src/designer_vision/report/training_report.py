@@ -11,11 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from designer_vision.calibration import Calibration
-from designer_vision.console import clock
-from designer_vision.directories.image_index import ImageIndex
-from designer_vision.errors import InvalidDatasetError
-from designer_vision.evaluation import MOST_CLASSES, Evaluation, Predictions, evaluate, known_figures
+from designer_vision.formats.image_index import ImageIndex
+from designer_vision.inference.calibration import Calibration
+from designer_vision.inference.evaluation import MOST_CLASSES, Evaluation, Predictions, evaluate, known_figures
 from designer_vision.report.files import write_csv, write_report
 from designer_vision.report.mistakes import find_mistakes
 from designer_vision.report.page import Page, Section
@@ -28,6 +26,8 @@ from designer_vision.report.sections import (
     reliability_section,
     supports,
 )
+from designer_vision.runtime.console import clock
+from designer_vision.runtime.errors import InvalidDatasetError
 from designer_vision.training.records import Epoch, Result
 
 FOLDER = "report"

@@ -26,10 +26,10 @@ from typing import IO, Annotated, Any, BinaryIO, cast
 import msgspec
 import torch
 
-from designer_vision import files, torch_files
-from designer_vision.console import say
-from designer_vision.description import MOST_JSON, from_json
-from designer_vision.errors import CheckpointError, FailedToWriteOutputsError
+from designer_vision.runtime import files, torch_files
+from designer_vision.runtime.console import say
+from designer_vision.runtime.description import MOST_JSON, from_json
+from designer_vision.runtime.errors import CheckpointError, FailedToWriteOutputsError
 
 VERSION = 4
 CHECKPOINT = "checkpoint"

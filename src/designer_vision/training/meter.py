@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from designer_vision.errors import TrainingDivergedError
+from designer_vision.runtime.errors import TrainingDivergedError
 from designer_vision.training.metrics import LOSS, Averages, add_to_totals, averages, new_totals
 from designer_vision.training.ranks import Ranks
 from designer_vision.training.state import MeterState

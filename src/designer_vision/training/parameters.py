@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from designer_vision.errors import GreaterThanError, GreaterThanOrEqualToError
+from designer_vision.runtime.errors import GreaterThanError, GreaterThanOrEqualToError
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 from torch.autograd import DeviceType  # type: ignore[attr-defined]
 from torch.profiler import ProfilerActivity, profile
 
-from designer_vision.console import best_effort, say
+from designer_vision.runtime.console import best_effort, say
 
 STEPS, FIRST = 20, 10
 """How many steps are traced, and before which one nothing is: memory and kernels are not settled then."""

@@ -9,7 +9,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import Progress as Bars
 
-from designer_vision.console import clock, say
+from designer_vision.runtime.console import clock, say
 from designer_vision.training.parameters import Parameters
 from designer_vision.training.ranks import Ranks
 from designer_vision.training.records import Epoch, Iteration, Result

@@ -21,8 +21,8 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 
-from designer_vision.console import say
-from designer_vision.errors import DesignerError, JobStoppedError, LostRankError, ProcessSetupError, TrainingDivergedError
+from designer_vision.runtime.console import say
+from designer_vision.runtime.errors import DesignerError, JobStoppedError, LostRankError, ProcessSetupError, TrainingDivergedError
 from designer_vision.training.meeting import Arrival, Verdict, received, verdict
 from designer_vision.training.watcher import Place, Watcher
 

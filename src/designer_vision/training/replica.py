@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from designer_vision.console import say
-from designer_vision.errors import ProcessSetupError
-from designer_vision.precision import autocast
+from designer_vision.runtime.console import say
+from designer_vision.runtime.errors import ProcessSetupError
+from designer_vision.runtime.precision import autocast
 from designer_vision.training.ranks import Ranks
 
 SMALLEST = (2, 3, 32, 32)

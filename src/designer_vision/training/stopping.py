@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
-from designer_vision.console import last_words
-from designer_vision.errors import JobStoppedError
+from designer_vision.runtime.console import last_words
+from designer_vision.runtime.errors import JobStoppedError
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 GRACE_SECONDS, GRACE_ON_AZURE_SECONDS = 9.0, 25.0

@@ -20,9 +20,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from designer_vision.errors import JobStoppedError, TrainingDivergedError
-from designer_vision.loader import Asked, Batch, ImageDataset, Indices, Loader, batches, epoch_order, remaining, shard
-from designer_vision.precision import autocast
+from designer_vision.data.loader import Asked, Batch, ImageDataset, Indices, Loader, batches, epoch_order, remaining, shard
+from designer_vision.data.transforms import Normalize
+from designer_vision.runtime.errors import JobStoppedError, TrainingDivergedError
+from designer_vision.runtime.precision import autocast
 from designer_vision.training.checkpoint import Position, State
 from designer_vision.training.meter import Meter
 from designer_vision.training.metrics import Averages, add_to_totals, averages, loss_function, new_totals
@@ -41,7 +42,6 @@ from designer_vision.training.replica import (
 )
 from designer_vision.training.schedule import learning_rate_at
 from designer_vision.training.state import Expected, read_state
-from designer_vision.transforms import Normalize
 
 TRAINING, VALIDATION = 0, 1
 """The loader's datasets."""

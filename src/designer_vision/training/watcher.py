@@ -25,8 +25,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Never
 
-from designer_vision.console import last_words
-from designer_vision.errors import LostRankError
+from designer_vision.runtime.console import last_words
+from designer_vision.runtime.errors import LostRankError
 
 SECONDS_A_BEAT = 1.0
 MOST_COUNTED = 2 * SECONDS_A_BEAT

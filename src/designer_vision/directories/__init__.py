@@ -1,1 +1,0 @@
-"""What flows between components: one file a format, its reader beside its writer."""

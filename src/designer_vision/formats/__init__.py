@@ -1,0 +1,1 @@
+"""What flows between components: the folder formats, reader beside writer."""

@@ -1,0 +1,1 @@
+"""Architectures by name, and how networks are made of them."""
