@@ -81,7 +81,8 @@ def test_score_image_model_gives_the_validation_images_the_reports_probabilities
     score_image_model.main(tmp_path / "model", trained[1], tmp_path / "scored")
     scored = read_data_frame_directory(tmp_path / "scored")
     assert scored.ids.tolist() == seen[0].images.ids.tolist()
-    assert np.allclose(scored.probabilities, seen[0].probabilities, rtol=1e-4, atol=1e-7)
+    assert scored.probabilities.argmax(axis=1).tolist() == seen[0].predictions.predicted.tolist()
+    assert np.allclose(scored.probabilities.max(axis=1), seen[0].predictions.probability, rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize(
@@ -132,8 +133,6 @@ def test_of_very_many_probabilities_evenly_spaced_images_are_taken(
     model = Model(Architecture("resnet18"), weights, labels=index.classes, operations=[], size=(32, 32))
     kept = see_validation_images(trainer, model, index)
     assert kept.images.ids.tolist() == index.ids[[0, 2, 5]].tolist()
-    assert kept.probabilities.shape == (3, 3)
-    predictions = kept.predictions
-    assert predictions.predicted.tolist() == kept.probabilities.argmax(axis=1).tolist()
-    assert predictions.probability.tolist() == kept.probabilities.max(axis=1).tolist()
+    assert kept.predictions.true.tolist() == index.labels[[0, 2, 5]].tolist()
+    assert len(kept.predictions.probability) == 3
     assert kept.model.temperature == 1

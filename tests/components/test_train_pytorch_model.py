@@ -11,13 +11,15 @@ import pytest
 import torch
 from conftest import make_image_directory, make_photos, run_entry, training_flags
 
-from designer_vision.components.train_pytorch_model import initial_network, main, with_same_classes, worker_lost
+from designer_vision.components import train_pytorch_model
+from designer_vision.components.train_pytorch_model import initial_network, main, read_task, with_same_classes, worker_lost
 from designer_vision.formats.image_directory import read_image_directory
 from designer_vision.formats.model_directory import Model, read_model_directory
 from designer_vision.networks import builders
 from designer_vision.networks.architectures import Architecture
 from designer_vision.report import files
 from designer_vision.runtime.errors import (
+    FailedToWriteOutputsError,
     InvalidDatasetError,
     InvalidModelDirectoryError,
     NotLabeledDatasetError,
@@ -171,6 +173,7 @@ def test_a_trained_network_keeps_its_weights_and_its_head_if_the_classes_are_the
     other = initial_network(trained, ("a", "b"), seed=1)
     assert torch.equal(other.conv1.weight, trained.weights["conv1.weight"])
     assert other.fc.out_features == 2
+    assert not other.fc.weight.any()
 
 
 def test_a_pretrained_network_keeps_all_but_its_head() -> None:
@@ -178,6 +181,45 @@ def test_a_pretrained_network_keeps_all_but_its_head() -> None:
     network = initial_network(model(labels=(), pretrained=True, weights=weights), ("a", "b"), seed=1)
     assert torch.equal(network.conv1.weight, weights["conv1.weight"])
     assert network.fc.out_features == 2
+    assert not network.fc.weight.any()
+
+
+@pytest.mark.parametrize("classes", [("blue", "green", "red"), ("blue", "red")])
+def test_a_fine_tuning_that_goes_on_in_another_folder_is_still_one(
+    classes: tuple[str, ...], trained_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*given: object) -> None:
+        raise FailedToWriteOutputsError("no room")
+
+    photos = [make_photos(tmp_path / name, per_class=4, labels=classes) for name in ("training", "validation")]
+    begun, _ = read_task(trained_model, *photos, SEVEN, 1)
+    monkeypatch.setattr(train_pytorch_model, "export", fail)
+    with pytest.raises(FailedToWriteOutputsError):
+        main(trained_model, *photos, SEVEN, tmp_path / "out")
+    goes_on, _ = read_task(tmp_path / "out", *photos, SEVEN, 1)
+    assert goes_on.configuration == begun.configuration
+    assert goes_on.configuration["weights from"] == "a trained model"
+    assert goes_on.has_new_head == begun.has_new_head == (len(classes) == 2)
+    assert not goes_on.is_from_scratch
+
+
+def test_a_temperature_that_cannot_be_fitted_costs_no_model(
+    untrained_model: Path,
+    datasets: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*given: object) -> None:
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+
+    monkeypatch.setattr(train_pytorch_model, "see_validation_images", fail)
+    main(untrained_model, *datasets, SEVEN, tmp_path / "out")
+    assert read_model_directory(tmp_path / "out").temperature == 1
+    assert (
+        "warning: the temperature and report.html could not be made: DataWorkerError: a data worker ended"
+        in capsys.readouterr().out
+    )
 
 
 def test_a_trained_model_is_fine_tuned(trained_model: Path, datasets: tuple[Path, Path], tmp_path: Path) -> None:

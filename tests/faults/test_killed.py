@@ -296,7 +296,7 @@ def test_f62_f63_only_the_main_rank_needs_the_output(start: StartJob, whole: Cal
 def test_f70_a_loss_that_is_not_finite_on_one_rank_stops_all_and_keeps_the_best(start: StartJob) -> None:
     job = start(FAULT_AT="1 6 inf")
     assert job.end(20) == [1, 1]
-    assert re.search(r"not finite since epoch 2, iteration 2.*the best epoch before that is kept in .*best_epoch_1", job.log())
+    assert re.search(r"not finite since epoch 2, iteration 2.*the best network before that is kept in .*best_epoch_1", job.log())
     assert (job.output / "best_epoch_1" / "_meta.yaml").exists()
 
 

@@ -14,6 +14,7 @@ from designer_vision.inference.calibration import (
     LOWEST,
     Figures,
     Numbers,
+    calibrate,
     fit_temperature,
     refusal_of,
     reliability,
@@ -73,6 +74,8 @@ def test_any_logits_have_a_temperature_within_bounds_which_changes_no_prediction
     assert np.isfinite(probabilities).all()
     best = logits.argmax(axis=1)
     assert (probabilities[np.arange(len(best)), best] == probabilities.max(axis=1)).all()
+    clear = np.sort(logits, axis=1)[:, -1] > np.sort(logits, axis=1)[:, -2] + 1e-9
+    assert (probabilities.argmax(axis=1) == best)[clear].all()
 
 
 def test_the_calibration_error_is_the_distance_of_confidence_and_accuracy() -> None:
@@ -89,21 +92,61 @@ def test_a_probability_on_the_edge_of_two_bins_is_in_the_lower_one_and_none_is_l
 
 
 def test_a_threshold_answers_as_many_images_as_the_accuracy_allows() -> None:
-    probability = np.array([0.9, 0.8, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
-    right = np.array([True, True, True, True, False, True, True, True, True, True])
-    ninety, ninety_five, _ = thresholds(probability, right)
-    assert (ninety.probability, ninety.coverage, ninety.accuracy) == (0.1, 1.0, 0.9)
-    assert (ninety_five.probability, ninety_five.coverage, ninety_five.accuracy) == (0.7, 0.4, 1.0)
+    probability = np.linspace(0.99505, 0.60505, 40)
+    right = np.ones(40, bool)
+    right[[25, 30, 31, 33]] = False  # the first 25 are right
+    ninety, ninety_five, ninety_nine = thresholds(probability, right)
+    assert (ninety.probability, ninety.coverage, ninety.accuracy) == (pytest.approx(0.605, abs=1e-4), 1.0, 0.9)
+    assert (ninety_five.probability, ninety_five.coverage) == (pytest.approx(0.705, abs=1e-4), 30 / 40)
+    assert ninety_five.accuracy == pytest.approx(29 / 30)
+    assert ninety_nine.probability is None  # 25 right answers do not tell 99 %
 
 
 def test_images_of_equal_probability_are_answered_together_or_not_at_all() -> None:
-    found = thresholds(np.array([0.9, 0.8, 0.8]), np.array([True, True, False]), targets=(1.0,))
-    assert (found[0].probability, found[0].coverage) == (0.9, 1 / 3)
+    found = thresholds(np.array([0.9, 0.9, 0.8, 0.8]), np.array([True, True, True, False]), targets=(0.5, 0.8))
+    assert [one.coverage for one in found] == [1.0, 0.0]
 
 
-def test_where_the_surest_answer_is_wrong_no_threshold_may_reach_the_accuracy() -> None:
-    found = thresholds(np.array([0.9, 0.8]), np.array([False, True]), targets=(0.99,))
+def test_where_the_surest_answers_are_wrong_no_threshold_may_reach_the_accuracy() -> None:
+    found = thresholds(np.linspace(0.9, 0.1, 200), np.arange(200) >= 3, targets=(0.99,))
     assert found[0].probability is None
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=60))
+def test_whoever_applies_the_threshold_as_it_is_shown_gets_what_was_told(rows: list[tuple[float, bool]]) -> None:
+    probability, right = np.array([one for one, _ in rows]), np.array([one for _, one in rows])
+    for found in thresholds(probability, right, targets=(0.5, 0.8)):
+        if found.probability is not None:
+            answered = probability >= float(f"{found.probability:.4f}")
+            assert (answered.mean(), right[answered].mean()) == (pytest.approx(found.coverage), pytest.approx(found.accuracy))
+
+
+def test_the_calibration_error_of_chance_is_what_honest_probabilities_have() -> None:
+    random = np.random.default_rng(1)
+    errors, told = [], []
+    for _ in range(300):
+        probability = random.uniform(0.2, 1, 200)
+        found = reliability(probability, random.uniform(size=200) < probability)
+        errors.append(found.error)
+        told.append(found.chance)
+    assert np.mean(told) == pytest.approx(np.mean(errors), rel=0.1)
+
+
+def test_of_many_images_the_temperature_is_fitted_to_some_and_told_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits, labels = drawn(3)
+    whole, _ = calibrate(logits.astype(np.float32), labels)
+    monkeypatch.setattr("designer_vision.inference.calibration.FITTED_TO", 10_000)
+    monkeypatch.setattr("designer_vision.inference.calibration.ROWS", 7)
+    some, others = calibrate(logits.astype(np.float32), labels)
+    assert some.temperature == fit_temperature(logits[::2].astype(np.float32).astype(float), labels[::2]) != whole.temperature
+    assert some.after.images.sum() == len(labels)
+    assert np.allclose(others, with_temperature(logits, some.temperature).max(axis=1), rtol=1e-5)
+    assert not whole.is_at_a_limit
+
+
+def test_a_fit_that_ends_at_its_limit_is_told() -> None:
+    found, _ = calibrate(10 * np.random.default_rng(1).normal(size=(500, 5)).astype(np.float32), np.arange(500) % 5)
+    assert found.is_at_a_limit
 
 
 def test_too_few_images_and_a_single_class_are_refused_with_the_reason() -> None:

@@ -173,7 +173,7 @@ def test_a_trained_model_is_shown_and_the_readme_shows_the_same_lines(trained: P
     assert told["input"] == "28 x 32 pixels, mean 0.5 0.5 0.5, std 0.5 0.5 0.5"
     assert told["transformation"] == "Resize 28, CenterCrop {'size': [28, 32]}"
     assert told["trained with"] == "epochs 5, learning_rate 0.001, processes 2"
-    assert told["best epoch"] == "epoch 4, Valid loss 0.1235"
+    assert told["kept epoch"] == "epoch 4, Valid loss 0.1235"
     assert told["temperature"] == "1.25, by which logits are divided"
     assert re.fullmatch("BLAKE2b [0-9a-f]{32}", told["weights"])
     readme = (ROOT / "README.md").read_text()
@@ -232,8 +232,8 @@ def test_a_training_record_that_a_stranger_wrote_is_cut(trained: Path, tmp_path:
     meta = tmp_path / "model" / "_meta.yaml"
     meta.write_text(meta.read_text().replace("epoch: 4", f'"\\e[2J": [{"1, " * 5000}2]'))
     told = lines(tmp_path / "model")
-    assert told["best epoch"].startswith("\\x1b[2J [1, 1, ")
-    assert len(told["best epoch"]) < 120
+    assert told["kept epoch"].startswith("\\x1b[2J [1, 1, ")
+    assert len(told["kept epoch"]) < 120
 
 
 @pytest.mark.parametrize("words", [[], ["--json"]])

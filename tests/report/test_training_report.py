@@ -15,9 +15,14 @@ from designer_vision.inference.evaluation import MOST_CLASSES, Predictions
 from designer_vision.report.training_report import TrainingRun, quality, remarks, write_training_report
 from designer_vision.runtime.errors import InvalidDatasetError
 from designer_vision.training.metrics import Averages
+from designer_vision.training.parameters import Parameters
 from designer_vision.training.records import Epoch, Result, Spent
 
 SPENT = Spent(1, 9, 1, 0)
+
+
+def parameters(epochs: int, warmup_step_number: int = 0) -> Parameters:
+    return Parameters(epochs, 16, warmup_step_number, 0.01, 1, 3, 10)
 
 
 def history(losses: list[float], training: list[float] | None = None, spent: Spent = SPENT) -> list[Epoch]:
@@ -36,7 +41,7 @@ def run_of(folder: Path, predicted: list[int]) -> TrainingRun:
     result = Result(epochs[1], {}, tuple(epochs))
     facts = {"network": "resnet18", "learning_rate": 0.01, "torch": "2.0"}
     seen = (validation, predictions, calibration)
-    return TrainingRun(result, training, validation, *seen, facts, ["green is <rare>"], processes=2, epochs=2, patience=3)
+    return TrainingRun(result, training, validation, *seen, facts, ["green is <rare>"], 2, parameters(2))
 
 
 def test_the_page_tells_how_well_where_wrong_and_of_what(tmp_path: Path) -> None:
@@ -80,18 +85,35 @@ def test_without_a_mistake_there_is_no_contact_sheet(tmp_path: Path) -> None:
     ],
 )
 def test_what_the_curves_mean_is_said(epochs: list[Epoch], planned: int, said: str) -> None:
-    assert said in " ".join(remarks(epochs, planned, 3, 20))
+    assert said in " ".join(remarks(epochs, parameters(planned), 20))
+
+
+def test_a_warmup_is_advised_to_whom_had_none() -> None:
+    exploded = history([3], training=[4.6])
+    assert remarks(exploded, parameters(1), 20)[0].endswith("Try warmup_step_number 1 or a lower learning_rate.")
+    assert remarks(exploded, parameters(1, warmup_step_number=1), 20)[0].endswith(" too large. Try a lower learning_rate.")
+
+
+def test_where_the_kept_network_saw_some_of_the_validation_images_the_page_says_so(tmp_path: Path) -> None:
+    run = run_of(tmp_path, [0, 0, 1, 1, 2, 2])
+    twice = replace(run.validation.subset(np.arange(12) % 6))
+    write_training_report(tmp_path, replace(run, validation=twice))
+    assert "12 to validate (6 of them are counted below), 3 classes" in (tmp_path / "report.html").read_text()
+    assert (tmp_path / "report" / "per_class.csv").read_text().startswith("class,training_images,scored_images,")
 
 
 def test_nothing_is_said_of_what_did_not_happen() -> None:
-    (only,) = remarks(history([3, 2, 2.05, 2.01], training=[3, 2, 1, 1]), 4, 3, 20)
+    (only,) = remarks(history([3, 2, 2.05, 2.01], training=[3, 2, 1, 1]), parameters(4), 20)
     assert only.endswith("the processors were busy.")
 
 
 def test_a_loss_that_is_large_later_or_a_little_above_a_guess_did_not_explode() -> None:
     for epochs in (history([8.9, 2, 1.9], training=[4.4, 3, 2]), history([3, 30, 1.9], training=[3, 30, 2])):
-        assert not [line for line in remarks(epochs, 3, 3, 20) if "first epoch" in line]
-    assert len([line for line in remarks(history([30, 2, 1.9], training=[30, 3, 2]), 3, 3, 20) if "first epoch" in line]) == 1
+        assert not [line for line in remarks(epochs, parameters(3), 20) if "first epoch" in line]
+    assert (
+        len([line for line in remarks(history([30, 2, 1.9], training=[30, 3, 2]), parameters(3), 20) if "first epoch" in line])
+        == 1
+    )
 
 
 def test_after_an_explosion_no_higher_learning_rate_is_advised(tmp_path: Path) -> None:
@@ -101,7 +123,7 @@ def test_after_an_explosion_no_higher_learning_rate_is_advised(tmp_path: Path) -
 
 
 def test_what_a_short_training_waits_for_at_its_start_is_not_held_against_it() -> None:
-    assert remarks(history([3], spent=Spent(2, 2, 1, 0)), 1, 3, 20) == []
+    assert remarks(history([3], spent=Spent(2, 2, 1, 0)), parameters(1), 20) == []
 
 
 def test_of_more_classes_than_can_be_evaluated_no_matrix_is_made(tmp_path: Path) -> None:
@@ -135,7 +157,7 @@ def test_a_network_that_guesses_is_told_first_of_all_with_what_to_try(tmp_path: 
     first = re.findall(r"<li>([^<]*)</li>", page)[0]
     assert first == (
         "The network is no better than guessing: 33.3 % of the 6 validation images are predicted correctly; guessing would get "
-        "33.3 %. Try more epochs, pretrained weights, or a higher learning_rate, and look at the labels of some images."
+        "33.3 %. Try more epochs, pretrained weights, or another learning_rate, and look at the labels of some images."
     )
     assert "pretrained weights" not in quality(with_top1(run, 1 / 3, **{"weights from": "ImageNet"}))
     assert quality(with_top1(run, 0.5)).startswith("The network is hardly better than guessing: 50.0 % of the 6")

@@ -94,6 +94,7 @@ def make_trainer(
     listener: Listener | None = None,
     hardware: Hardware | None = None,
     cache: PixelCache | None = None,
+    new_head: nn.Module | None = None,
 ) -> Trainer:
     torch.set_num_threads(1)
     fit = FitToNetwork([], (SIZE, SIZE))
@@ -107,6 +108,7 @@ def make_trainer(
         (0.5, 0.5, 0.5),
         (0.5, 0.5, 0.5),
         listener,
+        new_head,
     )
 
 

@@ -101,7 +101,10 @@ def test_the_kept_weights_are_a_copy_of_the_epoch_that_is_kept(tmp_path: Path) -
         ([0.2, 0.9, 0.85, 0.5], 10_000, 2),
         ([0.2, 0.9, 0.899, 0.5], 10_000, 3),
         ([0.5, 0.5, 0.5], 7, 3),
-        ([0.9, 1.0, 0.99], 7, 2),
+        ([0.5, 1.0, 6 / 7], 7, 3),
+        ([0.5, 1.0, 0.9], 30, 2),
+        ([0.5, 1.0, 29 / 30], 30, 3),
+        ([0.5, 0.99, 0.98], 100, 3),
         ([0.3, 0.0], 7, 1),
         ([0.8, 0.79, 0.9, 0.7], 400, 3),
     ],
@@ -111,6 +114,19 @@ def test_the_latest_epoch_is_kept_that_chance_does_not_tell_from_the_best(top1: 
     assert epoch_to_keep(history).number == kept
     by_and_by = [epoch for n, epoch in enumerate(history, 1) if epoch_to_keep(history[:n]) is epoch]
     assert by_and_by[-1].number == kept  # its weights were at hand when it ended
+
+
+def test_a_step_takes_the_mean_from_each_gradient_and_a_new_head_learns_at_its_own_rate(tmp_path: Path) -> None:
+    network = small_network()
+    before = {name: kernel.detach().clone() for name, kernel in network.named_parameters() if kernel.ndim > 1}
+    trainer = make_trainer(tmp_path, ALONE, parameters(learning_rate=0.002), network=network, new_head=network[5])
+    trainer.train()
+    for name, kernel in before.items():
+        moved = network.get_parameter(name).detach() - kernel
+        assert moved.abs().max() > 1e-4
+        assert moved.flatten(1).mean(dim=1).abs().max() < 1e-6  # but for weight decay
+    trainer.set_learning_rate(0)
+    assert [group["lr"] for group in trainer.optimizer.param_groups] == pytest.approx([0.002, 0.002, 0.02, 0.02])
 
 
 def test_patience_counts_epochs_in_a_row_without_a_new_lowest_loss() -> None:

@@ -105,17 +105,18 @@ def advice(images: int, classes: int, parameters: Parameters, processes: int, fr
         from_scratch: whether the weights are random.
     """
     steps = parameters.epochs * len(batches(np.arange(-(-images // processes)), parameters.batch_size))
-    given = f"learning_rate {parameters.learning_rate:g}" + (f" times {processes} processes" if processes > 1 else "")
+    given = f"learning_rate {parameters.learning_rate:g}"
     times = parameters.batch_size / USUAL_BATCH
     if not from_scratch:
+        given = f"learning_rate {parameters.learning_rate:g}" + (f" times {processes} processes" if processes > 1 else "")
         if parameters.learning_rate * processes < HIGH_RATE * max(1, parameters.batch_size * processes / LARGE_BATCH):
             return []
         usual = min(USUAL_TUNED * times, MOST_TUNED)
         return [f"{given} is high for weights that have learned before, and may undo that; try {usual:.2g}"]
     found = []
     usual = min(USUAL_RATE * times, MOST_USUAL)
-    if parameters.learning_rate < min(LOW_RATE * times, MOST_USUAL):
-        found.append(f"{given} is low for random weights, which learn little at it; try {usual:.2g}")
+    if parameters.learning_rate < usual * LOW_RATE / USUAL_RATE:
+        found.append(f"{given} is low for random weights, which learn slowly at it; try {usual:.2g}")
     elif parameters.learning_rate > UNUSUAL_LEARNING_RATE:
         found.append(f"{given} is unusually high; try {usual:.2g}")
     if images < FEW_A_CLASS * classes:

@@ -29,7 +29,7 @@ from designer_vision.components.training_output import (
     versions,
 )
 from designer_vision.data import images
-from designer_vision.data.loader import ImageDataset, batches
+from designer_vision.data.loader import ImageDataset, Loader, batches
 from designer_vision.data.preprocessing import Preparation, plan_preparation
 from designer_vision.formats.image_directory import read_image_directory, tell_reading
 from designer_vision.formats.image_index import ImageIndex
@@ -65,6 +65,8 @@ from designer_vision.training.trainer import Hardware, Trainer
 
 PROFILE = "profile"
 PROBED = 16
+BEGINNING = ("initial weights", "weights from", "new head")
+"""What a configuration says of the weights that a training began with, which one that goes on elsewhere takes over."""
 METRICS = "metrics.jsonl"
 """Of every epoch, a line each, whether MLflow took them or not."""
 
@@ -79,7 +81,6 @@ class Task:
         preparation: of their images.
         parameters: the person's seven.
         configuration: all that decides what comes of it.
-        has_new_head: whether all layers but the last have learned before.
     """
 
     model: Model
@@ -88,11 +89,15 @@ class Task:
     preparation: Preparation
     parameters: Parameters
     configuration: Mapping[str, Any]
-    has_new_head: bool
+
+    @property
+    def has_new_head(self) -> bool:
+        """Whether all layers but the last have learned before."""
+        return self.configuration.get("new head") is True
 
     @property
     def is_from_scratch(self) -> bool:
-        return not (self.has_new_head or self.model.is_trained or self.model.pretrained)
+        return str(self.configuration["weights from"]).startswith("seed")
 
     def trained(self, result: Result, processes: int) -> Model:
         """The model that came of it."""
@@ -113,7 +118,7 @@ class Task:
 def main(
     untrained_model: Path, training_dataset: Path, validation_dataset: Path, parameters: Parameters, trained_model: Path
 ) -> None:
-    """Train, and write the best epoch's network to `trained_model`.
+    """Train, and write the kept epoch's network to `trained_model`.
 
     Every process of the job calls this with the same arguments; the main one writes. Where `trained_model`, or else
     `untrained_model`, holds the checkpoints of the same training, it goes on from the last one.
@@ -191,22 +196,25 @@ def main(
         ranks.part()
         if ranks.is_main:
             saver.wait()
-            kept = see_validation_images(trainer, task.trained(result, ranks.world_size), task.validation)
-            run = TrainingRun(
-                result,
-                task.training,
-                task.validation,
-                kept.images,
-                kept.predictions,
-                kept.calibration,
-                facts_of(task.model, parameters, task.configuration, made_by, hardware),
-                warnings,
-                ranks.world_size,
-                parameters.epochs,
-                parameters.patience,
-            )
-            report(trained_model, run, tracker)
-            export(trained_model, kept.model, result.history, training_dataset)
+            model = task.trained(result, ranks.world_size)
+            with best_effort("the temperature and report.html"):
+                with in_plain_words(trainer.loader):
+                    kept = see_validation_images(trainer, model, task.validation)
+                model = kept.model
+                run = TrainingRun(
+                    result,
+                    task.training,
+                    task.validation,
+                    kept.images,
+                    kept.predictions,
+                    kept.calibration,
+                    facts_of(task.configuration, made_by, hardware),
+                    warnings,
+                    ranks.world_size,
+                    parameters,
+                )
+                report(trained_model, run, tracker)
+            export(trained_model, model, result.history, training_dataset)
             progress.result(result, parameters, trained_model)
     if ranks.is_main:
         shutil.rmtree(trained_model / CHECKPOINT, ignore_errors=True)  # what is left of it a rerun removes
@@ -231,13 +239,12 @@ def read_task(
     check_batches(model.architecture, training, preparation, parameters.batch_size, processes)
     network = initial_network(model, training.classes, parameters.torch_seed)
     configuration = describe_configuration(parameters, model, network, training, validation, preparation)
-    has_new_head = (model.is_trained or model.pretrained) and model.labels != training.classes
-    if source is not None:  # its initial weights were another folder's
-        configuration["initial weights"] = source.configuration.get("initial weights")
-        has_new_head = source.configuration.get("new head") is True
-    if has_new_head:
+    configuration["weights from"] = origin_of(model, parameters)
+    if (model.is_trained or model.pretrained) and model.labels != training.classes:
         configuration["new head"] = True
-    return Task(model, training, validation, preparation, parameters, configuration, has_new_head), network
+    if source is not None:  # it began from another folder's weights
+        configuration |= {name: source.configuration[name] for name in BEGINNING if name in source.configuration}
+    return Task(model, training, validation, preparation, parameters, configuration), network
 
 
 def facts_to_share(task: Task, precision: str) -> dict[str, str]:
@@ -358,15 +365,16 @@ def probe(index: ImageIndex) -> Reading:
 def report(folder: Path, run: TrainingRun, tracker: Tracker) -> None:
     """Leave something to look at, here and in MLflow."""
     calibration = run.calibration
-    errors = {"Calibration error before": calibration.before.error, "Calibration error": calibration.after.error}
-    tracker.log_metrics({"Best epoch": run.result.best.number, "Temperature": calibration.temperature, **errors})
+    metrics = {"Best epoch": run.result.best.number, "Calibration error": calibration.after.error}
     if calibration.refusal:
         say(f"probabilities are left as they are, without a temperature: {calibration.refusal}")
     else:
+        metrics |= {"Temperature": calibration.temperature, "Calibration error before": calibration.before.error}
         say(
             f"probabilities: a temperature of {calibration.temperature:.3g} takes their expected calibration error from "
-            f"{calibration.before.error:.1%} to {calibration.after.error:.1%}"
+            f"{calibration.before.error:.1%} to {calibration.after.error:.1%} (chance alone: {calibration.after.chance:.1%})"
         )
+    tracker.log_metrics(metrics)
     with best_effort("report.html"):
         for path in write_training_report(folder, run):
             tracker.log_artifact(path)
@@ -389,19 +397,31 @@ def go_on(trainer: Trainer, payload: bytes | None) -> None:
 
 
 def train(trainer: Trainer, keep_best: Callable[[], Path]) -> Result:
-    """Train; what goes wrong is told in the person's words, a loss that is not finite with the best earlier epoch."""
+    """Train; a loss that is not finite is told with the network of an earlier epoch."""
     try:
-        return trainer.train()
+        with in_plain_words(trainer.loader):
+            return trainer.train()
     except TrainingDivergedError as error:
         if not trainer.ranks.is_main or trainer.best is None:
             raise
-        raise TrainingDivergedError(f"{error.message}; the best epoch before that is kept in {keep_best()}") from error
+        raise TrainingDivergedError(f"{error.message}; the best network before that is kept in {keep_best()}") from error
+
+
+@contextmanager
+def in_plain_words(loader: Loader) -> Iterator[None]:
+    """Have a lost data worker and a lack of memory told as a person's error.
+
+    Raises:
+        DataWorkerError, ModuleOutOfMemoryError: in their place.
+    """
+    try:
+        yield
     except DesignerError:
         raise
     except Exception as error:
         if lost := worker_lost(error):
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # that handler would raise again when the other workers end
-            raise trainer.loader.lost(lost) from error
+            raise loader.lost(lost) from error
         if not is_out_of_memory(error):
             raise
         raise ModuleOutOfMemoryError(f"{' '.join(str(error).split())[:200]}; choose a smaller batch_size") from error
@@ -478,7 +498,7 @@ def describe(task: Task, ranks: Ranks, hardware: Hardware, warnings: Sequence[st
         tell_reading(index)
     height, width = preparation.size
     precision = str(hardware.precision).removeprefix("torch.")
-    origin = origin_of(model, parameters)
+    origin = task.configuration["weights from"]
     say(f"network: {model.architecture.model_name}, weights from {origin}, {len(training.classes)} classes")
     if model.is_trained or model.pretrained:
         same = model.labels == training.classes
@@ -504,11 +524,10 @@ def origin_of(model: Model, parameters: Parameters) -> str:
     return "a trained model" if model.is_trained else "ImageNet" if model.pretrained else f"seed {parameters.random_seed}"
 
 
-def facts_of(
-    model: Model, parameters: Parameters, configuration: Mapping[str, Any], made_by: Mapping[str, Any], hardware: Hardware
-) -> dict[str, Any]:
+def facts_of(configuration: Mapping[str, Any], made_by: Mapping[str, Any], hardware: Hardware) -> dict[str, Any]:
     """What the report tells of how it was done."""
     left_out = ("classes", "initial weights", "training images", "validation images")
     told = {name: "none" if value == [] else value for name, value in configuration.items() if name not in left_out}
     means = {"device": hardware.device.type, "data workers a process": hardware.workers}
-    return {"network": told.pop("network"), "weights from": origin_of(model, parameters)} | told | dict(made_by) | means
+    first = {name: told.pop(name) for name in ("network", "weights from")}
+    return first | told | dict(made_by) | means

@@ -19,6 +19,12 @@ FEWEST_IMAGES = 30
 BINS = 15
 """Of the calibration error, as the literature has them."""
 TARGETS = (0.90, 0.95, 0.99)
+FITTED_TO = 2**22
+"""Probabilities at most: of more images, evenly spaced ones. Some seconds, and a quarter of a gigabyte."""
+ROWS = 4096
+"""At a time."""
+STEP = 1e-4
+"""Of thresholds: what is shown is what was counted."""
 
 Numbers = npt.NDArray[np.int64]
 Figures = npt.NDArray[np.float64]
@@ -36,8 +42,8 @@ def refusal_of(labels: Numbers) -> str:
 def fit_temperature(log_probabilities: Figures, labels: Numbers) -> float:
     """The temperature with which the labels are most probable.
 
-    It is as if one image more had been seen, whose label is the second most probable one (after Platt 1999): without it a network
-    that is right on every image would be taken for one that never errs.
+    It is as if one image more had been seen, whose label is the most probable one of the others (after Platt 1999): without it a
+    network that is right on every image would be taken for one that never errs.
 
     Args:
         log_probabilities: [n, classes] at a temperature of 1; logits do as well.
@@ -92,13 +98,19 @@ class Reliability:
         """The expected calibration error: how far confidence and accuracy are apart, averaged over the images."""
         return float((self.images / self.images.sum() * np.abs(self.confidence - self.accuracy)).sum())
 
+    @property
+    def chance(self) -> float:
+        """The calibration error that so many images have on average where every probability is right: half a normal deviation."""
+        deviations = np.sqrt(self.confidence * (1 - self.confidence) * self.images)
+        return float(np.sqrt(2 / np.pi) * deviations.sum() / self.images.sum())
+
     def sentence(self) -> str:
         """What it comes to."""
         share = self.images / self.images.sum()
         confidence, accuracy = (float((share * column).sum()) for column in (self.confidence, self.accuracy))
         return (
             f"Predictions have a probability of {confidence:.1%} on average, and {accuracy:.1%} of them are right (expected "
-            f"calibration error {self.error:.1%})."
+            f"calibration error {self.error:.1%}; of so many images chance alone makes {self.chance:.1%})."
         )
 
 
@@ -123,7 +135,8 @@ class Threshold:
 
     Attributes:
         target: accuracy that the answers shall have.
-        probability: the lowest one with which they have it; None where no threshold reaches it.
+        probability: the lowest one with which they have it, in steps of `STEP`; None where no threshold has it, or so few
+            answers that one mistake among them would be too many.
         coverage: share of the images that are answered.
         accuracy: of the answers.
     """
@@ -135,14 +148,16 @@ class Threshold:
 
 
 def thresholds(probability: Figures, right: npt.NDArray[np.bool_], targets: Sequence[float] = TARGETS) -> tuple[Threshold, ...]:
-    """For each accuracy the threshold that answers most images."""
+    """For each accuracy, below 1, the threshold that answers most images."""
+    probability = np.floor(probability / STEP) * STEP
     order = np.argsort(-probability, kind="stable")
     falling, rightly = probability[order], right[order].cumsum()
     answered = np.arange(1, len(order) + 1)
     ends = np.append(falling[1:] != falling[:-1], True)  # equal probabilities are answered together
     found = []
     for target in targets:
-        enough = np.flatnonzero(ends & (rightly >= target * answered - 1e-9))
+        fewest = round(1 / (1 - target))
+        enough = np.flatnonzero(ends & (answered >= fewest) & (rightly >= target * answered - 1e-9))
         if not len(enough):
             found.append(Threshold(target, None))
             continue
@@ -170,8 +185,13 @@ class Calibration:
     after: Reliability
     thresholds: tuple[Threshold, ...]
 
+    @property
+    def is_at_a_limit(self) -> bool:
+        """Whether the fit ended where probabilities say nothing any more."""
+        return not LOWEST * 1.01 < self.temperature < HIGHEST / 1.01
 
-def calibrate(log_probabilities: Figures, labels: Numbers) -> tuple[Calibration, Figures]:
+
+def calibrate(log_probabilities: npt.NDArray[np.float32], labels: Numbers) -> tuple[Calibration, Figures]:
     """Fit a temperature to labelled images, where there are enough of them.
 
     Args:
@@ -179,15 +199,18 @@ def calibrate(log_probabilities: Figures, labels: Numbers) -> tuple[Calibration,
         labels: [n].
 
     Returns:
-        What comes of it, and the probabilities [n, classes] with it.
+        What comes of it, and the probability [n] of each predicted label with it.
     """
     refusal = refusal_of(labels)
-    temperature = 1.0 if refusal else fit_temperature(log_probabilities, labels)
+    few = slice(None, None, -(-log_probabilities.size // FITTED_TO))
+    temperature = 1.0 if refusal else fit_temperature(log_probabilities[few].astype(np.float64), labels[few])
     right = log_probabilities.argmax(axis=1) == labels
-    probabilities = with_temperature(log_probabilities, temperature)
-    before = with_temperature(log_probabilities, 1.0).max(axis=1)
-    after = probabilities.max(axis=1)
-    return (
-        Calibration(temperature, refusal, reliability(before, right), reliability(after, right), thresholds(after, right)),
-        probabilities,
-    )
+    before, after = (highest_probabilities(log_probabilities, one) for one in (1.0, temperature))
+    found = Calibration(temperature, refusal, reliability(before, right), reliability(after, right), thresholds(after, right))
+    return found, after
+
+
+def highest_probabilities(log_probabilities: npt.NDArray[np.float32], temperature: float) -> Figures:
+    """The probability [n] of each image's predicted label at a temperature, some rows at a time."""
+    parts = (log_probabilities[first : first + ROWS] for first in range(0, len(log_probabilities), ROWS))
+    return np.concatenate([with_temperature(part.astype(np.float64), temperature).max(axis=1) for part in parts])

@@ -170,7 +170,7 @@ def _network(network: Network, hashes: Mapping[str, str]) -> Lines:
     lines.append(("input", f"{size}, mean {mean}, std {std}"))
     if network.input_size:
         lines.append(("transformation", _operations(network.transformation)))
-    for heading, values in (("trained with", network.training_parameters), ("best epoch", network.best_epoch)):
+    for heading, values in (("trained with", network.training_parameters), ("kept epoch", network.best_epoch)):
         if values:
             lines.append((heading, _values(values)))
     if network.temperature != 1:

@@ -140,7 +140,7 @@ def choose(folder: Path, start: str | None, gpus: int, given: Mapping[str, str] 
     lines += [
         ("network", network),
         ("input", f"{side} x {side} pixels ({why}), cropped and flipped at random, anew in every epoch"),
-        ("parts", "81 % of the photos to train on, 9 % to choose the best epoch by, 10 % held out to measure the accuracy"),
+        ("parts", "81 % of the photos to train on, 9 % to choose the epoch by, 10 % held out to measure the accuracy"),
     ]
     return Choice(inputs, lines)
 

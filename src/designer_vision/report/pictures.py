@@ -65,7 +65,7 @@ def draw_reliability(reliabilities: Mapping[str, Reliability]) -> bytes:
     accuracy.plot([0, 100], [0, 100], "--", color=GREY, linewidth=1, label="as it should be")
     for (name, found), color in zip([*reliabilities.items()][::-1], (BLUE, ORANGE), strict=False):
         there = found.images > 0
-        label = f"{name}: off by {found.error:.1%} on average"
+        label = f"{name}: calibration error {found.error:.1%}"
         accuracy.plot(
             100 * found.confidence[there], 100 * found.accuracy[there], color=color, label=label, marker="o", markersize=4
         )

@@ -57,16 +57,16 @@ def reliability_section(text: str, after: Reliability, thresholds: Sequence[Thre
     rows = [
         (
             f"{found.target:.0%}",
-            "none reaches it" if found.probability is None else percent(found.probability),
+            "none, on these images" if found.probability is None else f"{found.probability:.4f}",
             "–" if found.probability is None else percent(found.coverage),
             "–" if found.probability is None else percent(found.accuracy),
         )
         for found in thresholds
     ]
     note = (
-        f"Counted on these {after.images.sum():,} images: if only predictions of at least that probability count, and the others "
-        'are "unknown". A photo of something that is none of the classes can get a high probability all the same: '
-        "a threshold does not find those."
+        f"Counted on these {after.images.sum():,} images: only predictions with at least that probability count, and the others "
+        'are "unknown". Where fewer count than let one mistake pass, they tell of no threshold. A photo of something that is '
+        "none of the classes can get a high probability all the same: a threshold does not find those."
     )
     header = ("target accuracy", "threshold", "coverage", "accuracy")
     return Section("How far the probabilities can be believed", text, picture, header=header, rows=rows, note=note)

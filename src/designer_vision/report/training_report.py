@@ -28,6 +28,7 @@ from designer_vision.report.sections import (
 )
 from designer_vision.runtime.console import clock
 from designer_vision.runtime.errors import InvalidDatasetError
+from designer_vision.training.parameters import Parameters
 from designer_vision.training.records import Epoch, Result
 
 FOLDER = "report"
@@ -43,6 +44,7 @@ EXPLODED, EXPLODED_AFTER = 1.5, 3
 EVEN = 1.2
 """Up to so many times its fair share of the images, the largest class is no better guess than any other."""
 MOST_EPOCHS = 100
+AT_A_LIMIT = " The fit ended at the limit of what is sensible: these probabilities say little."
 OF_THE_MAIN_PROCESS = "Main process only. Saving is copying a checkpoint; checkpoints are written in the background."
 
 
@@ -59,7 +61,7 @@ class TrainingRun:
         facts: names and values of the configuration, the versions and the hardware, as they shall be shown.
         warnings: said before it began.
         processes: that trained.
-        patience, epochs: of its parameters.
+        parameters: the person's seven.
     """
 
     result: Result
@@ -71,8 +73,7 @@ class TrainingRun:
     facts: Mapping[str, Any]
     warnings: Sequence[str]
     processes: int
-    epochs: int
-    patience: int
+    parameters: Parameters
 
     @property
     def tells_top5(self) -> bool:
@@ -102,16 +103,18 @@ def write_training_report(folder: Path, run: TrainingRun) -> list[Path]:
     pictures["reliability.png"] = draw_reliability(curves)
     if mistakes:
         pictures["mistakes.png"] = draw_mistakes(mistakes)
-    counts = {"training": _counts(run.training), "validation": supports(evaluation)}
+    are_all = len(run.scored) == len(run.validation)
+    counts = {"training": _counts(run.training), "validation" if are_all else "scored": supports(evaluation)}
     (folder / FOLDER).mkdir(exist_ok=True)
     table = write_csv(folder / FOLDER / "per_class.csv", *_per_class(evaluation, counts))
     wrong = int((~predictions.right).sum())
     epochs = _epochs(run)
     page = Page(
         f"Training of {run.facts['network']}",
-        f"{len(run.training):,} images to train, {len(run.validation):,} to validate, {len(evaluation.labels):,} classes",
+        f"{len(run.training):,} images to train, {len(run.validation):,} to validate"
+        f"{'' if are_all else f' ({len(run.scored):,} of them are counted below)'}, {len(evaluation.labels):,} classes",
         _tiles(run),
-        [quality(run), *remarks(run.result.history, run.epochs, run.patience, len(run.training.classes))],
+        [quality(run), *remarks(run.result.history, run.parameters, len(run.training.classes))],
         run.warnings,
         [
             Section("Epochs", picture=pictures["curves.png"], header=epochs[0], rows=epochs[1:]),
@@ -135,8 +138,9 @@ def calibration_text(calibration: Calibration) -> str:
         return f"They are as the network gives them: no temperature was fitted, for {calibration.refusal}."
     return (
         f"A temperature of {calibration.temperature:.3g} was fitted to these images; it changes no prediction. The expected "
-        f"calibration error was {percent(calibration.before.error)} without it, and is {percent(calibration.after.error)}; "
-        "on other images it may be higher."
+        f"calibration error was {percent(calibration.before.error)} without it, and is {percent(calibration.after.error)}, where "
+        f"chance alone makes {percent(calibration.after.chance)} of so many images; on other images it may be higher."
+        f"{AT_A_LIMIT if calibration.is_at_a_limit else ''}"
     )
 
 
@@ -150,11 +154,11 @@ def quality(run: TrainingRun) -> str:
     would = f"{guess}{'' if is_even else ','} would get {percent(share)}"
     if top1 > share + np.sqrt(share * (1 - share) / images):  # one standard error: a guess can be lucky on few images
         return f"{percent(top1)} of the {images:,} validation images are predicted correctly; {would}."
-    rate = "lower" if explosion(run.result.history[0], len(counts)) else "higher"
+    rate = "a lower" if explosion(run.result.history[0], len(counts)) else "another"
     pretrained = "pretrained weights, " if str(run.facts.get("weights from", "seed")).startswith("seed") else ""
     return (
         f"The network is {'hardly' if top1 > share else 'no'} better than {guess}: {percent(top1)} of the {images:,} validation "
-        f"images are predicted correctly; {would}. Try more epochs, {pretrained}or a {rate} learning_rate, and look at "
+        f"images are predicted correctly; {would}. Try more epochs, {pretrained}or {rate} learning_rate, and look at "
         "the labels of some images."
     )
 
@@ -168,15 +172,16 @@ def explosion(first: Epoch, classes: int) -> str:
     return ""
 
 
-def remarks(history: Sequence[Epoch], epochs: int, patience: int, classes: int) -> list[str]:
+def remarks(history: Sequence[Epoch], parameters: Parameters, classes: int) -> list[str]:
     """What a person who has seen many trainings would say of this one's curves, in the order of its weight."""
+    epochs = parameters.epochs
     said = []
     losses = [epoch.validation.loss for epoch in history]
     last, lowest = history[-1], history[int(np.argmin(losses))]
     if len(history) < epochs:
         said.append(
-            f"Training stopped after epoch {len(history)} of {epochs}: for {patience} epochs in a row the validation loss had no "
-            "new low."
+            f"Training stopped after epoch {len(history)} of {epochs}: for {parameters.patience} epochs in a row the validation "
+            "loss had no new low."
         )
     elif len(history) > 1 and losses[-1] == min(losses):
         said.append("The validation loss was lowest in the last epoch: more epochs may give a better network.")
@@ -186,10 +191,8 @@ def remarks(history: Sequence[Epoch], epochs: int, patience: int, classes: int) 
             "overfits. More images, random operations or fewer epochs may help."
         )
     if exploded := explosion(history[0], classes):
-        said.append(
-            f"{exploded}: the first steps were too large. warmup_step_number 1 or a lower learning_rate may give a better "
-            "network."
-        )
+        warmup = "" if parameters.warmup_step_number else "warmup_step_number 1 or "
+        said.append(f"{exploded}: the first steps were too large. Try {warmup}a lower learning_rate.")
     waiting = sum(epoch.spent.waiting for epoch in history)
     trained = waiting + sum(epoch.spent.computing for epoch in history)
     share = waiting / trained if trained else 0.0

@@ -120,13 +120,14 @@ class Result:
 
 
 def epoch_to_keep(history: Sequence[Epoch]) -> Epoch:
-    """The latest epoch whose top-1 is as good as the best, give or take its standard error.
+    """The latest epoch whose top-1 is as good as the best, give or take its standard error, or one image.
 
     Of a hundred validation images a few decide which epoch looks best; a later one has learned at a lower rate, and is better on
     other images. Of many validation images the error is small, and the best epoch is the one that is kept.
     """
     best = max((epoch.validation for epoch in history), key=lambda validation: validation.top1)
-    least = best.top1 - math.sqrt(best.top1 * (1 - best.top1) / best.seen)
+    error = max(math.sqrt(best.top1 * (1 - best.top1) / best.seen), 1.001 / best.seen)
+    least = best.top1 - error
     return [epoch for epoch in history if epoch.validation.top1 >= least][-1]
 
 

@@ -47,7 +47,7 @@ class TrainerState(msgspec.Struct, forbid_unknown_fields=True):
         learning_rate: of the last step.
         validated: batches of the validation under way.
         history: the epochs that are finished.
-        best, network: weights of the best epoch, and of now.
+        best, network: weights of the kept epoch, and of now.
         optimizer: its momentum.
         scaler: of the loss, where the network computes in float16.
     """

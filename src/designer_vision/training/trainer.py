@@ -1,6 +1,6 @@
-"""The training loop: epochs of steps on every rank, exact counts, the best epoch kept.
+"""The training loop: epochs of steps on every rank, exact counts, one epoch kept.
 
-The trainer is handed a network and two datasets; it chooses neither. Every decision (a new best epoch, an early stop,
+The trainer is handed a network and two datasets; it chooses neither. Every decision (which epoch is kept, an early stop,
 a loss that is not finite) is made from sums over all ranks, so that every rank decides the same without a message.
 """
 
