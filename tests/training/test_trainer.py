@@ -124,7 +124,7 @@ def test_a_step_takes_the_mean_from_each_gradient_and_a_new_head_learns_at_its_o
     for name, kernel in before.items():
         moved = network.get_parameter(name).detach() - kernel
         assert moved.abs().max() > 1e-4
-        assert moved.flatten(1).mean(dim=1).abs().max() < 1e-6  # but for weight decay
+        assert moved.flatten(1).mean(dim=1).abs().max() < 5e-6  # but for weight decay
     trainer.set_learning_rate(0)
     assert [group["lr"] for group in trainer.optimizer.param_groups] == pytest.approx([0.002, 0.002, 0.02, 0.02])
 
