@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 from measure import conditions, say
 
 FILES = ("tests/faults", "tests/training/test_checkpoint.py", "tests/training/test_stopping.py", "tests/training/test_trainer.py",
-         "tests/training/test_ranks.py", "tests/training/test_meeting.py", "tests/training/test_watcher.py",
+         "tests/training/test_ranks.py", "tests/training/test_rendezvous.py", "tests/training/test_watcher.py",
          "tests/formats/test_manifest.py",
          "tests/pipeline/test_processes.py",
          "tests/runtime/test_tracking.py", "tests/data/test_images.py", "tests/data/test_loader.py")  # fmt: skip

@@ -35,7 +35,7 @@ def measure(folder: Path, classes: int, count: int) -> None:
     from designer_vision.report.training_report import TrainingRun, write_training_report
     from designer_vision.training.metrics import Averages
     from designer_vision.training.parameters import Parameters
-    from designer_vision.training.records import Epoch, Result, Spent
+    from designer_vision.training.results import EpochResult, TimeBreakdown, TrainingResult
 
     photos = read_image_directory(folder / "photos")
     labels = np.arange(count, dtype=np.int32) % classes
@@ -48,10 +48,10 @@ def measure(folder: Path, classes: int, count: int) -> None:
     reliable = reliability(probability, ~wrong)
     calibration = Calibration(1.0, "", reliable, reliable, thresholds(probability, ~wrong))
     averages = Averages(0.5, 0.8, 0.95, count)
-    history = tuple(Epoch(n, averages, averages, 100.0, 0.1 / n, Spent(1, 9, 1, 0.1)) for n in range(1, EPOCHS + 1))
+    history = tuple(EpochResult(n, averages, averages, 100.0, 0.1 / n, TimeBreakdown(1, 9, 1, 0.1)) for n in range(1, EPOCHS + 1))
     seen = (index, predictions, calibration)
     seven = Parameters(EPOCHS, 16, 0, 0.01, 1, 3, 10)
-    run = TrainingRun(Result(history[-1], {}, history), index, index, *seen, {"network": "resnet50"}, [], 1, seven)
+    run = TrainingRun(TrainingResult(history[-1], {}, history), index, index, *seen, {"network": "resnet50"}, [], 1, seven)
     out = folder / f"out_{classes}_{time.time_ns()}"
     out.mkdir()
     made = time.perf_counter()

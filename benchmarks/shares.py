@@ -27,7 +27,7 @@ def main(folder: Path) -> None:
     from designer_vision.components import train_pytorch_model
     from designer_vision.data.loader import Loader
     from designer_vision.training.checkpoint import Checkpoints
-    from designer_vision.training.meter import Meter
+    from designer_vision.training.meter import ThroughputMeter
     from designer_vision.training.parameters import Parameters
     from designer_vision.training.trainer import Trainer
 
@@ -59,8 +59,8 @@ def main(folder: Path) -> None:
             yield batch
 
     Loader.epoch = waited_for
-    timed(Meter, "add", "counting")
-    timed(Meter, "read", "counting")
+    timed(ThroughputMeter, "add", "counting")
+    timed(ThroughputMeter, "read", "counting")
     timed(Trainer, "save", "copying for a checkpoint")
     timed(Checkpoints, "save", "writing checkpoints, CPU of their thread", time.thread_time)
     finish = Trainer.finish_epoch

@@ -47,7 +47,7 @@ def be_a_rank(ranks: Ranks, log: Path, works: bool) -> None:
     signal.signal(signal.SIGUSR1, lambda number, frame: os._exit(0))
     signal.signal(signal.SIGUSR2, lambda number, frame: told.update(fails=True))
     watcher = Watcher(ranks.rank, ranks.world_size, SILENCE, STALL)
-    ranks.meet(timedelta(minutes=2), {}, watcher)
+    ranks.join(timedelta(minutes=2), {}, watcher)
     os.write(1, b"there\n")
     while True:
         time.sleep(0.1)

@@ -14,12 +14,12 @@ import torch
 
 import designer_vision.formats.image_list  # noqa: F401 (which would be loaded while the time runs)
 from designer_vision.data.loader import Asked, ImageDataset, Loader, batches, epoch_order
-from designer_vision.data.transforms import FitToNetwork, Normalize
+from designer_vision.data.transforms import EvaluationTransform, Normalize
 from designer_vision.formats.image_directory import read_image_directory
 
 start = time.perf_counter()
 index = read_image_directory(Path(sys.argv[1]).parent).subset(np.arange(int(sys.argv[3])))
-fit = FitToNetwork([], (64, 64))
+fit = EvaluationTransform([], (64, 64))
 loader = Loader([ImageDataset(index, fit, fit.size)], int(sys.argv[2]), torch.device("cpu"))
 normalize = Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 for batch in loader.batches(Asked(1, indices) for indices in batches(epoch_order(len(index), 1, 1), 32)):

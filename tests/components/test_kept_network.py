@@ -14,7 +14,7 @@ from conftest import make_image_directory, make_photos, run_entry, training_flag
 from designer_vision.components import score_image_model, train_pytorch_model
 from designer_vision.components.kept_network import Kept, see_validation_images
 from designer_vision.data.loader import ImageDataset
-from designer_vision.data.transforms import FitToNetwork
+from designer_vision.data.transforms import EvaluationTransform
 from designer_vision.formats.data_frame_directory import read_data_frame_directory
 from designer_vision.formats.image_directory import read_image_directory
 from designer_vision.formats.model_directory import Model, read_model_directory
@@ -118,7 +118,7 @@ def test_of_very_many_probabilities_evenly_spaced_images_are_taken(
     tmp_path: Path, datasets: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("designer_vision.components.kept_network.MOST_PROBABILITIES", 9)
-    index, fit = read_image_directory(datasets[1]), FitToNetwork([], (32, 32))
+    index, fit = read_image_directory(datasets[1]), EvaluationTransform([], (32, 32))
     images = ImageDataset(index, fit, fit.size)
     trainer = Trainer(
         build(Architecture("resnet18"), 3, seed=1),

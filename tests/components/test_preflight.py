@@ -9,7 +9,7 @@ import yaml
 from conftest import ROOT, make_image_directory
 
 from designer_vision.components.preflight import advice, check_batches, number_of_same_images, warnings_of
-from designer_vision.data.preprocessing import plan_preparation
+from designer_vision.data.preprocessing import plan_preprocessing
 from designer_vision.formats.image_directory import read_image_directory
 from designer_vision.formats.image_index import ImageIndex
 from designer_vision.networks.architectures import Architecture
@@ -26,8 +26,8 @@ def images(folder: Path, per_class: int = 2, side: int = 32, **more) -> ImageInd
 
 
 def check(index: ImageIndex, batch_size: int, world_size: int = 1, name: str = "resnet18") -> None:
-    preparation = plan_preparation(index.folder, index.known_sizes(), index.transformation, index.random_operations)
-    check_batches(Architecture(name), index, preparation, batch_size, world_size)
+    preprocessing = plan_preprocessing(index.folder, index.known_sizes(), index.transformation, index.random_operations)
+    check_batches(Architecture(name), index, preprocessing, batch_size, world_size)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnext50_32x4d", "densenet121"])

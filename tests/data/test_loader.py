@@ -32,7 +32,7 @@ from designer_vision.data.loader import (
     worker_count,
     workers_that_fit,
 )
-from designer_vision.data.transforms import FitToNetwork, compose
+from designer_vision.data.transforms import EvaluationTransform, compose
 from designer_vision.formats.image_directory import read_image_directory
 from designer_vision.runtime.errors import DataWorkerError, FileSystemError, InvalidDatasetError
 
@@ -99,7 +99,7 @@ def test_another_epoch_or_seed_has_another_order() -> None:
 
 def dataset(folder: Path, operations: list, seed: int = 1) -> ImageDataset:
     index = read_image_directory(make_image_directory(folder))
-    return ImageDataset(index, FitToNetwork([], (32, 32)), (16, 16), operations, seed)
+    return ImageDataset(index, EvaluationTransform([], (32, 32)), (16, 16), operations, seed)
 
 
 def asked(epoch: int, plan: Sequence[Indices], dataset: int = 0) -> list[Asked]:
@@ -191,9 +191,9 @@ import numpy as np, torch
 from designer_vision.formats.image_directory import read_image_directory
 from designer_vision.data.disk_cache import shared_disk_cache
 from designer_vision.data.loader import Asked, ImageDataset, Loader
-from designer_vision.data.transforms import FitToNetwork
+from designer_vision.data.transforms import EvaluationTransform
 index = read_image_directory(Path(sys.argv[1]))
-loader = Loader([ImageDataset(index, FitToNetwork([], (32, 32)), (32, 32))], 2, torch.device("cpu"))
+loader = Loader([ImageDataset(index, EvaluationTransform([], (32, 32)), (32, 32))], 2, torch.device("cpu"))
 next(loader.batches([Asked(1, np.array([0, 1]))]))
 print(*Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split(), flush=True)
 time.sleep(60)

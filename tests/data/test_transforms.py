@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from designer_vision.data import transforms
-from designer_vision.data.transforms import FitToNetwork, compose, evaluation_operations, size_after
+from designer_vision.data.transforms import EvaluationTransform, compose, evaluation_operations, size_after
 from designer_vision.runtime.errors import InvalidTransformationDirectoryError
 
 RANDOM_FROM_CROP = [["Resize", 40], ["RandomCrop", 32], ["RandomHorizontalFlip", {}]]
@@ -104,12 +104,12 @@ def test_evaluation_takes_any_photo_to_the_training_size(deterministic, before, 
     operations = evaluation_operations(deterministic, before, after)
     assert operations == expected
     for shape in [(100, 300), (300, 100), (20, 31)]:
-        assert FitToNetwork(operations, after)(image(*shape)).shape[-2:] == after
+        assert EvaluationTransform(operations, after)(image(*shape)).shape[-2:] == after
 
 
 def test_an_image_of_the_networks_size_is_taken_as_it_is() -> None:
     ready = image(8, 8)
-    assert FitToNetwork([["Resize", 16], ["CenterCrop", 8]], (8, 8))(ready) is ready
+    assert EvaluationTransform([["Resize", 16], ["CenterCrop", 8]], (8, 8))(ready) is ready
 
 
 def test_normalize_gives_what_the_formula_says_in_the_same_memory_format() -> None:
@@ -155,6 +155,6 @@ def test_an_image_decoded_smaller_comes_out_as_large_as_it_would_have(scale: int
 
 
 def test_whether_an_image_fits_already_is_decided_by_its_own_size() -> None:
-    fit = FitToNetwork([["Resize", 100], ["Pad", 50]], (200, 200))
+    fit = EvaluationTransform([["Resize", 100], ["Pad", 50]], (200, 200))
     assert (fit.resized((200, 200)), fit.resized((400, 400))) == (None, (100, 100))
     assert (fit(image(200, 200), (400, 400))[:, :50] == 0).all()  # padded: it only looks as if it fitted

@@ -11,8 +11,8 @@ import pytest
 from designer_vision.formats.manifest import (
     MANIFEST,
     UNFINISHED,
+    Extension,
     Manifest,
-    Ours,
     publishing,
     read_manifest,
     read_verified,
@@ -25,7 +25,7 @@ from designer_vision.runtime.errors import FailedToWriteOutputsError, InvalidDat
 def write(folder: Path, content: bytes = b"rows") -> None:
     with publishing(folder):
         (folder / "list").write_bytes(content)
-        write_manifest(folder, Manifest("Thing", Ours(training={"note": [1]}), image_list="list"), ["list"])
+        write_manifest(folder, Manifest("Thing", Extension(training={"note": [1]}), image_list="list"), ["list"])
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:

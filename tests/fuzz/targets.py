@@ -32,7 +32,7 @@ from designer_vision.data import images, transforms
 from designer_vision.formats import archives
 from designer_vision.formats.data_frame_directory import LONGEST, read_data_frame_directory
 from designer_vision.formats.image_directory import read_image_directory, schema
-from designer_vision.formats.manifest import Manifest, Ours, write_manifest
+from designer_vision.formats.manifest import Extension, Manifest, write_manifest
 from designer_vision.formats.model_directory import LABELS, SPEC, Model, _read_labels, _spec_text, read_spec, untrained
 from designer_vision.formats.transformation_directory import read_transformation_directory
 from designer_vision.formats.weights import read_weights
@@ -251,7 +251,9 @@ def _own_meta() -> bytes:
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
-        ours = Ours(transformation=[["Resize", 8]], random_operations=[["RandomCrop", 4]], size=(4, 4), training={"epochs": 3})
+        ours = Extension(
+            transformation=[["Resize", 8]], random_operations=[["RandomCrop", 4]], size=(4, 4), training={"epochs": 3}
+        )
         write_manifest(Path(folder), Manifest("ImageDirectory", ours, image_list="images.lst", schema="_schema.json"), [])
         return (Path(folder) / "_meta.yaml").read_bytes()
 
@@ -336,7 +338,7 @@ def targets() -> dict[str, Target]:
     """All of them by name."""
     model = untrained(Architecture("resnet18"), pretrained=False)
     spec = _spec_text(model).encode()
-    checkpoint = {"legs": [(1, 3)], "totals": torch.zeros(2, 3), "best": dict(NETWORK.state_dict()), "learning_rate": 0.1}
+    checkpoint = {"segments": [(1, 3)], "totals": torch.zeros(2, 3), "best": dict(NETWORK.state_dict()), "learning_rate": 0.1}
     return {
         "_meta.yaml": Target((META.encode(), _own_meta()), _tokens(mutations.YAML), partial(_directory, name="_meta.yaml")),
         "_schema.json": Target((SCHEMA.encode(),), _tokens(mutations.JSON), partial(_directory, name="_schema.json")),

@@ -13,7 +13,7 @@ from sklearn.datasets import load_sample_images
 
 from designer_vision.data import images
 from designer_vision.data.loader import ImageDataset
-from designer_vision.data.transforms import FitToNetwork
+from designer_vision.data.transforms import EvaluationTransform
 from designer_vision.formats.image_directory import read_image_directory
 from designer_vision.formats.model_directory import Model, read_model_directory, write_model_directory
 from designer_vision.inference.calibration import with_temperature
@@ -77,7 +77,7 @@ def test_a_large_photo_has_the_same_pixels_in_validation_scoring_and_serving(tmp
     (tmp_path / "a").mkdir()
     path = tmp_path / "a" / "1.jpg"
     Image.fromarray(load_sample_images().images[0]).save(path)
-    fit = FitToNetwork([["Resize", 32], ["CenterCrop", 24]], (24, 24))
+    fit = EvaluationTransform([["Resize", 32], ["CenterCrop", 24]], (24, 24))
     image = ImageDataset(read_image_directory(tmp_path), fit, fit.size).image(0, 0)
     assert torch.equal(image, pixels_of(path.read_bytes(), "x", fit))
     whole = torch.from_numpy(images.decode(path.read_bytes(), "x")).permute(2, 0, 1)

@@ -12,7 +12,7 @@ from designer_vision.inference.evaluation import Evaluation, Predictions, evalua
 from designer_vision.report.mistakes import Mistake
 from designer_vision.report.pictures import draw_confusion, draw_curves, draw_mistakes
 from designer_vision.training.metrics import Averages
-from designer_vision.training.records import Epoch
+from designer_vision.training.results import EpochResult
 
 
 def opened(content: bytes) -> Image.Image:
@@ -50,7 +50,9 @@ def test_of_many_classes_only_the_confused_pairs_are_drawn() -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 300])
 def test_curves_can_be_drawn_of_any_number_of_epochs(count: int) -> None:
-    epochs = [Epoch(n, Averages(1 / n, 0.5, 0.9, 10), Averages(2 / n, 0.4, 0.8, 5), 100.0, 0.1 / n) for n in range(1, count + 1)]
+    epochs = [
+        EpochResult(n, Averages(1 / n, 0.5, 0.9, 10), Averages(2 / n, 0.4, 0.8, 5), 100.0, 0.1 / n) for n in range(1, count + 1)
+    ]
     picture = opened(draw_curves(epochs, epochs[-1]))
     assert picture.size == (1100, 704)
 

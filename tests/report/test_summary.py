@@ -18,7 +18,7 @@ from PIL import Image
 from torch import nn
 
 from designer_vision.components.training_output import describe_configuration
-from designer_vision.data.preprocessing import plan_preparation
+from designer_vision.data.preprocessing import plan_preprocessing
 from designer_vision.formats.data_frame_directory import ScoredSet, write_data_frame_directory
 from designer_vision.formats.image_directory import ImageDirectoryWriter, read_image_directory
 from designer_vision.formats.image_index import ImageInfo, Row
@@ -277,9 +277,9 @@ def test_a_classic_scored_set_is_told(tmp_path: Path) -> None:
 def write_checkpoints(folder: Path, *positions: Position, **changed: object) -> Checkpoints:
     """The output of a training that was stopped, with the configuration that Train PyTorch Model records."""
     index = read_image_directory(make_image_directory(folder.with_name("training images")))
-    preparation = plan_preparation(index.folder, index.known_sizes(), [], [])
+    preprocessing = plan_preprocessing(index.folder, index.known_sizes(), [], [])
     parameters = Parameters(5, 16, 0, 0.001, 1, 3, 10)
-    configuration = describe_configuration(parameters, Model(RESNET, {}), nn.Linear(1, 1), index, index, preparation)
+    configuration = describe_configuration(parameters, Model(RESNET, {}), nn.Linear(1, 1), index, index, preprocessing)
     checkpoints = Checkpoints(folder / "checkpoint")
     for position in positions:
         checkpoints.save({"weight": torch.zeros(3)}, Manifest(position, "", "", configuration | changed, {}, {}))

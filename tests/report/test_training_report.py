@@ -16,18 +16,18 @@ from designer_vision.report.training_report import TrainingRun, quality, remarks
 from designer_vision.runtime.errors import InvalidDatasetError
 from designer_vision.training.metrics import Averages
 from designer_vision.training.parameters import Parameters
-from designer_vision.training.records import Epoch, Result, Spent
+from designer_vision.training.results import EpochResult, TimeBreakdown, TrainingResult
 
-SPENT = Spent(1, 9, 1, 0)
+SPENT = TimeBreakdown(1, 9, 1, 0)
 
 
 def parameters(epochs: int, warmup_step_number: int = 0) -> Parameters:
     return Parameters(epochs, 16, warmup_step_number, 0.01, 1, 3, 10)
 
 
-def history(losses: list[float], training: list[float] | None = None, spent: Spent = SPENT) -> list[Epoch]:
+def history(losses: list[float], training: list[float] | None = None, spent: TimeBreakdown = SPENT) -> list[EpochResult]:
     pairs = enumerate(zip(training or losses, losses, strict=True), 1)
-    return [Epoch(n, Averages(one, 0.5, 1, 12), Averages(other, 0.5, 1, 6), 50.0, 0.1, spent) for n, (one, other) in pairs]
+    return [EpochResult(n, Averages(one, 0.5, 1, 12), Averages(other, 0.5, 1, 6), 50.0, 0.1, spent) for n, (one, other) in pairs]
 
 
 def run_of(folder: Path, predicted: list[int]) -> TrainingRun:
@@ -38,7 +38,7 @@ def run_of(folder: Path, predicted: list[int]) -> TrainingRun:
     true, labels = validation.labels.astype(np.int64), np.array(predicted)
     calibration, _ = calibrate(np.log(np.full((6, 3), 0.05) + 0.85 * np.eye(3)[labels]), true)
     predictions = Predictions(validation.classes, true, labels, np.full(6, 0.9), np.arange(6))
-    result = Result(epochs[1], {}, tuple(epochs))
+    result = TrainingResult(epochs[1], {}, tuple(epochs))
     facts = {"network": "resnet18", "learning_rate": 0.01, "torch": "2.0"}
     seen = (validation, predictions, calibration)
     return TrainingRun(result, training, validation, *seen, facts, ["green is <rare>"], 2, parameters(2))
@@ -79,12 +79,12 @@ def test_without_a_mistake_there_is_no_contact_sheet(tmp_path: Path) -> None:
             1,
             "The validation loss of the first epoch was 9.5, where guessing has 3: the first steps",
         ),
-        (history([3], spent=Spent(30, 70, 5, 5)), 1, "Loading images took 30.0 % of training time: more CPU cores"),
-        (history([3], spent=Spent(1, 9, 5, 5)), 1, "took 10.0 % of training time: the processors were busy"),
-        (history([3], spent=Spent()), 1, "took 0.0 % of training time: the processors"),
+        (history([3], spent=TimeBreakdown(30, 70, 5, 5)), 1, "Loading images took 30.0 % of training time: more CPU cores"),
+        (history([3], spent=TimeBreakdown(1, 9, 5, 5)), 1, "took 10.0 % of training time: the processors were busy"),
+        (history([3], spent=TimeBreakdown()), 1, "took 0.0 % of training time: the processors"),
     ],
 )
-def test_what_the_curves_mean_is_said(epochs: list[Epoch], planned: int, said: str) -> None:
+def test_what_the_curves_mean_is_said(epochs: list[EpochResult], planned: int, said: str) -> None:
     assert said in " ".join(remarks(epochs, parameters(planned), 20))
 
 
@@ -123,7 +123,7 @@ def test_after_an_explosion_no_higher_learning_rate_is_advised(tmp_path: Path) -
 
 
 def test_what_a_short_training_waits_for_at_its_start_is_not_held_against_it() -> None:
-    assert remarks(history([3], spent=Spent(2, 2, 1, 0)), parameters(1), 20) == []
+    assert remarks(history([3], spent=TimeBreakdown(2, 2, 1, 0)), parameters(1), 20) == []
 
 
 def test_of_more_classes_than_can_be_evaluated_no_matrix_is_made(tmp_path: Path) -> None:

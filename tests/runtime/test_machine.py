@@ -59,7 +59,7 @@ def test_some_memory_is_available_and_less_than_the_machine_has() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
 def test_a_process_is_not_tied_to_one_that_is_not_its_parent() -> None:
-    program = "from designer_vision.runtime.machine import end_with; end_with(1); print('alive')"
+    program = "from designer_vision.runtime.machine import die_with_parent; die_with_parent(1); print('alive')"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "alive\n"
 
 

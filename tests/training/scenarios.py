@@ -22,14 +22,14 @@ from torch import nn
 from designer_vision.data.cache import PixelCache, shared_cache
 from designer_vision.data.images import encode_png
 from designer_vision.data.loader import ImageDataset
-from designer_vision.data.transforms import FitToNetwork
-from designer_vision.entry.command_line import leave
+from designer_vision.data.transforms import EvaluationTransform
+from designer_vision.entry.command_line import exit_process
 from designer_vision.runtime import files
 from designer_vision.runtime.errors import DesignerError, InvalidDatasetError, JobStoppedError
 from designer_vision.training.checkpoint import state_of
 from designer_vision.training.parameters import Parameters
 from designer_vision.training.ranks import Ranks, Timeouts
-from designer_vision.training.records import Listener
+from designer_vision.training.results import Callbacks
 from designer_vision.training.trainer import Hardware, Trainer
 
 SIZE = 8
@@ -91,13 +91,13 @@ def make_trainer(
     train: int = 24,
     validate: int = 7,
     workers: int = 0,
-    listener: Listener | None = None,
+    callbacks: Callbacks | None = None,
     hardware: Hardware | None = None,
     cache: PixelCache | None = None,
     new_head: nn.Module | None = None,
 ) -> Trainer:
     torch.set_num_threads(1)
-    fit = FitToNetwork([], (SIZE, SIZE))
+    fit = EvaluationTransform([], (SIZE, SIZE))
     return Trainer(
         network or small_network(),
         ImageDataset(Squares(folder / "train", train).written(), fit, fit.size, [["RandomHorizontalFlip", {}]], 1, cache),
@@ -107,7 +107,7 @@ def make_trainer(
         hardware or Hardware(torch.device("cpu"), torch.float32, workers),
         (0.5, 0.5, 0.5),
         (0.5, 0.5, 0.5),
-        listener,
+        callbacks,
         new_head,
     )
 
@@ -139,11 +139,11 @@ def remove_after_validation(trainer: Trainer, images: Path) -> None:
 class Contrary(Ranks):
     """Ranks whose validation losses go apart: the main one's falls every epoch, the others' rise by more."""
 
-    def sum(self, values: torch.Tensor) -> torch.Tensor:
+    def all_reduce_sum(self, values: torch.Tensor) -> torch.Tensor:
         if values.shape == (4,) and sys._getframe(1).f_code.co_name == "validate":
             epoch = sys._getframe(1).f_locals["number"]
             values[0] = 100 - epoch if self.is_main else 100 + 2 * epoch
-        return super().sum(values)
+        return super().all_reduce_sum(values)
 
 
 class Recorder:
@@ -154,8 +154,8 @@ class Recorder:
         self._after = after
         self._asked = 0
 
-    def listener(self) -> Listener:
-        return Listener(on_save=self._save, is_stop_requested=self._is_stop_requested)
+    def callbacks(self) -> Callbacks:
+        return Callbacks(on_save=self._save, is_stop_requested=self._is_stop_requested)
 
     def _is_stop_requested(self) -> bool:
         self._asked += 1
@@ -189,12 +189,12 @@ def stopped_and_gone_on(folder: Path, ranks: Ranks, after: int) -> dict:
 
     whole = outcome(trainer())
     first, recorder = trainer(), Recorder(after)
-    first.listener = recorder.listener()
+    first.callbacks = recorder.callbacks()
     try:
         first.train()
     except JobStoppedError as error:
         message = error.message
-    state = ranks.told_by_main(recorder.state)
+    state = ranks.broadcast_from_main(recorder.state)
     assert state is not None
     second = trainer()
     second.load(state_of(state))
@@ -213,7 +213,7 @@ def run(scenario: str, folder: Path) -> dict:
         elif scenario == "decoded once":
             data = folder / f"data_{ranks.rank}"
             read_anew = make_trainer(data, ranks, parameters()).train()
-            with shared_cache(np.full((24, 2), SIZE), 10**6, ranks.is_first_of_node, ranks.told_by_first_of_node) as cache:
+            with shared_cache(np.full((24, 2), SIZE), 10**6, ranks.is_first_of_node, ranks.broadcast_on_node) as cache:
                 trainer = make_trainer(data, ranks, parameters(), workers=1, cache=cache)
                 remove_after_validation(trainer, data / "train")
                 decoded_once = trainer.train()
@@ -238,4 +238,4 @@ def run(scenario: str, folder: Path) -> dict:
 if __name__ == "__main__":
     target = Path(sys.argv[2])
     torch.save(run(sys.argv[1], target), target / f"rank_{Ranks.from_environment().rank}.pt")
-    leave(0)
+    exit_process(0)

@@ -21,7 +21,7 @@ from designer_vision.runtime.errors import InvalidDatasetError, JobStoppedError,
 from designer_vision.training.checkpoint import state_of
 from designer_vision.training.metrics import Averages
 from designer_vision.training.ranks import Ranks
-from designer_vision.training.records import Epoch, Listener, Spent, epoch_to_keep, epochs_without_improvement
+from designer_vision.training.results import Callbacks, EpochResult, TimeBreakdown, epoch_to_keep, epochs_without_improvement
 from designer_vision.training.trainer import Hardware, Trainer
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -75,10 +75,10 @@ def test_the_kept_weights_are_a_copy_of_the_epoch_that_is_kept(tmp_path: Path) -
     seen: dict[int, dict] = {}
     trainer = make_trainer(tmp_path, ALONE, parameters(epochs=4))
 
-    def remember(epoch: Epoch) -> None:
+    def remember(epoch: EpochResult) -> None:
         seen[epoch.number] = {name: tensor.clone() for name, tensor in trainer.network.state_dict().items()}
 
-    trainer.listener = Listener(on_epoch=remember)
+    trainer.callbacks = Callbacks(on_epoch=remember)
     accuracies = iter([0.2, 0.9, 0.85, 0.5])
     losses = iter([1.0, 0.6, 0.7, 0.1])
     validate = trainer.validate
@@ -110,7 +110,7 @@ def test_the_kept_weights_are_a_copy_of_the_epoch_that_is_kept(tmp_path: Path) -
     ],
 )
 def test_the_latest_epoch_is_kept_that_chance_does_not_tell_from_the_best(top1: list[float], images: int, kept: int) -> None:
-    history = [Epoch(n, Averages(0, 0, 0, 1), Averages(1, share, 1, images), 1, 1) for n, share in enumerate(top1, 1)]
+    history = [EpochResult(n, Averages(0, 0, 0, 1), Averages(1, share, 1, images), 1, 1) for n, share in enumerate(top1, 1)]
     assert epoch_to_keep(history).number == kept
     by_and_by = [epoch for n, epoch in enumerate(history, 1) if epoch_to_keep(history[:n]) is epoch]
     assert by_and_by[-1].number == kept  # its weights were at hand when it ended
@@ -130,8 +130,8 @@ def test_a_step_takes_the_mean_from_each_gradient_and_a_new_head_learns_at_its_o
 
 
 def test_patience_counts_epochs_in_a_row_without_a_new_lowest_loss() -> None:
-    def history(*losses: float) -> list[Epoch]:
-        return [Epoch(n, Averages(0, 0, 0, 1), Averages(loss, 0, 0, 1), 1, 1) for n, loss in enumerate(losses, 1)]
+    def history(*losses: float) -> list[EpochResult]:
+        return [EpochResult(n, Averages(0, 0, 0, 1), Averages(loss, 0, 0, 1), 1, 1) for n, loss in enumerate(losses, 1)]
 
     assert epochs_without_improvement(history(3, 2, 2.5, 2, 2.2)) == 3  # an equal loss is no new lowest one
     assert epochs_without_improvement(history(3, 2, 2.5, 1)) == 0
@@ -149,8 +149,8 @@ def test_metrics_carry_the_designers_names(tmp_path: Path) -> None:
 
 def test_a_line_comes_every_print_frequency_iterations_and_at_the_end(tmp_path: Path) -> None:
     lines: list[tuple[int, int]] = []
-    listener = Listener(on_iteration=lambda at: lines.append((at.epoch, at.iteration)))
-    make_trainer(tmp_path, ALONE, parameters(print_frequency=4, epochs=2), listener=listener).train()
+    callbacks = Callbacks(on_iteration=lambda at: lines.append((at.epoch, at.iteration)))
+    make_trainer(tmp_path, ALONE, parameters(print_frequency=4, epochs=2), callbacks=callbacks).train()
     assert lines == [(1, 4), (1, 6), (2, 4), (2, 6)]
 
 
@@ -195,7 +195,9 @@ def test_the_weights_kept_are_those_of_the_best_epoch(tmp_path: Path) -> None:
 
 
 def test_an_epoch_tells_where_its_seconds_went(tmp_path: Path) -> None:
-    trainer = make_trainer(tmp_path, ALONE, parameters(epochs=2), listener=Listener(is_save_due=lambda epoch_ended: epoch_ended))
+    trainer = make_trainer(
+        tmp_path, ALONE, parameters(epochs=2), callbacks=Callbacks(is_save_due=lambda epoch_ended: epoch_ended)
+    )
     began = time.perf_counter()
     history = trainer.train().history
     seconds = time.perf_counter() - began
@@ -220,7 +222,7 @@ def resumable(folder: Path) -> Trainer:
 def saved_after(folder: Path, edge: int | None) -> dict:
     """The state that a training leaves, stopped after so many batches, or finished."""
     trainer, recorder = resumable(folder), Recorder(edge)
-    trainer.listener = recorder.listener()
+    trainer.callbacks = recorder.callbacks()
     with pytest.raises(JobStoppedError, match=r"stopped after \d+ images of epoch \d") if edge else nullcontext():
         trainer.train()
     assert recorder.state is not None
@@ -253,7 +255,7 @@ def test_a_training_stopped_between_any_two_batches_ends_with_the_same_bits(tmp_
 @pytest.mark.parametrize(
     ("item", "edge", "left_out"),
     [
-        ("legs", 4, [(1, 0)]),
+        ("segments", 4, [(1, 0)]),
         ("meter", 5, {"whole": torch.zeros(4), "stretches": torch.zeros(1, 4), "seconds": 0.0, "stretch_seconds": 0.0}),
         ("statistics", 4, torch.zeros(1, 8)),
         ("totals", 8, torch.zeros(1, 4)),
@@ -276,7 +278,7 @@ def test_the_stored_momentum_counts(tmp_path: Path) -> None:
 
 def test_the_seconds_before_a_stop_count(tmp_path: Path) -> None:
     trainer = resumable(tmp_path)
-    trainer.load(saved_after(tmp_path, 4) | {"spent": asdict(Spent(waiting=1000.0))})
+    trainer.load(saved_after(tmp_path, 4) | {"spent": asdict(TimeBreakdown(waiting=1000.0))})
     assert trainer.train().history[0].spent.waiting > 1000
 
 
@@ -308,12 +310,12 @@ HOSTILE = {
     "history without its weights": {"best": {}},
     "weights without their history": {"history": []},
     "a name in a figure": {"history": [{"number": "x/../.."}]},
-    "more hits than images": {"history": [asdict(Epoch(1, Averages(1, 1, 1, 9), Averages(1, 1.5, 1, 7), 1, 1))]},
-    "no images": {"history": [asdict(Epoch(1, Averages(1, 1, 1, 9), Averages(1, 1, 1, 0), 1, 1))]},
-    "no legs": {"legs": []},
-    "no ranks": {"legs": [(0, 0)]},
-    "endless ranks": {"legs": [(10**12, 1)]},
-    "half a leg": {"legs": [(1, 0.5)]},
+    "more hits than images": {"history": [asdict(EpochResult(1, Averages(1, 1, 1, 9), Averages(1, 1.5, 1, 7), 1, 1))]},
+    "no images": {"history": [asdict(EpochResult(1, Averages(1, 1, 1, 9), Averages(1, 1, 1, 0), 1, 1))]},
+    "no segments": {"segments": []},
+    "no ranks": {"segments": [(0, 0)]},
+    "endless ranks": {"segments": [(10**12, 1)]},
+    "half a segment": {"segments": [(1, 0.5)]},
     "half a batch": {"validated": 0.5},
     "a figure that is a tensor": {"learning_rate": torch.zeros(1)},
     "no figure": {"learning_rate": float("nan")},
@@ -354,12 +356,12 @@ def test_on_another_number_of_ranks_the_epochs_other_images_are_dealt_out_once(b
 
 def test_a_training_of_two_ranks_is_finished_by_one(tmp_path: Path) -> None:
     state = saved_after(tmp_path, 4)
-    two = state | {"legs": [(2, 2)], "statistics": state["statistics"].repeat(2, 1), "totals": state["totals"].repeat(2, 1)}
+    two = state | {"segments": [(2, 2)], "statistics": state["statistics"].repeat(2, 1), "totals": state["totals"].repeat(2, 1)}
     two["meter"] = state["meter"] | {"stretches": state["meter"]["stretches"].repeat(2, 1)}
     trainer = resumable(tmp_path)
     trainer.load(two)
     lines: list[int] = []
-    trainer.listener = Listener(on_iteration=lambda at: lines.append(at.iteration))
+    trainer.callbacks = Callbacks(on_iteration=lambda at: lines.append(at.iteration))
     assert trainer.position().images == 16
     result = trainer.train()
     assert lines[:2] == [6, 7]  # the 10 images that are left are the epoch's last 3 batches
@@ -369,7 +371,7 @@ def test_a_training_of_two_ranks_is_finished_by_one(tmp_path: Path) -> None:
 def test_a_state_that_is_not_finite_is_not_saved(tmp_path: Path) -> None:
     trainer, recorder = resumable(tmp_path), Recorder(2)
     poison(trainer, rank=0, step=2)
-    trainer.listener = recorder.listener()
+    trainer.callbacks = recorder.callbacks()
     with pytest.raises(TrainingDivergedError, match="since epoch 1, iteration 2"):
         trainer.train()
     assert recorder.state is None

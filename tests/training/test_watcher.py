@@ -19,7 +19,7 @@ import pytest
 from designer_vision.pipeline.processes import free_port
 from designer_vision.training import watcher as watcher_module
 from designer_vision.training.ranks import Ranks
-from designer_vision.training.watcher import Place, Watcher
+from designer_vision.training.watcher import Address, Watcher
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="forks")
 
@@ -57,7 +57,7 @@ def be_a_rank(ranks: Ranks, watcher: Watcher, work: str, log: Path) -> None:
     for stream in (1, 2):
         os.dup2(descriptor, stream)
     os.environ |= {"WORLD_SIZE": str(ranks.world_size), "RANK": str(ranks.rank)}
-    _store, _ = ranks.meet(timedelta(seconds=60), {}, watcher)
+    _store, _ = ranks.join(timedelta(seconds=60), {}, watcher)
     os.write(1, b"there\n")
     if work == "mute":
         reader, writer = os.pipe()
@@ -214,6 +214,6 @@ def test_what_is_none_of_the_ranks_is_not_heard() -> None:
             stranger.sendall(words)
             assert stranger.recv(100) == b""
     member = Watcher(1, 2, timedelta(seconds=60), timedelta(seconds=60))
-    member.start("127.0.0.1", Place(place.port, place.key), timedelta(seconds=5))
+    member.start("127.0.0.1", Address(place.port, place.key), timedelta(seconds=5))
     member.leave()
     watcher.leave()

@@ -41,7 +41,7 @@ class Waits(TorchFunctionMode):
 def ready(folder: Path, hardware: Hardware | None = None, is_trained: bool = False) -> Trainer:
     """A trainer whose batches are all decoded, which is what data workers do meanwhile."""
     trainer = make_trainer(folder, Ranks(), parameters(), network=small_network(True), hardware=hardware)
-    trainer.prepare_replica()
+    trainer.prepare_ddp()
     trainer.is_trained = is_trained
     trainer.coming = iter([*trainer.loader.batches(trainer.plan())])
     return trainer
@@ -94,7 +94,7 @@ def test_the_totals_are_kept_without_waiting() -> None:
 @pytest.mark.parametrize("is_compiled", [False, True])
 def test_ten_steps_on_a_gpu_wait_for_nothing(tmp_path: Path, precision: torch.dtype, is_compiled: bool) -> None:
     trainer = ready(tmp_path, Hardware(torch.device("cuda", 0), precision, 0, compiled=is_compiled))
-    assert isinstance(trainer.replica, torch._dynamo.OptimizedModule) == is_compiled
+    assert isinstance(trainer.ddp, torch._dynamo.OptimizedModule) == is_compiled
     take_steps(trainer, 2)  # the first ones make what stays
     batches = [trainer.next_batch(1, 0) for _ in range(4)]
     torch.cuda.set_sync_debug_mode("error")

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from designer_vision.components.odd_data import look_alike_labels, repeated_pictures, some
 from designer_vision.data.loader import batches
-from designer_vision.data.preprocessing import Preparation
+from designer_vision.data.preprocessing import Preprocessing
 from designer_vision.formats.image_index import ImageIndex
 from designer_vision.networks import builders
 from designer_vision.networks.architectures import Architecture
@@ -29,7 +29,7 @@ IMBALANCED = 10
 
 
 def check_batches(
-    architecture: Architecture, training: ImageIndex, preparation: Preparation, batch_size: int, world_size: int
+    architecture: Architecture, training: ImageIndex, preprocessing: Preprocessing, batch_size: int, world_size: int
 ) -> None:
     """Have the network see a batch like the smallest one to come, on the meta device: no memory, no computation.
 
@@ -42,7 +42,7 @@ def check_batches(
             f"{training.folder} has {len(training)} images for {world_size} processes; give more images or start fewer processes"
         )
     smallest = min(len(batch) for batch in batches(np.arange(-(-len(training) // world_size)), batch_size))
-    height, width = preparation.size
+    height, width = preprocessing.size
     if reason := builders.refusal_of(architecture, len(training.classes), smallest, (height, width), training=True):
         raise InvalidDatasetError(
             f"{architecture.model_name} cannot be trained with batches of {smallest} images of {height} x {width} pixels, as "

@@ -30,7 +30,7 @@ from designer_vision.components.training_output import (
 )
 from designer_vision.data import images
 from designer_vision.data.loader import ImageDataset, Loader, batches
-from designer_vision.data.preprocessing import Preparation, plan_preparation
+from designer_vision.data.preprocessing import Preprocessing, plan_preprocessing
 from designer_vision.formats.image_directory import read_image_directory, tell_reading
 from designer_vision.formats.image_index import ImageIndex
 from designer_vision.formats.manifest import publishing
@@ -59,7 +59,7 @@ from designer_vision.training.parameters import Parameters
 from designer_vision.training.profiling import Profile, Reading
 from designer_vision.training.progress import Progress
 from designer_vision.training.ranks import Ranks, Timeouts, sentence_of
-from designer_vision.training.records import Epoch, Listener, Result
+from designer_vision.training.results import Callbacks, EpochResult, TrainingResult
 from designer_vision.training.stopping import StopRequest
 from designer_vision.training.trainer import Hardware, Trainer
 
@@ -78,7 +78,7 @@ class Task:
     Attributes:
         model: to start from.
         training, validation: with the same classes.
-        preparation: of their images.
+        preprocessing: of their images.
         parameters: the person's seven.
         configuration: all that decides what comes of it.
     """
@@ -86,7 +86,7 @@ class Task:
     model: Model
     training: ImageIndex
     validation: ImageIndex
-    preparation: Preparation
+    preprocessing: Preprocessing
     parameters: Parameters
     configuration: Mapping[str, Any]
 
@@ -99,7 +99,7 @@ class Task:
     def is_from_scratch(self) -> bool:
         return str(self.configuration["weights from"]).startswith("seed")
 
-    def trained(self, result: Result, processes: int) -> Model:
+    def trained(self, result: TrainingResult, processes: int) -> Model:
         """The model that came of it."""
         metrics = {"processes": processes, "epoch": result.best.number, **result.best.metrics()}
         return Model(
@@ -108,8 +108,8 @@ class Task:
             labels=self.training.classes,
             mean=self.model.mean,
             std=self.model.std,
-            operations=self.preparation.evaluation.operations,
-            size=self.preparation.size,
+            operations=self.preprocessing.evaluation.operations,
+            size=self.preprocessing.size,
             training=asdict(self.parameters) | metrics,
             configuration=self.configuration,
         )
@@ -141,16 +141,16 @@ def main(
     stop = StopRequest()
     with ExitStack() as stack:
         ranks, device = stack.enter_context(ranks.connected(gpus, timeouts, facts))
-        if ranks.told_by_main(ranks.is_main and is_already_trained(trained_model, task.configuration)):
+        if ranks.broadcast_from_main(ranks.is_main and is_already_trained(trained_model, task.configuration)):
             return
-        height, width = task.preparation.size
+        height, width = task.preprocessing.size
         hardware = choose_hardware(ranks, device, settings, parameters.batch_size * 3 * height * width)
         made_by = versions() | {
             "processes": ranks.world_size,
             "precision": str(hardware.precision).removeprefix("torch."),
             "compiled": hardware.compiled,
         }
-        warnings = mixed_gpus(ranks.told_by_all(describe_device(device)))
+        warnings = mixed_gpus(ranks.all_gather_objects(describe_device(device)))
         if ranks.is_main:
             warnings += warnings_of(task.training, task.validation, parameters, ranks.world_size)
             warnings += advice(len(task.training), len(task.training.classes), parameters, ranks.world_size, task.is_from_scratch)
@@ -158,7 +158,7 @@ def main(
             check_room(trained_model, network)
         else:
             say(f"hardware: {device} of node {ranks.node}, {made_by['precision']}, {hardware.workers} data workers")
-        if ranks.told_by_main(ranks.is_main and is_finished_meanwhile(stack, trained_model, task.configuration)):
+        if ranks.broadcast_from_main(ranks.is_main and is_finished_meanwhile(stack, trained_model, task.configuration)):
             return
         checkpoints = Checkpoints(trained_model / CHECKPOINT)
         network_of = asdict(task.model.architecture) | input_of(task.model)
@@ -168,8 +168,10 @@ def main(
         stack.enter_context(stop.listened_for())
         progress = stack.enter_context(Progress(parameters.epochs, len(task.training), ranks))
         trainer = make_trainer(stack, task, network, ranks, hardware, settings)
-        trainer.listener.is_stop_requested = stop.is_made
-        go_on(trainer, ranks.told_by_main(find_checkpoint(checkpoints, untrained_model, template) if ranks.is_main else None))
+        trainer.callbacks.is_stop_requested = stop.is_made
+        go_on(
+            trainer, ranks.broadcast_from_main(find_checkpoint(checkpoints, untrained_model, template) if ranks.is_main else None)
+        )
         # after the data workers: MLflow's import starts a process, whose pipes a worker forked meanwhile would keep open for ever
         tracker = stack.enter_context(Tracker(ranks.is_main, trained_model / METRICS))
         if ranks.is_main:
@@ -179,7 +181,7 @@ def main(
             profile = None
             if settings.profile:
                 profile = Profile(trained_model / PROFILE, device, trainer.steps_per_epoch, lambda: probe(task.training))
-            trainer.listener = tell(progress, tracker, saver, stop, ranks.world_size, profile)
+            trainer.callbacks = tell(progress, tracker, saver, stop, ranks.world_size, profile)
         stack.enter_context(ranks.telling())  # the last one, which hears of an error first
 
         def keep_best() -> Path:
@@ -235,16 +237,18 @@ def read_task(
         read_image_directory(training_dataset).labeled(),
         read_image_directory(validation_dataset, original_names=True).labeled(),
     )
-    preparation = plan_preparation(training.folder, training.known_sizes(), training.transformation, training.random_operations)
-    check_batches(model.architecture, training, preparation, parameters.batch_size, processes)
+    preprocessing = plan_preprocessing(
+        training.folder, training.known_sizes(), training.transformation, training.random_operations
+    )
+    check_batches(model.architecture, training, preprocessing, parameters.batch_size, processes)
     network = initial_network(model, training.classes, parameters.torch_seed)
-    configuration = describe_configuration(parameters, model, network, training, validation, preparation)
+    configuration = describe_configuration(parameters, model, network, training, validation, preprocessing)
     configuration["weights from"] = origin_of(model, parameters)
     if (model.is_trained or model.pretrained) and model.labels != training.classes:
         configuration["new head"] = True
     if source is not None:  # it began from another folder's weights
         configuration |= {name: source.configuration[name] for name in BEGINNING if name in source.configuration}
-    return Task(model, training, validation, preparation, parameters, configuration), network
+    return Task(model, training, validation, preprocessing, parameters, configuration), network
 
 
 def facts_to_share(task: Task, precision: str) -> dict[str, str]:
@@ -273,13 +277,13 @@ def make_trainer(
     stack: ExitStack, task: Task, network: nn.Module, ranks: Ranks, hardware: Hardware, settings: Settings
 ) -> Trainer:
     """The trainer with its data workers; what they keep, they keep until the stack is closed."""
-    preparation = task.preparation
-    kept = keep_images(stack, task.training, task.validation, preparation, task.parameters.epochs, ranks, settings)
-    random_operations, seed = preparation.random_operations, task.parameters.torch_seed
+    preprocessing = task.preprocessing
+    kept = keep_images(stack, task.training, task.validation, preprocessing, task.parameters.epochs, ranks, settings)
+    random_operations, seed = preprocessing.random_operations, task.parameters.torch_seed
     return Trainer(
         network,
-        ImageDataset(task.training, preparation.prepare, preparation.size, random_operations, seed, *kept[0]),
-        ImageDataset(task.validation, preparation.evaluation, preparation.size, (), 0, *kept[1]),
+        ImageDataset(task.training, preprocessing.prepare, preprocessing.size, random_operations, seed, *kept[0]),
+        ImageDataset(task.validation, preprocessing.evaluation, preprocessing.size, (), 0, *kept[1]),
         task.parameters,
         ranks,
         hardware,
@@ -322,10 +326,10 @@ def started(checkpoints: Checkpoints, position: Position, ranks: Ranks, stop: St
 
 def tell(
     progress: Progress, tracker: Tracker, saver: Saver, stop: StopRequest, processes: int, profile: Profile | None
-) -> Listener:
+) -> Callbacks:
     """What the main rank does with what the trainer tells."""
 
-    def on_epoch(epoch: Epoch) -> None:
+    def on_epoch(epoch: EpochResult) -> None:
         progress.epoch(epoch)
         tracker.log_metrics(logged(epoch, processes), epoch.number)
 
@@ -334,7 +338,7 @@ def tell(
         if profile:
             profile.step(images, waited, computed)
 
-    return Listener(
+    return Callbacks(
         on_iteration=progress.iteration,
         on_epoch=on_epoch,
         on_slow_rank=progress.slow_rank,
@@ -345,7 +349,7 @@ def tell(
     )
 
 
-def logged(epoch: Epoch, processes: int) -> dict[str, float]:
+def logged(epoch: EpochResult, processes: int) -> dict[str, float]:
     """The metrics of an epoch, for MLflow and `metrics.jsonl`."""
     return epoch.metrics() | epoch.seconds() | {"Train images per second and process": epoch.images_per_second / processes}
 
@@ -396,7 +400,7 @@ def go_on(trainer: Trainer, payload: bytes | None) -> None:
         ) from error
 
 
-def train(trainer: Trainer, keep_best: Callable[[], Path]) -> Result:
+def train(trainer: Trainer, keep_best: Callable[[], Path]) -> TrainingResult:
     """Train; a loss that is not finite is told with the network of an earlier epoch."""
     try:
         with in_plain_words(trainer.loader):
@@ -432,7 +436,7 @@ def worker_lost(error: BaseException) -> str:
     return next((str(link) for link in chain_of(error) if "DataLoader worker" in str(link)), "")
 
 
-def export(folder: Path, model: Model, history: Sequence[Epoch], dataset: Path) -> None:
+def export(folder: Path, model: Model, history: Sequence[EpochResult], dataset: Path) -> None:
     """Write the model and the epochs' metrics beside the checkpoints, the manifest last."""
     from designer_vision.inference.serving import write_mlflow_files
 
@@ -492,11 +496,11 @@ def initial_network(model: Model, classes: tuple[str, ...], seed: int) -> nn.Mod
 
 def describe(task: Task, ranks: Ranks, hardware: Hardware, warnings: Sequence[str]) -> None:
     """Say in a few lines what is about to happen."""
-    model, training, validation, preparation = task.model, task.training, task.validation, task.preparation
+    model, training, validation, preprocessing = task.model, task.training, task.validation, task.preprocessing
     parameters = task.parameters
     for index in (training, validation):
         tell_reading(index)
-    height, width = preparation.size
+    height, width = preprocessing.size
     precision = str(hardware.precision).removeprefix("torch.")
     origin = task.configuration["weights from"]
     say(f"network: {model.architecture.model_name}, weights from {origin}, {len(training.classes)} classes")
@@ -507,10 +511,10 @@ def describe(task: Task, ranks: Ranks, hardware: Hardware, warnings: Sequence[st
     say(f"images: {len(training)} to train, {len(validation)} to validate, {height} x {width} pixels")
     steps = len(batches(np.arange(-(-len(training) // ranks.world_size)), parameters.batch_size))
     say(f"training: {parameters.epochs} epochs of {steps} steps at most")
-    if preparation.operations:
-        say(f"the images have different sizes and no transformation: {preparation.operations} is applied to each")
-    if preparation.random_operations:
-        say(f"drawn anew in every epoch: {preparation.random_operations}")
+    if preprocessing.operations:
+        say(f"the images have different sizes and no transformation: {preprocessing.operations} is applied to each")
+    if preprocessing.random_operations:
+        say(f"drawn anew in every epoch: {preprocessing.random_operations}")
     say(
         f"hardware: {ranks.world_size} process{'es' if ranks.world_size > 1 else ''} on {hardware.device.type}, {precision}, "
         f"{hardware.workers} data workers each"

@@ -12,7 +12,7 @@ import torch
 from designer_vision.data.cache import PixelCache, Sizes, shared_cache
 from designer_vision.data.disk_cache import DiskCache, free_disk, shared_disk_cache
 from designer_vision.data.loader import worker_count, workers_within_limits
-from designer_vision.data.preprocessing import Preparation
+from designer_vision.data.preprocessing import Preprocessing
 from designer_vision.formats.image_index import ImageIndex
 from designer_vision.runtime.console import say
 from designer_vision.runtime.machine import available_cpus, available_memory, is_far, keep_freed_memory
@@ -66,7 +66,7 @@ def keep_images(
     stack: ExitStack,
     training: ImageIndex,
     validation: ImageIndex,
-    preparation: Preparation,
+    preprocessing: Preprocessing,
     epochs: int,
     ranks: Ranks,
     settings: Settings,
@@ -81,9 +81,9 @@ def keep_images(
         memory = int(available_memory() * SHARE_OF_MEMORY) if forced is None else forced * 10**6
         forced = settings.disk_cache_megabytes
         disk = free_disk(None if forced is None else forced * 10**6)
-    fitted = np.array([preparation.size], np.int32)
-    prepared = np.broadcast_to(fitted, (len(training), 2)) if preparation.operations else training.all_sizes()
-    shared = ranks.is_first_of_node, ranks.told_by_first_of_node
+    fitted = np.array([preprocessing.size], np.int32)
+    prepared = np.broadcast_to(fitted, (len(training), 2)) if preprocessing.operations else training.all_sizes()
+    shared = ranks.is_first_of_node, ranks.broadcast_on_node
 
     def keep(images: ImageIndex, sizes: Sizes, memory: int, name: str) -> Kept:
         in_memory = stack.enter_context(shared_cache(sizes, memory, *shared))

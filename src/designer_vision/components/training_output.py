@@ -17,7 +17,7 @@ import torchvision
 from torch import nn
 
 from designer_vision import __version__
-from designer_vision.data.preprocessing import Preparation
+from designer_vision.data.preprocessing import Preprocessing
 from designer_vision.formats.image_index import ImageIndex
 from designer_vision.formats.manifest import MANIFEST, UNFINISHED, is_unfinished
 from designer_vision.formats.model_directory import Model, read_model_directory
@@ -78,7 +78,7 @@ def describe_configuration(
     network: nn.Module,
     training: ImageIndex,
     validation: ImageIndex,
-    preparation: Preparation,
+    preprocessing: Preprocessing,
 ) -> dict[str, Any]:
     """All that decides what a training comes to, but the machine: what plain JSON holds."""
     weights = hashlib.blake2b(digest_size=16)
@@ -92,10 +92,10 @@ def describe_configuration(
         "classes": list(training.classes),
         "training images": training.fingerprint,
         "validation images": validation.fingerprint,
-        "size": list(preparation.size),
-        "operations": preparation.operations,
-        "random operations": preparation.random_operations,
-        "evaluation": preparation.evaluation.operations,
+        "size": list(preprocessing.size),
+        "operations": preprocessing.operations,
+        "random operations": preprocessing.random_operations,
+        "evaluation": preprocessing.evaluation.operations,
     }
 
 

@@ -30,7 +30,7 @@ from designer_vision.data.transforms import Operation, Prepare, Size, check_size
 from designer_vision.runtime.console import say
 from designer_vision.runtime.errors import DataWorkerError, DesignerError, InvalidDatasetError
 from designer_vision.runtime.gpus import cpus_for_workers
-from designer_vision.runtime.machine import end_with, free_shared_memory, is_far, open_files_allowed
+from designer_vision.runtime.machine import die_with_parent, free_shared_memory, is_far, open_files_allowed
 
 PREFETCHED = 2
 """Batches that a worker decodes ahead."""
@@ -79,15 +79,15 @@ def batches(indices: Indices, batch_size: int) -> list[Indices]:
     return np.split(indices, ends)
 
 
-def remaining(order: Indices, legs: Sequence[tuple[int, int]], batch_size: int) -> Indices:
+def remaining(order: Indices, segments: Sequence[tuple[int, int]], batch_size: int) -> Indices:
     """What is left of an epoch, in order, after it was trained for some steps, on changing numbers of ranks.
 
     Args:
         order: of the whole epoch.
-        legs: number of ranks and steps, one after the other.
+        segments: number of ranks and steps, one after the other.
         batch_size: of each rank.
     """
-    for world_size, steps in legs:
+    for world_size, steps in segments:
         taken = [batch for rank in range(world_size) for batch in batches(shard(order, rank, world_size), batch_size)[:steps]]
         if taken:
             order = order[~np.isin(order, np.concatenate(taken))]
@@ -540,7 +540,7 @@ class _Worker:
     cpus: frozenset[int] = frozenset()
 
     def __call__(self, worker: int) -> None:
-        end_with(self.parent)
+        die_with_parent(self.parent)
         if multiprocessing.get_start_method() == "fork" and os.getppid() != self.parent:
             os._exit(1)  # it was killed before it could be watched, and nobody else would ever end this worker
         os.setpgid(0, 0)

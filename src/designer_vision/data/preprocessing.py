@@ -8,7 +8,7 @@ from pathlib import Path
 
 from designer_vision.data.transforms import (
     DEFAULT_OPERATIONS,
-    FitToNetwork,
+    EvaluationTransform,
     Operation,
     Prepare,
     Size,
@@ -23,7 +23,7 @@ MOST_SIZES = 200
 
 
 @dataclass(frozen=True)
-class Preparation:
+class Preprocessing:
     """The plan for a training set.
 
     Attributes:
@@ -36,7 +36,7 @@ class Preparation:
     operations: list[Operation]
     random_operations: list[Operation]
     size: Size
-    evaluation: FitToNetwork
+    evaluation: EvaluationTransform
 
     @property
     def prepare(self) -> Prepare:
@@ -44,9 +44,9 @@ class Preparation:
         return compose(self.operations)
 
 
-def plan_preparation(
+def plan_preprocessing(
     folder: Path, sizes: Sequence[Size], transformation: list[Operation], random_operations: list[Operation]
-) -> Preparation:
+) -> Preprocessing:
     """Decide from the sizes of the training images and what Apply Image Transformation recorded.
 
     Args:
@@ -74,7 +74,7 @@ def plan_preparation(
     before = set(_sizes_after(folder, without_chance, sizes).values())
     pixels_after = before.pop() if len(before) == 1 else None
     evaluation = evaluation_operations([*transformation, *without_chance], pixels_after, size)
-    return Preparation(operations, random_operations, size, FitToNetwork(evaluation, size))
+    return Preprocessing(operations, random_operations, size, EvaluationTransform(evaluation, size))
 
 
 def _sizes_after(folder: Path, operations: Sequence[Operation], sizes: Sequence[Size]) -> dict[Size, Size]:

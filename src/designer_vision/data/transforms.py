@@ -234,7 +234,7 @@ def _fixes_size(operations: Sequence[Operation], size: Size) -> bool:
 
 
 @dataclass(frozen=True)
-class FitToNetwork:
+class EvaluationTransform:
     """Takes a photo of any size to the network's: scoring, serving and validation use the same one.
 
     An image that already has the size is taken as it is, since it went through the operations before.

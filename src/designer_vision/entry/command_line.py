@@ -28,7 +28,7 @@ from designer_vision.runtime.errors import (
     chain_of,
     is_out_of_memory,
 )
-from designer_vision.runtime.machine import end_with
+from designer_vision.runtime.machine import die_with_parent
 from designer_vision.runtime.settings import RUNNER
 from designer_vision.runtime.without_compiler import leave_compiler_out
 
@@ -162,9 +162,9 @@ def run(command: click.Command, needs_compiler: bool = False) -> Never:
     if not needs_compiler:
         leave_compiler_out()
     if (runner := os.environ.get(RUNNER, "")).isdigit():
-        end_with(int(runner))
+        die_with_parent(int(runner))
     elif TORCHRUN in os.environ:
-        end_with(os.getppid())
+        die_with_parent(os.getppid())
     replace_closed_streams()
     os.environ["MPLBACKEND"] = "agg"  # pictures are written, whatever the person's own sessions show them with
     for stream in (sys.stdout, sys.stderr):
@@ -173,7 +173,7 @@ def run(command: click.Command, needs_compiler: bool = False) -> Never:
         command.main(standalone_mode=False)
     except click.Abort:
         say("stopped before the work began", sys.stderr)
-        leave(130)
+        exit_process(130)
     except click.UsageError as error:
         _end(ParameterParsingError(error.format_message()), error)
     except DesignerError as error:
@@ -187,17 +187,17 @@ def run(command: click.Command, needs_compiler: bool = False) -> Never:
         if is_out_of_memory(error):
             _end(ModuleOutOfMemoryError(f"{str(error)[:200] or 'no memory is left'}; use a machine with more"), error)
         _end(UnexpectedError.of(error), error)
-    leave(0)
+    exit_process(0)
 
 
 def _end(told: DesignerError, error: Exception) -> Never:
     if os.environ.get(DEBUG) == "1":
         traceback.print_exception(error)
     say(told.line(), sys.stderr)
-    leave(told.exit_code)
+    exit_process(told.exit_code)
 
 
-def leave(exit_code: int) -> Never:
+def exit_process(exit_code: int) -> Never:
     """End this process after its exit functions, without taking the interpreter apart.
 
     Threads of torch's process group may still hold tensors then; one that asks for the interpreter's lock while it is taken

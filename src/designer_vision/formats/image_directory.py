@@ -26,9 +26,9 @@ from designer_vision.formats.image_index import ImageIndex, Row
 from designer_vision.formats.left_out import LINKS, LeftOut, in_words, shortened
 from designer_vision.formats.manifest import (
     MANIFEST,
+    Extension,
     Manifest,
     Operations,
-    Ours,
     publishing,
     read_manifest,
     read_verified,
@@ -188,7 +188,7 @@ class ImageDirectoryWriter:
     ) -> None:
         self.folder = folder
         self.classes = tuple(sorted(classes))
-        self._ours = Ours(transformation=transformation or [], random_operations=random_operations or [])
+        self._ours = Extension(transformation=transformation or [], random_operations=random_operations or [])
         self._left_out = {} if left_out is None else left_out
         self._numbers = {name: number for number, name in enumerate(self.classes)}
         self._count = 0

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from designer_vision.data import images
 from designer_vision.data.read_ahead import Reserve, reading
 from designer_vision.formats.left_out import LeftOut
-from designer_vision.formats.manifest import Operations, Ours
+from designer_vision.formats.manifest import Extension, Operations
 from designer_vision.runtime import files
 from designer_vision.runtime.description import to_json
 from designer_vision.runtime.errors import InvalidDatasetError, NotLabeledDatasetError
@@ -233,7 +233,7 @@ class ImageIndex:
         return replace(self, classes=classes, labels=labels)
 
 
-def index_rows(folder: Path, rows: Iterable[Row], labeled: bool, recorded: Ours | None = None) -> ImageIndex:
+def index_rows(folder: Path, rows: Iterable[Row], labeled: bool, recorded: Extension | None = None) -> ImageIndex:
     """The index of some rows.
 
     Args:
@@ -267,7 +267,7 @@ def index_rows(folder: Path, rows: Iterable[Row], labeled: bool, recorded: Ours 
         Texts.of(original_names),
         np.frombuffer(bytes(hashes), dtype=np.uint8).reshape(-1, 16),
         np.array(ids, dtype=np.int64),
-        recorded or Ours(),
+        recorded or Extension(),
     )
 
 
@@ -280,7 +280,7 @@ def assemble(
     original_names: Texts,
     hashes: npt.NDArray[np.uint8],
     ids: npt.NDArray[np.int64],
-    recorded: Ours,
+    recorded: Extension,
 ) -> ImageIndex:
     """The index of columns whose labels are numbered as they were `found`; its own classes are sorted by name."""
     classes = tuple(sorted(found))

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 
 from designer_vision.formats.image_index import NO_LABEL, ImageIndex, Row, Texts, assemble, hash_bytes, index_rows
-from designer_vision.formats.manifest import Ours
+from designer_vision.formats.manifest import Extension
 from designer_vision.runtime import files
 from designer_vision.runtime.description import from_json
 from designer_vision.runtime.errors import InvalidDatasetError
@@ -43,7 +43,7 @@ MOST_BRACKETS = 1000
 """Opening ones in a line, on average over a block: more could be nested deeper than the stack of Arrow's parser is."""
 
 
-def read_image_list(folder: Path, name: str, labeled: bool, recorded: Ours, original_names: bool = True) -> ImageIndex:
+def read_image_list(folder: Path, name: str, labeled: bool, recorded: Extension, original_names: bool = True) -> ImageIndex:
     """The index of an image list.
 
     Args:
@@ -68,7 +68,7 @@ class _NotPlainError(Exception):
     """A row that only the strict reader can judge."""
 
 
-def _read_fast(folder: Path, name: str, labeled: bool, recorded: Ours, original_names: bool) -> ImageIndex:
+def _read_fast(folder: Path, name: str, labeled: bool, recorded: Extension, original_names: bool) -> ImageIndex:
     """Read in blocks with Arrow's parser, into arrays made once: a million rows never become a million objects."""
     lines = _count_rows(folder, name)
     names, originals = _TextsBuilder(lines), _TextsBuilder(lines)

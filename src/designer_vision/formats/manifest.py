@@ -38,7 +38,7 @@ Side = Annotated[int, msgspec.Meta(gt=0, le=MAX_SIDE)]
 Temperature = Annotated[float, msgspec.Meta(ge=0.001, le=1000)]
 
 
-class Ours(msgspec.Struct, omit_defaults=True, frozen=True):
+class Extension(msgspec.Struct, omit_defaults=True, frozen=True):
     """What we add to a classic manifest.
 
     Attributes:
@@ -68,7 +68,7 @@ class Manifest(msgspec.Struct, omit_defaults=True, frozen=True):
     """One `_meta.yaml`: the format's name, our additions, and the names of the other files; the rest plays no part."""
 
     type: str
-    ours: Ours = Ours()
+    ours: Extension = Extension()
     image_list: str | None = None
     model: str | None = None
     transform_type: str | None = None

@@ -28,8 +28,8 @@ from designer_vision.data.transforms import Operation, Size
 from designer_vision.formats.image_directory import SAMPLES, SCHEMA, schema
 from designer_vision.formats.manifest import (
     MANIFEST,
+    Extension,
     Manifest,
-    Ours,
     publishing,
     read_manifest,
     read_verified,
@@ -295,7 +295,7 @@ def write_model_files(folder: Path, model: Model, dataset: Path | None = None) -
         if dataset is not None and (dataset / MANIFEST).exists():
             for name in (SCHEMA, SAMPLES):
                 _copy(dataset, name, folder)
-    ours = Ours(
+    ours = Extension(
         transformation=model.operations or [],
         size=model.size,
         temperature=None if model.temperature == 1 else model.temperature,

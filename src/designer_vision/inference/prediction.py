@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from designer_vision.data import images
-from designer_vision.data.transforms import FitToNetwork, Size
+from designer_vision.data.transforms import EvaluationTransform, Size
 from designer_vision.formats.image_index import PROBES
 from designer_vision.formats.model_directory import Model
 from designer_vision.formats.plain_folder import is_image
@@ -121,7 +121,7 @@ def predict(model: Model, photos: Sequence[Photo]) -> Iterator[tuple[Photo, Answ
         yield from _answers(model.labels, scorer, waiting)
 
 
-def _pixels(photo: Photo, fit: FitToNetwork) -> Tensor | str | None:
+def _pixels(photo: Photo, fit: EvaluationTransform) -> Tensor | str | None:
     try:
         content = photo.read()
         return None if content is None else pixels_of(content, photo.called, fit)

@@ -23,7 +23,7 @@ from designer_vision.data.loader import (
     workers_that_fit,
     workers_within_limits,
 )
-from designer_vision.data.transforms import DEFAULT_OPERATIONS, FitToNetwork, Normalize, Size, check_size, size_after
+from designer_vision.data.transforms import DEFAULT_OPERATIONS, EvaluationTransform, Normalize, Size, check_size, size_after
 from designer_vision.formats.image_index import ImageIndex
 from designer_vision.formats.manifest import MANIFEST
 from designer_vision.formats.model_directory import Model, read_model_directory
@@ -159,20 +159,20 @@ class Scorer:
         return probabilities
 
 
-def fit_for(model: Model, sizes: list[tuple[int, int]] | None = None) -> FitToNetwork:
+def fit_for(model: Model, sizes: list[tuple[int, int]] | None = None) -> EvaluationTransform:
     """What takes images to the network's input.
 
     It is what the model recorded. A classic model recorded nothing: images that all have one of `sizes` are taken as
     they are, others (and single photos, with no sizes) get the default Resize(256) and CenterCrop(224).
     """
     if model.operations is not None and model.size is not None:
-        return FitToNetwork(model.operations, model.size)
+        return EvaluationTransform(model.operations, model.size)
     if sizes is not None and len(sizes) == 1:
-        return FitToNetwork([], sizes[0])
-    return FitToNetwork(DEFAULT_OPERATIONS, size_after(DEFAULT_OPERATIONS, (256, 256)))
+        return EvaluationTransform([], sizes[0])
+    return EvaluationTransform(DEFAULT_OPERATIONS, size_after(DEFAULT_OPERATIONS, (256, 256)))
 
 
-def pixels_of(content: bytes, name: str, fit: FitToNetwork) -> Tensor:
+def pixels_of(content: bytes, name: str, fit: EvaluationTransform) -> Tensor:
     """An image file as the network takes it, uint8 [3, *fit.size].
 
     Args:

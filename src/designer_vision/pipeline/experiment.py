@@ -13,7 +13,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from designer_vision.runtime.machine import end_with
+from designer_vision.runtime.machine import die_with_parent
 from designer_vision.runtime.tracking import import_mlflow
 
 
@@ -69,7 +69,7 @@ class Experiment:
 
 
 def _begin(parent: int) -> None:
-    end_with(parent)
+    die_with_parent(parent)
     atexit.register(gc.freeze)  # the run waits for this process's end, and collecting what MLflow leaves takes a second
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run, which then marks its runs as failed
 

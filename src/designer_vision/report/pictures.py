@@ -16,7 +16,7 @@ from designer_vision.report.mistakes import Mistake
 from designer_vision.runtime.console import printable
 
 if TYPE_CHECKING:
-    from designer_vision.training.records import Epoch  # which loads torch, and an evaluation has no use for it
+    from designer_vision.training.results import EpochResult  # which loads torch, and an evaluation has no use for it
 
 MOST_CELLS = 30
 """Classes whose whole confusion matrix can be read; of more, the most confused pairs are shown."""
@@ -26,13 +26,13 @@ BLUE, ORANGE, GREEN, GREY = "#2563eb", "#ea580c", "#16a34a", "#9ca3af"
 LONGEST_NAME = 24
 
 
-def draw_curves(history: Sequence[Epoch], best: Epoch, with_top5: bool = True) -> bytes:
+def draw_curves(history: Sequence[EpochResult], best: EpochResult, with_top5: bool = True) -> bytes:
     """Loss, accuracy, learning rate and images/s of every epoch, and which of them was kept."""
     numbers = [epoch.number for epoch in history]
     figure = _figure(10, 6.4)
     (loss, accuracy), (rate, speed) = figure.subplots(2, 2, sharex=True)
 
-    def line(axes: Any, name: str, value: Callable[[Epoch], float], color: str, style: str = "-") -> None:
+    def line(axes: Any, name: str, value: Callable[[EpochResult], float], color: str, style: str = "-") -> None:
         axes.plot(numbers, [value(epoch) for epoch in history], style, color=color, label=name, marker="o", markersize=4)
 
     line(loss, "training", lambda epoch: epoch.training.loss, BLUE)

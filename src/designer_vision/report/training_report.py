@@ -29,7 +29,7 @@ from designer_vision.report.sections import (
 from designer_vision.runtime.console import clock
 from designer_vision.runtime.errors import InvalidDatasetError
 from designer_vision.training.parameters import Parameters
-from designer_vision.training.records import Epoch, Result
+from designer_vision.training.results import EpochResult, TrainingResult
 
 FOLDER = "report"
 """Of the pictures and tables, in the model's folder."""
@@ -64,7 +64,7 @@ class TrainingRun:
         parameters: the person's seven.
     """
 
-    result: Result
+    result: TrainingResult
     training: ImageIndex
     validation: ImageIndex
     scored: ImageIndex
@@ -163,7 +163,7 @@ def quality(run: TrainingRun) -> str:
     )
 
 
-def explosion(first: Epoch, classes: int) -> str:
+def explosion(first: EpochResult, classes: int) -> str:
     """How far the first epoch's loss is above that of a guess at one of the classes; empty where it is not, or not far."""
     guessing = math.log(classes)
     for name, loss, most in (("training", first.training.loss, EXPLODED), ("validation", first.validation.loss, EXPLODED_AFTER)):
@@ -172,7 +172,7 @@ def explosion(first: Epoch, classes: int) -> str:
     return ""
 
 
-def remarks(history: Sequence[Epoch], parameters: Parameters, classes: int) -> list[str]:
+def remarks(history: Sequence[EpochResult], parameters: Parameters, classes: int) -> list[str]:
     """What a person who has seen many trainings would say of this one's curves, in the order of its weight."""
     epochs = parameters.epochs
     said = []
@@ -211,7 +211,7 @@ SECONDS_HEADER = ("epoch", "waiting for images", "computing", "validation", "sav
 
 def _epochs(run: TrainingRun) -> list[tuple[str, ...]]:
     """The table of the epochs, its header first."""
-    columns: dict[str, Callable[[Epoch], str]] = {
+    columns: dict[str, Callable[[EpochResult], str]] = {
         "epoch": lambda epoch: str(epoch.number),
         "training loss": lambda epoch: f"{epoch.training.loss:.4f}",
         "validation loss": lambda epoch: f"{epoch.validation.loss:.4f}",
@@ -225,7 +225,7 @@ def _epochs(run: TrainingRun) -> list[tuple[str, ...]]:
     return [tuple(columns), *(tuple(text(epoch) for text in columns.values()) for epoch in run.result.history[-MOST_EPOCHS:])]
 
 
-def _seconds(history: Sequence[Epoch]) -> list[tuple[str, ...]]:
+def _seconds(history: Sequence[EpochResult]) -> list[tuple[str, ...]]:
     return [
         (str(epoch.number), *(f"{seconds:.1f} s" for seconds in epoch.seconds().values())) for epoch in history[-MOST_EPOCHS:]
     ]

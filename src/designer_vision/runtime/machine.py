@@ -137,7 +137,7 @@ def in_order(work: Callable[[int], Result], count: int) -> Iterator[Result]:
             yield from pool.map(work, range(start, min(start + AT_A_TIME, count)))
 
 
-def end_with(parent: int) -> None:
+def die_with_parent(parent: int) -> None:
     """Have this process killed when its parent ends, however that happens: nothing is left running for nobody (on Linux).
 
     Args:

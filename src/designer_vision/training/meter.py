@@ -14,7 +14,7 @@ from designer_vision.training.ranks import Ranks
 from designer_vision.training.state import MeterState
 
 
-class Meter:
+class ThroughputMeter:
     """Sums over the iterations of an epoch; read at print_frequency and at the end, when it asks the other ranks."""
 
     def __init__(self, ranks: Ranks, device: torch.device, epoch: int) -> None:
@@ -29,7 +29,7 @@ class Meter:
         Raises:
             TrainingDivergedError: a loss was not finite: nobody shall go on from here.
         """
-        stretches = self._ranks.gather(self._stretch)
+        stretches = self._ranks.all_gather(self._stretch)
         if not stretches.isfinite().all():
             self._raise_diverged()
         now = time.perf_counter()
@@ -58,7 +58,7 @@ class Meter:
         Raises:
             TrainingDivergedError: a loss was not finite, on whichever rank.
         """
-        totals = self._ranks.sum(self._stretch)
+        totals = self._ranks.all_reduce_sum(self._stretch)
         if not totals[LOSS].isfinite():  # the sum is the same on every rank, so all of them come in here together
             self._raise_diverged()
         self._whole = self._whole + totals
@@ -69,7 +69,7 @@ class Meter:
         return stretch, stretch.seen / seconds
 
     def _raise_diverged(self) -> None:
-        first = int(self._ranks.minimum(self._first_not_finite))
+        first = int(self._ranks.all_reduce_min(self._first_not_finite))
         raise TrainingDivergedError(
             f"the training loss is not finite since epoch {self._epoch}, iteration {first}; "
             "choose a lower learning_rate or a longer warmup_step_number"

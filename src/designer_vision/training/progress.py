@@ -12,7 +12,7 @@ from rich.progress import Progress as Bars
 from designer_vision.runtime.console import clock, say
 from designer_vision.training.parameters import Parameters
 from designer_vision.training.ranks import Ranks
-from designer_vision.training.records import Epoch, Iteration, Result
+from designer_vision.training.results import EpochResult, IterationLog, TrainingResult
 
 
 class Progress:
@@ -35,7 +35,7 @@ class Progress:
         """Advance the bar."""
         self._bars.advance(self._bar, images)
 
-    def iteration(self, at: Iteration) -> None:
+    def iteration(self, at: IterationLog) -> None:
         """One line every print_frequency iterations."""
         say(
             f"epoch {at.epoch}/{self._epochs} iteration {at.iteration}/{at.iterations} | "
@@ -43,7 +43,7 @@ class Progress:
             f"learning rate {at.learning_rate:.3g} | {clock(at.seconds_left)} left"
         )
 
-    def epoch(self, epoch: Epoch) -> None:
+    def epoch(self, epoch: EpochResult) -> None:
         """One line an epoch."""
         say(
             f"epoch {epoch.number}/{self._epochs} | {epoch.images_per_second:.1f} images/s | "
@@ -58,7 +58,7 @@ class Progress:
             f"{usual:.1f} s; all wait for it"
         )
 
-    def result(self, result: Result, parameters: Parameters, folder: Path) -> None:
+    def result(self, result: TrainingResult, parameters: Parameters, folder: Path) -> None:
         """The last line."""
         if len(result.history) < parameters.epochs:
             say(f"stopped after epoch {len(result.history)}: no lower validation loss in {parameters.patience} epochs")

@@ -23,8 +23,8 @@ from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-
 
 from designer_vision.runtime.console import say
 from designer_vision.runtime.errors import DesignerError, JobStoppedError, LostRankError, ProcessSetupError, TrainingDivergedError
-from designer_vision.training.meeting import Arrival, Verdict, received, verdict
-from designer_vision.training.watcher import Place, Watcher
+from designer_vision.training.rendezvous import Member, RendezvousInfo, hold_rendezvous, received
+from designer_vision.training.watcher import Address, Watcher
 
 Told = TypeVar("Told")
 DEFAULT_PORT = 29500
@@ -147,7 +147,7 @@ class Ranks:
             yield self, self.device(gpus)
             return
         watcher = Watcher(self.rank, self.world_size, timeouts.silence, timeouts.stall, breaks_off=not gpus)
-        store, ranks = self.meet(timeouts.start, facts, watcher)
+        store, ranks = self.join(timeouts.start, facts, watcher)
         try:
             device = ranks.device(gpus)
             if gpus:
@@ -206,7 +206,7 @@ class Ranks:
         if self.watcher is not None and not self.watcher.is_over:
             self.watcher.leave()
 
-    def meet(self, timeout: timedelta, facts: Mapping[str, str], watcher: Watcher | None = None) -> tuple[Store, Ranks]:
+    def join(self, timeout: timedelta, facts: Mapping[str, str], watcher: Watcher | None = None) -> tuple[Store, Ranks]:
         """Wait for all processes of the job at rank 0's store, compare what they were given, and count those of this node.
 
         Args:
@@ -219,16 +219,16 @@ class Ranks:
         """
         try:
             store = self._store(timeout)
-            own = Arrival(self.rank, self.world_size, self.node, dict(facts), address_towards(self.main_address))
+            own = Member(self.rank, self.world_size, self.node, dict(facts), address_towards(self.main_address))
             store.set(f"arrival {store.add('came', 1)}", json.dumps(asdict(own)))
             if self.is_main:
-                found = verdict(store, self.world_size, timeout)
+                found = hold_rendezvous(store, self.world_size, timeout)
                 if watcher is not None and not found.error:
                     place = watcher.listen(self.main_address if self.is_on_loopback else "")
                     found = replace(found, port=place.port, key=place.key)
                 store.set("verdict", json.dumps(asdict(found)))
             store.set_timeout(timeout + timedelta(seconds=5))
-            found = received(Verdict, store.get("verdict"))
+            found = received(RendezvousInfo, store.get("verdict"))
             came_too_late = not found.error and len(found.nodes) != self.world_size
         except (RuntimeError, ValueError, OSError) as cause:
             raise ProcessSetupError(
@@ -241,12 +241,12 @@ class Ranks:
                 found.error or f"rank {self.rank} came to a job of {len(found.nodes)} processes, which has begun already"
             )
         if watcher is not None:
-            self._watch(watcher, Place(found.port, found.key), timeout)
+            self._watch(watcher, Address(found.port, found.key), timeout)
         self._choose_interface(found)
         first = self.node not in found.nodes[: self.rank]
         return store, replace(self, local_world_size=found.nodes.count(self.node), is_first_of_node=first, watcher=watcher)
 
-    def _watch(self, watcher: Watcher, place: Place, timeout: timedelta) -> None:
+    def _watch(self, watcher: Watcher, place: Address, timeout: timedelta) -> None:
         """Begin to watch the others.
 
         Raises:
@@ -268,10 +268,10 @@ class Ranks:
             store = self._store(TO_TELL)
             store.set_timeout(TO_TELL)
             if self.is_main:
-                store.set("verdict", json.dumps(asdict(Verdict(f"rank 0 failed: {message}"))))
+                store.set("verdict", json.dumps(asdict(RendezvousInfo(f"rank 0 failed: {message}"))))
                 self._wait_until_all_heard(store, TO_TELL.total_seconds(), self.world_size)
             else:
-                own = Arrival(self.rank, self.world_size, self.node, {}, failed=message)
+                own = Member(self.rank, self.world_size, self.node, {}, failed=message)
                 store.set(f"arrival {store.add('came', 1)}", json.dumps(asdict(own)))
                 store.add("heard", 1)
 
@@ -308,7 +308,7 @@ class Ranks:
         """
         return self.main_address == "localhost" or self.main_address.startswith("127.") or self.main_address == "::1"
 
-    def _choose_interface(self, found: Verdict) -> None:
+    def _choose_interface(self, found: RendezvousInfo) -> None:
         """Have gloo use the network that the ranks reach each other by; by itself it goes by the machine's own name."""
         others = [address for node, address in zip(found.nodes, found.addresses, strict=True) if node != self.node]
         if others and not self.is_on_loopback:
@@ -336,7 +336,7 @@ class Ranks:
 
     # what all processes of the job call, in the same order: each goes over the CPU, so that no GPU waits for it
 
-    def told_by_all(self, value: Told) -> list[Told]:
+    def all_gather_objects(self, value: Told) -> list[Told]:
         """What each process says, in the order of their ranks; every process must ask."""
         if self.world_size == 1:
             return [value]
@@ -345,11 +345,11 @@ class Ranks:
             dist.all_gather_object(told, value)
         return told
 
-    def told_by_first_of_node(self, text: str) -> str:
+    def broadcast_on_node(self, text: str) -> str:
         """What the first process of this node says; every process of the job must ask."""
-        return next(said for node, said in self.told_by_all((self.node, text)) if node == self.node)
+        return next(said for node, said in self.all_gather_objects((self.node, text)) if node == self.node)
 
-    def told_by_main(self, value: Told) -> Told:
+    def broadcast_from_main(self, value: Told) -> Told:
         """What the main process says; every process must ask."""
         if self.world_size == 1:
             return value
@@ -358,19 +358,19 @@ class Ranks:
             dist.broadcast_object_list(told)
         return told[0]
 
-    def sum(self, values: Tensor) -> Tensor:
+    def all_reduce_sum(self, values: Tensor) -> Tensor:
         """The element-wise sum of a tensor over all processes; on the CPU."""
         return self._reduced(values, dist.ReduceOp.SUM)
 
-    def minimum(self, values: Tensor) -> Tensor:
+    def all_reduce_min(self, values: Tensor) -> Tensor:
         """The element-wise minimum of a tensor over all processes; on the CPU."""
         return self._reduced(values, dist.ReduceOp.MIN)
 
-    def mean(self, values: Tensor) -> Tensor:
+    def all_reduce_mean(self, values: Tensor) -> Tensor:
         """The element-wise mean of a tensor over all processes; on the CPU."""
-        return self.sum(values).div_(self.world_size)
+        return self.all_reduce_sum(values).div_(self.world_size)
 
-    def gather(self, values: Tensor) -> Tensor:
+    def all_gather(self, values: Tensor) -> Tensor:
         """All processes' tensors of one shape, in the order of their ranks: [world size, *shape]; on the CPU."""
         values = values.cpu()
         if self.world_size == 1:
@@ -380,11 +380,11 @@ class Ranks:
             dist.all_gather(gathered, values)
         return torch.stack(gathered)
 
-    def any(self, *flags: bool) -> list[bool]:
+    def any_rank(self, *flags: bool) -> list[bool]:
         """For each flag whether it is raised on any process."""
         if self.world_size == 1:
             return list(flags)
-        return [raised > 0 for raised in self.sum(torch.tensor(flags, dtype=torch.int32)).tolist()]
+        return [raised > 0 for raised in self.all_reduce_sum(torch.tensor(flags, dtype=torch.int32)).tolist()]
 
     def _reduced(self, values: Tensor, operation: dist.ReduceOp.RedOpType) -> Tensor:
         values = values.to("cpu", copy=True)

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from designer_vision.training.checkpoint import Count
 from designer_vision.training.metrics import new_totals
-from designer_vision.training.records import Epoch, Spent
+from designer_vision.training.results import EpochResult, TimeBreakdown
 
-MOST_RANKS, MOST_LEGS = 100_000, 1000
-Leg = tuple[Annotated[int, msgspec.Meta(gt=0, le=MOST_RANKS)], Count]
+MOST_RANKS, MOST_SEGMENTS = 100_000, 1000
+Segment = tuple[Annotated[int, msgspec.Meta(gt=0, le=MOST_RANKS)], Count]
 """A number of ranks, and the steps of the epoch done on them."""
 
 
@@ -39,7 +39,7 @@ class TrainerState(msgspec.Struct, forbid_unknown_fields=True):
     """All that decides what comes next.
 
     Attributes:
-        legs: the ranks and steps of the epoch under way.
+        segments: the ranks and steps of the epoch under way.
         meter: its training's sums.
         statistics: each rank's batch-norm statistics.
         totals: each rank's sums of the validation under way.
@@ -52,14 +52,14 @@ class TrainerState(msgspec.Struct, forbid_unknown_fields=True):
         scaler: of the loss, where the network computes in float16.
     """
 
-    legs: Annotated[list[Leg], msgspec.Meta(min_length=1, max_length=MOST_LEGS)]
+    segments: Annotated[list[Segment], msgspec.Meta(min_length=1, max_length=MOST_SEGMENTS)]
     meter: MeterState
     statistics: Tensor
     totals: Tensor
-    spent: Spent
+    spent: TimeBreakdown
     learning_rate: float
     validated: Count
-    history: list[Epoch]
+    history: list[EpochResult]
     best: dict[str, Tensor]
     network: dict[str, Tensor]
     optimizer: OptimizerState
@@ -93,7 +93,7 @@ def read_state(state: Any, expected: Expected) -> TrainerState:
     read = msgspec.convert(state, TrainerState)
     ranks = len(read.statistics) if read.statistics.ndim else 0
     sums = new_totals(torch.device("cpu"))
-    _require(ranks == read.legs[-1][0], "the ranks of its last step")
+    _require(ranks == read.segments[-1][0], "the ranks of its last step")
     _same_shape("batch-norm statistics", [read.statistics], [torch.empty(ranks, *expected.statistics.shape, device="meta")])
     several = torch.empty(ranks, *sums.shape, device="meta")
     _same_shape("sums", [read.totals, read.meter.stretches, read.meter.whole], [several, several, sums])

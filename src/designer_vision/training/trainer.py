@@ -25,20 +25,28 @@ from designer_vision.data.transforms import Normalize
 from designer_vision.runtime.errors import JobStoppedError, TrainingDivergedError
 from designer_vision.runtime.precision import autocast
 from designer_vision.training.checkpoint import Position, State
-from designer_vision.training.meter import Meter
-from designer_vision.training.metrics import Averages, add_to_totals, averages, loss_function, new_totals
-from designer_vision.training.optimizer import centralize_gradients, make_optimizer, start_momentum
-from designer_vision.training.parameters import Parameters
-from designer_vision.training.ranks import Ranks
-from designer_vision.training.records import Epoch, Iteration, Listener, Result, Spent, epoch_to_keep, epochs_without_improvement
-from designer_vision.training.replica import (
+from designer_vision.training.ddp import (
     SMALLEST,
     batch_norm_statistics,
     compiled,
     equalize_batch_norm,
-    replicate,
     set_batch_norm_statistics,
     warm_up,
+    wrap_ddp,
+)
+from designer_vision.training.meter import ThroughputMeter
+from designer_vision.training.metrics import Averages, add_to_totals, averages, loss_function, new_totals
+from designer_vision.training.optimizer import centralize_gradients, make_optimizer, start_momentum
+from designer_vision.training.parameters import Parameters
+from designer_vision.training.ranks import Ranks
+from designer_vision.training.results import (
+    Callbacks,
+    EpochResult,
+    IterationLog,
+    TimeBreakdown,
+    TrainingResult,
+    epoch_to_keep,
+    epochs_without_improvement,
 )
 from designer_vision.training.schedule import learning_rate_at
 from designer_vision.training.state import Expected, read_state
@@ -77,7 +85,7 @@ class Trainer:
         parameters: the person's seven.
         ranks, hardware: this process's place and means.
         mean, std: that the network expects its RGB input (0 to 1) to be normalised by.
-        listener: told of progress.
+        callbacks: told of progress.
         new_head: the network's last layer, where it begins from nothing and the others have learned before.
     """
 
@@ -91,13 +99,13 @@ class Trainer:
         hardware: Hardware,
         mean: tuple[float, ...],
         std: tuple[float, ...],
-        listener: Listener | None = None,
+        callbacks: Callbacks | None = None,
         new_head: nn.Module | None = None,
     ) -> None:
         self.parameters, self.ranks, self.hardware = parameters, ranks, hardware
-        self.listener = listener or Listener()
+        self.callbacks = callbacks or Callbacks()
         self.network = network.to(hardware.device).to(memory_format=torch.channels_last)
-        self.replica = replicate(self.network, ranks, hardware.device)
+        self.ddp = wrap_ddp(self.network, ranks, hardware.device)
         self.highest_learning_rate = parameters.learning_rate * ranks.world_size
         self.optimizer = make_optimizer(self.network, self.highest_learning_rate, new_head)
         self.scaler = torch.amp.GradScaler(hardware.device.type, enabled=hardware.precision == torch.float16)
@@ -115,12 +123,12 @@ class Trainer:
         )
         per_rank = len(shard(np.arange(len(training)), ranks.rank, ranks.world_size))
         self.steps_per_epoch = len(batches(np.arange(per_rank), parameters.batch_size))
-        self.history: list[Epoch] = []
-        self.best: Epoch | None = None
+        self.history: list[EpochResult] = []
+        self.best: EpochResult | None = None
         self.weights: Mapping[str, Tensor] = {}
         self.begin_epoch()
 
-    def train(self) -> Result:
+    def train(self) -> TrainingResult:
         """Run the epochs that are left, as many as patience allows.
 
         Raises:
@@ -128,7 +136,7 @@ class Trainer:
             JobStoppedError: a rank was asked to stop; on every rank, after the last save.
             DesignerError: an image cannot be read; on the rank that reads it.
         """
-        self.prepare_replica()
+        self.prepare_ddp()
         self.clock = time.perf_counter()
         self.coming = self.loader.batches(self.plan())
         while not self.is_over():
@@ -137,25 +145,25 @@ class Trainer:
             self.finish_epoch(number, self.validate(number))
         return self.result()
 
-    def prepare_replica(self) -> None:
+    def prepare_ddp(self) -> None:
         """Compile the network if that is wanted, and have all that happens at a first step happen before."""
         device, precision = self.hardware.device, self.hardware.precision
         sizes = dict.fromkeys(map(len, self.batches_to_train(1, [(self.ranks.world_size, 0)])))
         shapes = [(size, 3, *self.training.size) for size in sizes]
         if self.hardware.compiled:
-            replica = compiled(self.network, self.replica, self.ranks, shapes, device, precision)
-            if replica is not None:
-                self.replica = replica
+            ddp = compiled(self.network, self.ddp, self.ranks, shapes, device, precision)
+            if ddp is not None:
+                self.ddp = ddp
                 return
         if device.type == "cuda":
-            warm_up(self.replica, shapes[0], device, precision)
+            warm_up(self.ddp, shapes[0], device, precision)
         elif self.ranks.world_size > 1:
-            warm_up(self.replica, SMALLEST, device, precision)
+            warm_up(self.ddp, SMALLEST, device, precision)
 
-    def result(self) -> Result:
+    def result(self) -> TrainingResult:
         """What the epochs that are finished came to; there is at least one."""
         assert self.best is not None
-        return Result(self.best, self.weights, tuple(self.history))
+        return TrainingResult(self.best, self.weights, tuple(self.history))
 
     def is_over(self) -> bool:
         done = len(self.history)
@@ -165,10 +173,10 @@ class Trainer:
 
     def begin_epoch(self) -> None:
         """Nothing of the epoch is done yet."""
-        self.legs = [(self.ranks.world_size, 0)]
+        self.segments = [(self.ranks.world_size, 0)]
         self.own_seconds = 0.0
-        self.spent, self.clock = Spent(), time.perf_counter()
-        self.meter = Meter(self.ranks, self.hardware.device, len(self.history) + 1)
+        self.spent, self.clock = TimeBreakdown(), time.perf_counter()
+        self.meter = ThroughputMeter(self.ranks, self.hardware.device, len(self.history) + 1)
         self.learning_rate = 0.0
         self.is_trained = False
         self.validated = 0
@@ -177,7 +185,7 @@ class Trainer:
     def plan(self) -> Iterator[Asked]:
         """What this rank's data workers decode from here on: what is left of this epoch, its validation, and the next epochs."""
         number = len(self.history) + 1
-        training = [] if self.is_trained else self.batches_to_train(number, self.legs)
+        training = [] if self.is_trained else self.batches_to_train(number, self.segments)
         validation = self.batches_to_validate(self.ranks.rank)[self.validated :]
         while True:
             yield from (Asked(number, batch, TRAINING) for batch in training)
@@ -188,12 +196,12 @@ class Trainer:
             training = self.batches_to_train(number, [(self.ranks.world_size, 0)])
             validation = self.batches_to_validate(self.ranks.rank)
 
-    def batches_to_train(self, number: int, legs: Sequence[tuple[int, int]]) -> list[Indices]:
-        """This rank's batches that an epoch has left after some legs, the last of them on the ranks of today."""
+    def batches_to_train(self, number: int, segments: Sequence[tuple[int, int]]) -> list[Indices]:
+        """This rank's batches that an epoch has left after some segments, the last of them on the ranks of today."""
         order = remaining(
-            epoch_order(len(self.training), self.parameters.torch_seed, number), legs[:-1], self.parameters.batch_size
+            epoch_order(len(self.training), self.parameters.torch_seed, number), segments[:-1], self.parameters.batch_size
         )
-        world_size, done = legs[-1]
+        world_size, done = segments[-1]
         return batches(shard(order, self.ranks.rank, world_size), self.parameters.batch_size)[done:]
 
     def batches_to_validate(self, rank: int) -> list[Indices]:
@@ -204,8 +212,9 @@ class Trainer:
         """The rest of one pass over the training images."""
         if self.is_trained:
             return
-        first = self.steps_per_epoch - len(self.batches_to_train(number, self.legs)) + 1  # on fewer ranks before, more were done
-        self.replica.train()
+        left = len(self.batches_to_train(number, self.segments))  # on fewer ranks before, more were done
+        first = self.steps_per_epoch - left + 1
+        self.ddp.train()
         for iteration in range(first, self.steps_per_epoch + 1):
             self.ranks.note("waiting for images")
             batch = self.next_batch(number, TRAINING)
@@ -213,8 +222,8 @@ class Trainer:
             self.learning_rate = self.set_learning_rate((number - 1) * self.steps_per_epoch + iteration - 1)
             loss, logits, labels = self.step(batch, waited)
             self.meter.add(iteration, loss, logits, labels)
-            self.legs[-1] = (self.ranks.world_size, self.legs[-1][1] + 1)
-            self.listener.on_step(len(labels), waited, time.perf_counter() - self.clock)
+            self.segments[-1] = (self.ranks.world_size, self.segments[-1][1] + 1)
+            self.callbacks.on_step(len(labels), waited, time.perf_counter() - self.clock)
             if iteration % self.parameters.print_frequency == 0 or iteration == self.steps_per_epoch:
                 self.report(number, iteration)
             self.between_batches()
@@ -244,7 +253,7 @@ class Trainer:
         if self.hardware.compiled and self.copies is not None:
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         with self.autocast():
-            logits = self.replica(self.normalize(images))
+            logits = self.ddp(self.normalize(images))
         logits = logits.float()
         loss = loss_function(logits, labels)
         self.own_seconds += waited + time.perf_counter() - self.clock  # the ranks wait for each other in what follows
@@ -272,7 +281,7 @@ class Trainer:
                     add_to_totals(self.totals, logits, labels, loss_function(logits, labels))
                 self.validated += 1
                 self.between_batches()
-        result = averages(self.ranks.sum(self.totals))
+        result = averages(self.ranks.all_reduce_sum(self.totals))
         self.spend("validating")
         if not math.isfinite(result.loss):
             raise TrainingDivergedError(f"the validation loss of epoch {number} is not finite; choose a lower learning_rate")
@@ -281,17 +290,17 @@ class Trainer:
     def finish_epoch(self, number: int, validation: Averages) -> None:
         """Note the epoch's figures, keep its weights if they are the ones to keep, and save if that is due."""
         images_per_second = self.meter.images_per_second()
-        epoch = Epoch(number, self.meter.epoch_averages(), validation, images_per_second, self.learning_rate, self.spent)
+        epoch = EpochResult(number, self.meter.epoch_averages(), validation, images_per_second, self.learning_rate, self.spent)
         self.history.append(epoch)
         self.best = epoch_to_keep(self.history)
         if self.best is epoch and self.ranks.is_main:
             self.weights = copy_of_weights(self.network)
-        self.listener.on_epoch(epoch)
-        own = self.ranks.gather(torch.tensor(self.own_seconds, dtype=torch.float64)).tolist()
+        self.callbacks.on_epoch(epoch)
+        own = self.ranks.all_gather(torch.tensor(self.own_seconds, dtype=torch.float64)).tolist()
         for rank in slow_ranks(own):
-            self.listener.on_slow_rank(rank, own[rank], statistics.median_low(own))
+            self.callbacks.on_slow_rank(rank, own[rank], statistics.median_low(own))
         self.begin_epoch()
-        (save,) = self.ranks.any(self.is_over() or self.listener.is_save_due(True))
+        (save,) = self.ranks.any_rank(self.is_over() or self.callbacks.is_save_due(True))
         if save:
             self.save()
 
@@ -301,7 +310,7 @@ class Trainer:
         Raises:
             JobStoppedError: a rank was asked to stop.
         """
-        stop, save = self.ranks.any(self.listener.is_stop_requested(), self.listener.is_save_due(False))
+        stop, save = self.ranks.any_rank(self.callbacks.is_stop_requested(), self.callbacks.is_save_due(False))
         if stop or save:
             self.save()
         if stop:
@@ -311,17 +320,17 @@ class Trainer:
 
     def position(self) -> Position:
         order = epoch_order(len(self.training), self.parameters.torch_seed, len(self.history) + 1)
-        left = len(remaining(order, self.legs, self.parameters.batch_size))
+        left = len(remaining(order, self.segments, self.parameters.batch_size))
         return Position(len(self.history), len(self.training) - left, self.validated)
 
     def save(self) -> None:
-        """Hand all that decides what comes next to the main rank's listener."""
+        """Hand all that decides what comes next to the main rank's callbacks."""
         self.spend("validating" if self.is_trained else "computing")
         state = {
-            "legs": list(self.legs),
+            "segments": list(self.segments),
             "meter": self.meter.state(),
-            "statistics": self.ranks.gather(batch_norm_statistics(self.network)),
-            "totals": self.ranks.gather(self.totals),
+            "statistics": self.ranks.all_gather(batch_norm_statistics(self.network)),
+            "totals": self.ranks.all_gather(self.totals),
             "spent": asdict(self.spent),
             "learning_rate": self.learning_rate,
             "validated": self.validated,
@@ -334,7 +343,7 @@ class Trainer:
                 "optimizer": on_cpu(self.optimizer.state_dict()),
                 "scaler": self.scaler.state_dict(),
             }
-            self.listener.on_save(state, self.position())
+            self.callbacks.on_save(state, self.position())
         self.spend("saving")
 
     def load(self, state: State) -> None:
@@ -368,20 +377,20 @@ class Trainer:
         self.begin_epoch()
         self.spent = read.spent
         self.meter.load(read.meter)
-        self.legs = [(world_size, steps) for world_size, steps in read.legs]
+        self.segments = [(world_size, steps) for world_size, steps in read.segments]
         self.learning_rate, self.is_trained = read.learning_rate, read.validated > 0
         if same:
             self.totals, self.validated = read.totals[self.ranks.rank].to(self.totals.device), read.validated
         else:
-            self.legs.append((self.ranks.world_size, 0))
+            self.segments.append((self.ranks.world_size, 0))
 
     def report(self, epoch: int, iteration: int) -> None:
-        """Sum over the ranks, stop if the loss is not finite, and tell the listener."""
+        """Sum over the ranks, stop if the loss is not finite, and tell the callbacks."""
         stretch, images_per_second = self.meter.read()
         done = (epoch - 1) * self.steps_per_epoch + iteration
         left = self.meter.seconds_per_iteration(iteration) * (self.parameters.epochs * self.steps_per_epoch - done)
-        self.listener.on_iteration(
-            Iteration(
+        self.callbacks.on_iteration(
+            IterationLog(
                 epoch,
                 iteration,
                 self.steps_per_epoch,

@@ -42,7 +42,7 @@ MORE = "its log and its machine's may say more"
 
 
 @dataclass(frozen=True)
-class Place:
+class Address:
     """The port where rank 0 is talked to, and what shows that somebody belongs to the job."""
 
     port: int
@@ -130,15 +130,15 @@ class Watcher:
 
     # the main thread's
 
-    def listen(self, host: str) -> Place:
+    def listen(self, host: str) -> Address:
         """Rank 0: take connections at an address of this machine, or at all of them (an empty one)."""
         everywhere = not host and socket.has_dualstack_ipv6()
         family = socket.AF_INET6 if everywhere or ":" in host else socket.AF_INET
         self._listener = socket.create_server((host, 0), family=family, backlog=1024, dualstack_ipv6=everywhere)
         self._key = secrets.token_hex(8)
-        return Place(self._listener.getsockname()[1], self._key)
+        return Address(self._listener.getsockname()[1], self._key)
 
-    def start(self, host: str, place: Place, timeout: timedelta) -> None:
+    def start(self, host: str, place: Address, timeout: timedelta) -> None:
         """Begin to watch.
 
         Args:

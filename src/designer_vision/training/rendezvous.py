@@ -13,7 +13,7 @@ from torch.distributed import Store  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
-class Arrival:
+class Member:
     """What a process tells when it comes.
 
     Attributes:
@@ -33,7 +33,7 @@ class Arrival:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class RendezvousInfo:
     """What rank 0 makes of those that come.
 
     Attributes:
@@ -49,7 +49,7 @@ class Verdict:
     key: str = ""
 
 
-Told = TypeVar("Told", Arrival, Verdict)
+Told = TypeVar("Told", Member, RendezvousInfo)
 
 
 def received(kind: type[Told], text: bytes) -> Told:
@@ -58,31 +58,31 @@ def received(kind: type[Told], text: bytes) -> Told:
     return kind(**{name: value for name, value in json.loads(text).items() if name in known})
 
 
-def verdict(store: Store, world_size: int, timeout: timedelta) -> Verdict:
+def hold_rendezvous(store: Store, world_size: int, timeout: timedelta) -> RendezvousInfo:
     """Wait for all that shall come, and look at what they tell."""
     deadline = time.monotonic() + timeout.total_seconds()
-    came: dict[int, Arrival] = {}
+    came: dict[int, Member] = {}
     read = 0
     while len(came) < world_size:
         if read == store.add("came", 0):
             if time.monotonic() > deadline:
                 missing = ", ".join(str(rank) for rank in range(world_size) if rank not in came)
-                return Verdict(
+                return RendezvousInfo(
                     f"{len(came)} of {world_size} processes came within {timeout.total_seconds():.0f} s, missing rank {missing}; "
                     "see whether they were started and reach this machine"
                 )
             time.sleep(0.02)
             continue
         read += 1
-        arrival = received(Arrival, store.get(f"arrival {read}"))
-        if error := objection(arrival, came, world_size):
-            return Verdict(error)
+        arrival = received(Member, store.get(f"arrival {read}"))
+        if error := problem_of(arrival, came, world_size):
+            return RendezvousInfo(error)
         came[arrival.rank] = arrival
     ranks = [came[rank] for rank in range(world_size)]
-    return Verdict("", tuple(rank.node for rank in ranks), tuple(rank.address for rank in ranks))
+    return RendezvousInfo("", tuple(rank.node for rank in ranks), tuple(rank.address for rank in ranks))
 
 
-def objection(arrival: Arrival, came: Mapping[int, Arrival], world_size: int) -> str:
+def problem_of(arrival: Member, came: Mapping[int, Member], world_size: int) -> str:
     """What is wrong with one that comes, beside those that came before; empty if nothing."""
     if arrival.failed:
         return f"rank {arrival.rank} failed: {arrival.failed}"
@@ -97,7 +97,7 @@ def objection(arrival: Arrival, came: Mapping[int, Arrival], world_size: int) ->
     return ""
 
 
-def difference(name: str, one: Arrival, other: Arrival) -> str:
+def difference(name: str, one: Member, other: Member) -> str:
     """What two ranks have that should be the same: both values, or of an outline of images where they begin to differ."""
     first, second = one.facts.get(name, ""), other.facts.get(name, "")
     if not first.startswith('{"images":') or not second.startswith('{"images":'):

@@ -18,7 +18,7 @@ SMALLEST = (2, 3, 32, 32)
 """A batch that any of the networks can be trained on."""
 
 
-def replicate(network: nn.Module, ranks: Ranks, device: torch.device) -> nn.Module:
+def wrap_ddp(network: nn.Module, ranks: Ranks, device: torch.device) -> nn.Module:
     """DDP around the network where there are other ranks; batch-norm statistics are equalized once an epoch instead."""
     if ranks.world_size == 1:
         return network
@@ -26,46 +26,46 @@ def replicate(network: nn.Module, ranks: Ranks, device: torch.device) -> nn.Modu
     return DistributedDataParallel(network, device_ids=ids, forward_sync_buffers=False, gradient_as_bucket_view=True)
 
 
-def warm_up(replica: nn.Module, shape: tuple[int, ...], device: torch.device, precision: torch.dtype) -> None:
+def warm_up(ddp: nn.Module, shape: tuple[int, ...], device: torch.device, precision: torch.dtype) -> None:
     """Two passes over empty images that change no weight and no statistics.
 
     After its first backward pass DDP sorts the gradients into other buckets, and sums over three or more ranks then differ in
-    their last bits: it happens here, so that a training that goes on adds up as one that was never stopped. A GPU looks for the
+    their last bits: it happens here, so that a resumed training adds up as one that was never stopped. A GPU looks for the
     fastest convolutions for the shape that it is given, and a compiler compiles for it.
     """
-    statistics = {name: buffer.clone() for name, buffer in replica.named_buffers()}
+    statistics = {name: buffer.clone() for name, buffer in ddp.named_buffers()}
     images = torch.zeros(shape, device=device).to(memory_format=torch.channels_last)
-    replica.train()
+    ddp.train()
     try:
         for _ in range(2):  # the buckets are sorted at the beginning of the second pass
-            replica.zero_grad(set_to_none=True)  # gradients of a CUDA graph do not outlive its next step
+            ddp.zero_grad(set_to_none=True)  # gradients of a CUDA graph do not outlive its next step
             if device.type == "cuda":  # elsewhere its import would take two seconds
                 torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
             with autocast(device, precision):
-                logits = replica(images)
+                logits = ddp(images)
             logits.float().sum().backward()
     finally:
-        replica.zero_grad(set_to_none=True)
+        ddp.zero_grad(set_to_none=True)
         with torch.no_grad():
-            for name, buffer in replica.named_buffers():
+            for name, buffer in ddp.named_buffers():
                 buffer.copy_(statistics[name])
 
 
 def compiled(
     network: nn.Module,
-    replica: nn.Module,
+    ddp: nn.Module,
     ranks: Ranks,
     shapes: Sequence[tuple[int, ...]],
     device: torch.device,
     precision: torch.dtype,
 ) -> nn.Module | None:
-    """The replica compiled for the shapes of its batches; None, with a line that says why, where that works not on every rank.
+    """The network in DDP compiled for the shapes of its batches; None, with a line that says why, where that works not on every rank.
 
     The network is tried without DDP first: ranks that compile would wait for the gradients of one that cannot.
 
     Args:
-        network: in the replica.
-        replica: what `replicate` made of it.
+        network: without DDP.
+        ddp: what `wrap_ddp` made of it.
         ranks: all of them call this.
         shapes: float images [n, 3, height, width].
         device, precision: of the training.
@@ -77,12 +77,12 @@ def compiled(
     for shape in shapes:
         ranks.note("compiling")
         reason = reason or _failure_of(tried, shape, device, precision)
-    if any(ranks.any(bool(reason))):
+    if any(ranks.any_rank(bool(reason))):
         say(f"warning: the network is not compiled: {reason or 'another rank cannot'}")
         return None
-    if replica is network:
+    if ddp is network:
         return tried
-    together = _compile(replica, device)
+    together = _compile(ddp, device)
     for shape in shapes:
         ranks.note("compiling")
         if reason := _failure_of(together, shape, device, precision):
@@ -108,7 +108,7 @@ def equalize_batch_norm(network: nn.Module, ranks: Ranks) -> None:
     """Average the batch-norm statistics over the ranks, so that all evaluate one and the same network."""
     if ranks.world_size > 1:
         statistics = batch_norm_statistics(network)
-        set_batch_norm_statistics(network, ranks.mean(statistics).to(statistics.device))
+        set_batch_norm_statistics(network, ranks.all_reduce_mean(statistics).to(statistics.device))
 
 
 def batch_norm_statistics(network: nn.Module) -> Tensor:

@@ -12,8 +12,8 @@ import pytest
 
 from designer_vision.pipeline.processes import free_port
 from designer_vision.runtime.errors import ProcessSetupError
-from designer_vision.training.meeting import Arrival, objection, received
 from designer_vision.training.ranks import Ranks, address_towards, interface_of
+from designer_vision.training.rendezvous import Member, problem_of, received
 
 
 def came(places: list[Ranks], facts: dict[int, dict[str, str]] | None = None) -> list[str]:
@@ -73,15 +73,15 @@ def outline(*parts: tuple[int, str, str]) -> str:
 )
 def test_ranks_with_other_images_are_told_how_many_they_have_or_where_they_differ(own: str, told: str) -> None:
     whole = outline((10, "a.jpg", "x"), (10, "k.jpg", "x"))
-    arrivals = [Arrival(rank, 2, "0", {"training images": text}) for rank, text in enumerate((whole, own))]
-    said = objection(arrivals[1], {0: arrivals[0]}, 2)
+    arrivals = [Member(rank, 2, "0", {"training images": text}) for rank, text in enumerate((whole, own))]
+    said = problem_of(arrivals[1], {0: arrivals[0]}, 2)
     assert told in said
     assert said.endswith("; start all with the same inputs and packages")
 
 
 def test_f61_what_another_version_of_the_package_tells_besides_is_passed_over() -> None:
     told = json.dumps({"rank": 1, "world_size": 2, "node": "0", "facts": {"version": "9"}, "news": 1}).encode()
-    assert received(Arrival, told) == Arrival(1, 2, "0", {"version": "9"})
+    assert received(Member, told) == Member(1, 2, "0", {"version": "9"})
 
 
 def test_f54_those_that_did_not_come_are_counted() -> None:

@@ -1,4 +1,4 @@
-"""DDP's replica, its warm-up, and the network compiled; alone, since ranks are tested with the trainer."""
+"""DDP's ddp, its warm-up, and the network compiled; alone, since ranks are tested with the trainer."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch import nn
 
 from designer_vision.networks.architectures import DENSENETS, RESNETS, Architecture
 from designer_vision.networks.builders import build
+from designer_vision.training.ddp import SMALLEST, compiled, warm_up
 from designer_vision.training.ranks import Ranks
-from designer_vision.training.replica import SMALLEST, compiled, warm_up
 from designer_vision.training.trainer import Hardware
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -81,7 +81,7 @@ def test_a_compiled_network_learns_the_same_within_a_ten_thousandth(tmp_path: Pa
         hardware = Hardware(CPU, torch.float32, 0, compiled=is_compiled)
         trainer = make_trainer(tmp_path, ALONE, parameters(), network=small_network(True), train=26, hardware=hardware)
         losses = [epoch.training.loss for epoch in trainer.train().history]
-        assert isinstance(trainer.replica, torch._dynamo.OptimizedModule) == is_compiled
+        assert isinstance(trainer.ddp, torch._dynamo.OptimizedModule) == is_compiled
         return losses
 
     assert history(True) == pytest.approx(history(False), abs=1e-4)
@@ -92,9 +92,9 @@ def test_a_compiled_network_is_compiled_once_for_each_size_of_its_batches(tmp_pa
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
     network = small_network(True)
-    replica = compiled(network, network, ALONE, [(4, 3, 8, 8), (3, 3, 8, 8)], CPU, torch.float32)
-    assert replica is not None
+    ddp = compiled(network, network, ALONE, [(4, 3, 8, 8), (3, 3, 8, 8)], CPU, torch.float32)
+    assert ddp is not None
     graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
     for size in (4, 3, 4):
-        replica(torch.zeros(size, 3, 8, 8).to(memory_format=torch.channels_last)).sum().backward()
+        ddp(torch.zeros(size, 3, 8, 8).to(memory_format=torch.channels_last)).sum().backward()
     assert graphs == torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2

@@ -13,7 +13,7 @@ from designer_vision.training.metrics import Averages
 
 
 @dataclass(frozen=True)
-class Iteration:
+class IterationLog:
     """What one log line says; the figures are of the iterations since the last line, over all ranks."""
 
     epoch: int
@@ -27,7 +27,7 @@ class Iteration:
 
 
 @dataclass
-class Spent:
+class TimeBreakdown:
     """Seconds of the main process since the figures of the epoch before.
 
     Attributes:
@@ -48,7 +48,7 @@ class Spent:
 
 
 @dataclass(frozen=True)
-class Epoch:
+class EpochResult:
     """The figures of one epoch, over all ranks; `number` counts from 1."""
 
     number: int
@@ -56,7 +56,7 @@ class Epoch:
     validation: Averages
     images_per_second: float
     learning_rate: float
-    spent: Spent = field(default_factory=Spent)
+    spent: TimeBreakdown = field(default_factory=TimeBreakdown)
 
     def metrics(self) -> dict[str, float]:
         """The classic designer's, under its names."""
@@ -81,7 +81,7 @@ class Epoch:
 
 
 @dataclass
-class Listener:
+class Callbacks:
     """What the trainer tells while it works, and asks between two batches; the main rank sets most of these.
 
     Attributes:
@@ -95,8 +95,8 @@ class Listener:
         is_stop_requested: asked between two batches, on every rank.
     """
 
-    on_iteration: Callable[[Iteration], None] = lambda iteration: None
-    on_epoch: Callable[[Epoch], None] = lambda epoch: None
+    on_iteration: Callable[[IterationLog], None] = lambda iteration: None
+    on_epoch: Callable[[EpochResult], None] = lambda epoch: None
     on_slow_rank: Callable[[int, float, float], None] = lambda rank, seconds, usual: None
     on_step: Callable[[int, float, float], None] = lambda images, waited, computed: None
     on_save: Callable[[State, Position], None] = lambda state, position: None
@@ -105,7 +105,7 @@ class Listener:
 
 
 @dataclass(frozen=True)
-class Result:
+class TrainingResult:
     """What a training came to.
 
     Attributes:
@@ -114,12 +114,12 @@ class Result:
         history: all epochs.
     """
 
-    best: Epoch
+    best: EpochResult
     weights: Mapping[str, Tensor]
-    history: tuple[Epoch, ...]
+    history: tuple[EpochResult, ...]
 
 
-def epoch_to_keep(history: Sequence[Epoch]) -> Epoch:
+def epoch_to_keep(history: Sequence[EpochResult]) -> EpochResult:
     """The latest epoch whose top-1 is as good as the best, give or take its standard error, or one image.
 
     Of a hundred validation images a few decide which epoch looks best; a later one has learned at a lower rate, and is better on
@@ -131,7 +131,7 @@ def epoch_to_keep(history: Sequence[Epoch]) -> Epoch:
     return [epoch for epoch in history if epoch.validation.top1 >= least][-1]
 
 
-def epochs_without_improvement(history: Sequence[Epoch]) -> int:
+def epochs_without_improvement(history: Sequence[EpochResult]) -> int:
     """How many epochs in a row, up to the last, had no new lowest validation loss."""
     losses = [epoch.validation.loss for epoch in history]
     return len(losses) - 1 - losses.index(min(losses))
