@@ -94,7 +94,7 @@ def test_case_137_138_139_144_unusual_parameters_are_said(tmp_path: Path) -> Non
     sets = images(tmp_path / "a", per_class=5), images(tmp_path / "b", first=50)
     assert said(*sets, batch_size=100) == ["batch_size is 100, and a process has 15 images: each step takes all of them"]
     assert said(*sets, batch_size=1) == ["batch_size is 1, with which batch norm learns little; take 2 or more"]
-    assert said(*sets, warmup_step_number=5) == ["warmup_step_number is not below epochs, so the learning rate only rises"]
+    assert said(*sets, warmup_step_number=5) == ["warmup_step_number must be below epochs, or the learning rate never decays"]
 
 
 def test_classes_with_few_images_and_sizes_far_apart_are_said(tmp_path: Path) -> None:

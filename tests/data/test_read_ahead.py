@@ -203,7 +203,7 @@ def test_a_mount_that_does_not_answer_is_told_with_the_image(tmp_path: Path, mon
     monkeypatch.setattr(type(index), "read", read)
     with reading(index, range(len(index))) as take:
         assert take(2) == original(index, 2)
-        with pytest.raises(FileSystemError, match=r"0_3\.png has not been read within 0 s; see to the mount"):
+        with pytest.raises(FileSystemError, match=r"0_3\.png has not been read within 0 s; check the mount"):
             take(3)
     answer.set()
 

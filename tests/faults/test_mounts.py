@@ -63,7 +63,7 @@ def test_f20_f34_a_file_that_is_never_opened_ends_the_training_with_its_name(
     codes = job.end(40)
     assert 0 not in codes
     assert re.search(
-        r"DataWorkerError: .*has not answered for 4 s while reading .*1_17\.png; see to the storage", job.log(0) + job.log(1)
+        r"DataWorkerError: .*has not answered for 4 s while reading .*1_17\.png; check the storage", job.log(0) + job.log(1)
     )
 
 
@@ -81,7 +81,7 @@ def test_a_mount_that_vanishes_is_told_and_the_training_resumes_with_the_same_bi
     assert re.search(r"(FileSystemError|InvalidDatasetError): .*\.png (cannot be read|is missing)", job.log(0) + job.log(1))
     again = start()
     assert again.end() == [0, 0], again.log()
-    assert "going on after" in again.log()
+    assert "resuming after" in again.log()
     assert outcome(again.output) == whole()
 
 
@@ -158,7 +158,7 @@ def test_a_component_names_the_image_that_the_mount_does_not_give(
     }
     done = entry(name, patience=3, **ports[name])
     assert done.returncode == 1
-    assert re.search(r"photo 7\.png(;| has not been read within 3 s; see to the mount)", done.stderr)
+    assert re.search(r"photo 7\.png(;| has not been read within 3 s; check the mount)", done.stderr)
     assert len(done.stderr.splitlines()) <= 3
 
 

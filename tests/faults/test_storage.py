@@ -176,7 +176,7 @@ def test_an_unfinished_output_on_the_untrained_model_port_is_gone_on_with(start:
     job.kill()
     other = start("elsewhere", world=1, untrained_model=job.output)
     assert other.end() == [0], other.log()
-    assert "going on after" in other.log()
+    assert "resuming after" in other.log()
     assert outcome(other.output) == whole(1)
 
 

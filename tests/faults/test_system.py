@@ -85,7 +85,7 @@ def test_f05_no_rank_outlives_torchrun(torchrun: Callable, whole: Callable, tmp_
     assert processes_of(tmp_path / "train.py") == []
     again, log = torchrun()
     assert again.wait(60) == 0, log.read_text()
-    assert "going on after" in log.read_text()
+    assert "resuming after" in log.read_text()
     assert outcome(tmp_path / "out") == whole()
 
 
@@ -374,5 +374,5 @@ def test_f52_a_port_that_is_taken_is_named(start: StartJob, tmp_path: Path, word
         result = in_a_shell('exec "$@"', words, tmp_path, **place)
     assert result.returncode == 1
     assert re.search(
-        rf"ProcessSetupError: rank 0 could not meet the 2 processes at 127\.0\.0\.1:{port}: .*(in use|listen)", result.stderr
+        rf"ProcessSetupError: rank 0 could not join the 2 processes at 127\.0\.0\.1:{port}: .*(in use|listen)", result.stderr
     )

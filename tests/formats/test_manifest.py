@@ -99,7 +99,7 @@ def test_f28_f31_a_disk_that_fails_while_any_component_writes_is_told_and_nothin
             raise OSError(number, os.strerror(number))
 
     with pytest.raises(
-        FailedToWriteOutputsError, match=f"out cannot be written: .*{os.strerror(number)}; see to it and start the job again"
+        FailedToWriteOutputsError, match=f"out cannot be written: .*{os.strerror(number)}; check that disk and run the job again"
     ):
         write()
     with pytest.raises(InvalidDatasetError, match="unfinished"):

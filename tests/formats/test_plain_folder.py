@@ -187,6 +187,6 @@ def test_a_far_folder_is_read_as_a_near_one_is_and_one_that_is_never_listed_is_n
         plain_folder, "_listed", lambda folder, prefix: answer.wait() and [] if prefix == "blue/" else listed(folder, prefix)
     )
     monkeypatch.setattr("designer_vision.runtime.settings.Settings.patience", timedelta(seconds=0.2))
-    with pytest.raises(FileSystemError, match=r"photos/blue has not been listed within 0 s; see to the mount"):
+    with pytest.raises(FileSystemError, match=r"photos/blue has not been listed within 0 s; check the mount"):
         read_image_directory(photos)
     answer.set()

@@ -49,7 +49,7 @@ def test_microsofts_sample_runs_on_two_zip_files(tmp_path: Path) -> None:
     model = read_model_directory(tmp_path / "out/train/outputs/trained_model")
     assert (model.architecture.model_name, model.labels, model.size) == ("densenet121", ("blue", "green", "red"), (256, 256))
     log = (tmp_path / "out/apply_to_validation/user_logs/std_log.txt").read_text()
-    assert "done: nothing; left to the training: nothing" in log  # no random operation reaches the validation images
+    assert "done: none; applied during training: none" in log  # no random operation reaches the validation images
 
 
 def test_a_trained_model_scores_new_photos_in_a_pipeline_of_its_own(tmp_path: Path, trained_model: Path) -> None:

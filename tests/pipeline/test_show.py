@@ -113,7 +113,7 @@ def test_images_are_shown_in_a_few_lines(tmp_path: Path) -> None:
         "classes": "3: blue (2), green (2), red (2)",
         "sizes": "8 x 9 pixels",
         "transformation": "Resize 8",
-        "in training": "RandomCrop {'size': 4}, drawn anew in every epoch",
+        "in training": "RandomCrop {'size': 4}, redrawn every epoch",
         "content hashes": "recorded for all images, no two the same",
         "hashes": "of _samples.json, _schema.json, images.lst: all right",
     }
@@ -144,7 +144,7 @@ def test_a_folder_that_a_classic_module_wrote_is_shown_as_such(tmp_path: Path) -
 
 def test_photos_alone_are_shown(tmp_path: Path) -> None:
     told = lines(make_photos(tmp_path / "photos"))
-    assert told["plain folder"] == "images that nobody converted"
+    assert told["plain folder"] == "images, not converted"
     assert (told["images"], told["sizes"], told["content hashes"]) == ("12, labelled", "not recorded", "not recorded")
 
 

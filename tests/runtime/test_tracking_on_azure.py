@@ -181,7 +181,7 @@ def test_a_resumed_training_has_every_epoch_and_once_where_the_server_tells_what
     before = {step for _, step, _ in azure.metrics}
     assert before
     result = run_entry("train_pytorch_model", run_of(azure), **flags)
-    assert "going on after" in result.stdout
+    assert "resuming after" in result.stdout
     assert "MLflow" not in result.stdout
     steps = sorted(step for name, step, _ in azure.metrics if name == "Valid loss")
     assert set(steps) == set(range(1, EPOCHS + 1))

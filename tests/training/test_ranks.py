@@ -90,7 +90,7 @@ def test_processes_count_their_node_when_they_meet(nodes: list[str], expected: l
 
 def test_a_rank_that_nobody_answers_says_where_it_waited() -> None:
     place = Ranks(1, 2, 1, "0", "127.0.0.1", free_port())
-    with pytest.raises(ProcessSetupError, match=rf"rank 1 could not meet the 2 processes at 127\.0\.0\.1:{place.main_port}"):
+    with pytest.raises(ProcessSetupError, match=rf"rank 1 could not join the 2 processes at 127\.0\.0\.1:{place.main_port}"):
         place.meet(timedelta(seconds=1), {})
 
 

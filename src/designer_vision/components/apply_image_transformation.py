@@ -54,7 +54,7 @@ def main(mode: str, input_image_transformation: Path, input_image_directory: Pat
                 progress.step()
         else:
             copy(index, range(len(index)), writer, progress.step)
-    say(f"done: {now or 'nothing'}; left to the training: {later or 'nothing'}")
+    say(f"done: {now or 'none'}; applied during training: {later or 'none'}")
     say(f"{len(index)} images transformed, {progress.images_per_second():.1f} images/s")
 
 

@@ -90,7 +90,7 @@ def warnings_of(training: ImageIndex, validation: ImageIndex, parameters: Parame
     if parameters.batch_size > share:
         found.append(f"batch_size is {parameters.batch_size}, and a process has {share} images: each step takes all of them")
     if parameters.warmup_step_number >= parameters.epochs:
-        found.append("warmup_step_number is not below epochs, so the learning rate only rises")
+        found.append("warmup_step_number must be below epochs, or the learning rate never decays")
     return found
 
 

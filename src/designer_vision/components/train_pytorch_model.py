@@ -37,7 +37,7 @@ from designer_vision.formats.manifest import publishing
 from designer_vision.formats.model_directory import Model, write_model_directory, write_model_files
 from designer_vision.networks import builders
 from designer_vision.report.training_report import TrainingRun, write_training_report
-from designer_vision.runtime.console import best_effort, say, within_a_second
+from designer_vision.runtime.console import best_effort, numbered, say, within_a_second
 from designer_vision.runtime.errors import (
     CheckpointError,
     DesignerError,
@@ -510,11 +510,11 @@ def describe(task: Task, ranks: Ranks, hardware: Hardware, warnings: Sequence[st
         say(f"of that network all layers are kept and trained further; its head is {head}")
     say(f"images: {len(training)} to train, {len(validation)} to validate, {height} x {width} pixels")
     steps = len(batches(np.arange(-(-len(training) // ranks.world_size)), parameters.batch_size))
-    say(f"training: {parameters.epochs} epochs of {steps} steps at most")
+    say(f"training: up to {numbered(parameters.epochs, 'epoch')} of {numbered(steps, 'step')}")
     if preprocessing.operations:
         say(f"the images have different sizes and no transformation: {preprocessing.operations} is applied to each")
     if preprocessing.random_operations:
-        say(f"drawn anew in every epoch: {preprocessing.random_operations}")
+        say(f"redrawn every epoch: {preprocessing.random_operations}")
     say(
         f"hardware: {ranks.world_size} process{'es' if ranks.world_size > 1 else ''} on {hardware.device.type}, {precision}, "
         f"{hardware.workers} data workers each"

@@ -141,8 +141,8 @@ def find_checkpoint(checkpoints: Checkpoints, other: Path, expected: Manifest) -
         for difference in differences(found.made_by, expected.made_by):
             say(f"warning: not bit by bit what it would have been: {difference}")
         if found.made_by.get("processes") != expected.made_by.get("processes"):
-            say("the epoch's images that are left are dealt out anew; learning_rate is multiplied by the new number of processes")
-        say(f"going on after {found.position}, from {place.folder / found.payload}")
+            say("the epoch's images that are left are redistributed; learning_rate is multiplied by the new number of processes")
+        say(f"resuming after {found.position}, from {place.folder / found.payload}")
         return place.payload(found)
     return None
 

@@ -166,7 +166,7 @@ class ImageDataset:
         source: the images and their labels.
         prepare: what every image goes through.
         size: height and width that each image must have in the end.
-        random_operations: drawn anew for each epoch.
+        random_operations: redrawn for each epoch.
         seed: of the random operations.
         cache: keeps images from one epoch to the next, as they are before the random operations.
         on_disk: keeps the files that the cache has no room for.
@@ -430,7 +430,7 @@ class Loader:
         names = self._reader.being_read()
         images = f" while reading {', '.join(map(str, names[:3]))}" if names else ""
         if "timed out" in reason:
-            return DataWorkerError(f"a data worker has not answered for {self._patience:.0f} s{images}; see to the storage")
+            return DataWorkerError(f"a data worker has not answered for {self._patience:.0f} s{images}; check the storage")
         return DataWorkerError(
             f"a data worker ended{images}: {reason.splitlines()[0]} This is often for lack of memory, or of shared memory (set "
             "shm_size in the node's resources)"

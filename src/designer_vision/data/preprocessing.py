@@ -28,7 +28,7 @@ class Preprocessing:
 
     Attributes:
         operations: done to every training image before the random ones; empty where Apply has done all.
-        random_operations: drawn anew for each epoch.
+        random_operations: redrawn for each epoch.
         size: height and width of every training image in the end.
         evaluation: what takes validation images, scored images and photos sent to an endpoint to that size.
     """
@@ -53,7 +53,7 @@ def plan_preprocessing(
         folder: what the error names.
         sizes: the different sizes of the images, as they are now.
         transformation: the deterministic operations they have been through.
-        random_operations: the operations that Apply left to the training.
+        random_operations: the operations that Apply left for training.
 
     Raises:
         InvalidDatasetError: a transformation was applied and leaves the images at different sizes, or does not fit them.

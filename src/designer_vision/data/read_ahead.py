@@ -228,7 +228,7 @@ class ReadAhead:
 
 def not_read(path: Path, seconds: float) -> FileSystemError:
     """What is said of a file that was waited for in vain."""
-    return FileSystemError(f"{path} has not been read within {seconds:.0f} s; see to the mount")
+    return FileSystemError(f"{path} has not been read within {seconds:.0f} s; check the mount")
 
 
 class Images(Protocol):

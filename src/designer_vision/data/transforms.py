@@ -83,7 +83,7 @@ def for_inference(operations: Sequence[Operation]) -> list[Operation]:
 
 
 def split_at_first_random(operations: Sequence[Operation]) -> tuple[list[Operation], list[Operation]]:
-    """What can be done once for ever, and what must be drawn anew each time: all from the first random one on."""
+    """What can be done once for ever, and what must be redrawn each time: all from the first random one on."""
     first = next((place for place, operation in enumerate(operations) if is_random(operation)), len(operations))
     return list(operations[:first]), list(operations[first:])
 

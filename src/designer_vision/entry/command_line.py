@@ -179,7 +179,7 @@ def run(command: click.Command, needs_compiler: bool = False) -> Never:
     except DesignerError as error:
         _end(error, error)
     except OSError as error:
-        _end(FileSystemError(f"{error}; see to that file or disk and start the same command again"), error)
+        _end(FileSystemError(f"{error}; check that file or disk and run the same command again"), error)
     except Exception as error:  # noqa: BLE001 (nobody is left to handle it)
         for before in chain_of(error):  # DataLoader's signal handler raises wherever the process is, also while an error is told
             if isinstance(before, DesignerError):

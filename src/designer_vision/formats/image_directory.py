@@ -66,7 +66,7 @@ def read_image_directory(folder: Path, original_names: bool = False) -> ImageInd
     try:
         index = _read_classic(folder, original_names) if (folder / MANIFEST).exists() else _read_plain(folder)
     except OSError as cause:
-        raise InvalidDatasetError(f"{folder} cannot be read: {cause}; see to it that this user may read all of it") from cause
+        raise InvalidDatasetError(f"{folder} cannot be read: {cause}; check read permissions") from cause
     if not len(index):
         found = f"; it holds {in_words(index.left_out)}" if index.left_out else ""
         raise InvalidDatasetError(f"{folder} has no images{found}; {_advice(index.left_out)}")

@@ -88,7 +88,7 @@ class ImageIndex:
         original_names: what the person called the files, empty where nobody recorded it.
         ids: int64 [n], the rows' own, or their place in the list where they have none or text.
         hashes: all content hashes, 16 bytes each, zero where not recorded: uint8 [n, 16].
-        random_operations: what Apply Image Transformation left to be drawn anew in every epoch.
+        random_operations: what Apply Image Transformation left to be redrawn every epoch.
         transformation: the deterministic operations that the images have been through.
         unused_classes: names that the folder's schema has and no image.
         left_out: what lies in the folder, or lay where it was converted from, and is not used.

@@ -45,7 +45,7 @@ class Extension(msgspec.Struct, omit_defaults=True, frozen=True):
         version: of this record.
         hashes: of the folder's files, by name.
         transformation: the deterministic operations that images went through, or that a network's images go through.
-        random_operations: what is drawn anew in every epoch.
+        random_operations: what is redrawn every epoch.
         size: height and width of a network's input.
         temperature: that a network's logits are divided by; none where that is 1.
         training: parameters and results of a training, for people.
@@ -150,7 +150,9 @@ def _begun(folder: Path, mark: Path) -> BinaryIO:
 
 
 def _not_writable(folder: Path, error: OSError) -> FailedToWriteOutputsError:
-    return FailedToWriteOutputsError(f"the output folder {folder} cannot be written: {error}; see to it and start the job again")
+    return FailedToWriteOutputsError(
+        f"the output folder {folder} cannot be written: {error}; check that disk and run the job again"
+    )
 
 
 def _lock(mark: BinaryIO, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Folders of images that nobody converted yet: files of labels, class folders, or images alone; what is not used is counted."""
+"""Plain image folders: files of labels, class folders, or images alone; what is not used is counted."""
 
 from __future__ import annotations
 
@@ -274,7 +274,7 @@ def _files(folder: Path, left_out: LeftOut, pool: Executor | None) -> Iterator[s
             leaving.count(left_out, leaving.CLOSED, prefix + "x")
             continue
         except TimeoutError as error:
-            raise FileSystemError(f"{folder / prefix} has not been listed within {seconds:.0f} s; see to the mount") from error
+            raise FileSystemError(f"{folder / prefix} has not been listed within {seconds:.0f} s; check the mount") from error
         for name, kind in entries:
             if kind == A_FOLDER:
                 listings.append((f"{name}/", listing(f"{name}/")))

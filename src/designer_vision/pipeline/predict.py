@@ -40,7 +40,7 @@ def predict(model: Path, photos: tuple[Path, ...], as_csv: bool, as_json: bool) 
     except BrokenPipeError:
         raise  # whoever read the answers has enough of them
     except OSError as error:
-        end(FileSystemError(f"{error}; see to that file or disk and start the same command again"))
+        end(FileSystemError(f"{error}; check that file or disk and run the same command again"))
     except DesignerError as error:
         end(error)
 

@@ -105,7 +105,7 @@ def refuse_overlap(graph: Graph, folder: Path) -> None:
 def line_of(error: DesignerError | OSError) -> str:
     """The line that tells of an error; one of a disk's own names the file."""
     if isinstance(error, OSError):
-        error = FileSystemError(f"{error}; see to that file or disk and start the same command again")
+        error = FileSystemError(f"{error}; check that file or disk and run the same command again")
     return error.line()
 
 

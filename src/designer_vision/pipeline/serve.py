@@ -41,7 +41,7 @@ def serve(model: Path, port: int) -> None:
     except KeyboardInterrupt:
         click.echo("stopped", err=True)
     except OSError as error:
-        end(FileSystemError(f"{error}; see to that file or disk and start the same command again"))
+        end(FileSystemError(f"{error}; check that file or disk and run the same command again"))
     except DesignerError as error:
         end(error)
 

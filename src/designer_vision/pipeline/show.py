@@ -41,7 +41,7 @@ def show(folder: Path, as_json: bool) -> None:
         refuse_others(folder)
         summary = summarize(folder)
     except OSError as error:
-        end(FileSystemError(f"{error}; see to that file or disk and start the same command again"))
+        end(FileSystemError(f"{error}; check that file or disk and run the same command again"))
     except DesignerError as error:
         end(error)
     if as_json:
@@ -116,7 +116,7 @@ def _state(summary: Summary) -> tuple[str, str]:
     if not summary.finished:
         return summary.type or "unfinished", "not finished: it is being written, or the job that wrote it was stopped"
     if summary.origin == "plain folder":
-        return "plain folder", "images that nobody converted"
+        return "plain folder", "images, not converted"
     writer = "a classic module" if summary.record_version is None else f"designer_vision, record version {summary.record_version}"
     return str(summary.type), f"finished, written by {writer}"
 
@@ -132,7 +132,7 @@ def _images(images: Images) -> Lines:
     lines.append(("sizes", _sizes(images.sizes, images.images) if images.sizes else NOT_RECORDED))
     lines.append(("transformation", _operations(images.transformation)))
     if images.random_operations:
-        lines.append(("in training", f"{_operations(images.random_operations)}, drawn anew in every epoch"))
+        lines.append(("in training", f"{_operations(images.random_operations)}, redrawn every epoch"))
     lines.append(("content hashes", _content_hashes(images)))
     if images.left_out:
         lines.append(("left out", in_words(images.left_out)))

@@ -1,4 +1,4 @@
-"""What a folder holds, in plain figures: any of the four kinds, photos that nobody converted, and outputs that are not finished.
+"""What a folder holds, in plain figures: any of the four kinds, plain image folders, and outputs that are not finished.
 
 Everything is read by the readers that the components use. Those that need torch are imported where they are called: a scored
 set is described without it.
@@ -63,7 +63,7 @@ class Images(msgspec.Struct, frozen=True, kw_only=True):
         without_label: images.
         sizes: None where none is recorded.
         transformation: what the images have been through.
-        random_operations: what is left to be drawn anew in every epoch.
+        random_operations: what is left to be redrawn every epoch.
         with_content_hash: images whose content hash is recorded.
         repeated: how many of these have the content of another one before them.
         fingerprint: of names, labels, sizes and content hashes.

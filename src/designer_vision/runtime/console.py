@@ -78,6 +78,11 @@ def clock(seconds: float) -> str:
     return str(timedelta(seconds=round(seconds)))
 
 
+def numbered(count: int, thing: str) -> str:
+    """`1 epoch`, `2 epochs`."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
 def rank_prefix() -> str:
     """`rank 1: ` in a process that is one of several, as Azure ML, torchrun or Open MPI say; nothing in one that is alone."""
     size = os.environ.get("WORLD_SIZE") or os.environ.get("OMPI_COMM_WORLD_SIZE") or "1"

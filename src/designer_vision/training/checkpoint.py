@@ -283,7 +283,7 @@ class Saver:
     def _hanging(self) -> FailedToWriteOutputsError:
         return FailedToWriteOutputsError(
             f"{self._checkpoints.folder} has not answered for {self._patience:.0f} s while a checkpoint was written; "
-            "see to the storage and start the same job again"
+            "check the storage and start the same job again"
         )
 
 

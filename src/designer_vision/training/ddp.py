@@ -59,7 +59,7 @@ def compiled(
     device: torch.device,
     precision: torch.dtype,
 ) -> nn.Module | None:
-    """The network in DDP compiled for the shapes of its batches; None, with a line that says why, where that works not on every rank.
+    """DDP compiled for the shapes of its batches; None, with a line that says why, where that does not work on every rank.
 
     The network is tried without DDP first: ranks that compile would wait for the gradients of one that cannot.
 

@@ -71,7 +71,7 @@ class ThroughputMeter:
     def _raise_diverged(self) -> None:
         first = int(self._ranks.all_reduce_min(self._first_not_finite))
         raise TrainingDivergedError(
-            f"the training loss is not finite since epoch {self._epoch}, iteration {first}; "
+            f"the training loss became NaN or infinite at epoch {self._epoch}, iteration {first}; "
             "choose a lower learning_rate or a longer warmup_step_number"
         )
 

@@ -232,7 +232,7 @@ class Ranks:
             came_too_late = not found.error and len(found.nodes) != self.world_size
         except (RuntimeError, ValueError, OSError) as cause:
             raise ProcessSetupError(
-                f"rank {self.rank} could not meet the {self.world_size} processes at "
+                f"rank {self.rank} could not join the {self.world_size} processes at "
                 f"{self.main_address}:{self.main_port}: {str(cause).splitlines()[0]}"
             ) from cause
         if found.error or came_too_late:

@@ -314,7 +314,7 @@ class Trainer:
         if stop or save:
             self.save()
         if stop:
-            raise JobStoppedError(f"stopped after {self.position()}, as a signal asked; the same command goes on from there")
+            raise JobStoppedError(f"stopped after {self.position()}, as a signal asked; run the same command again to resume")
 
     # saving and going on
 
@@ -349,7 +349,7 @@ class Trainer:
     def load(self, state: State) -> None:
         """Go on from what `save` gave, bit by bit on the same number of ranks.
 
-        On another number, the images that the epoch has left are dealt out anew, the batch-norm statistics are averaged and
+        On another number, the images that the epoch has left are redistributed, the batch-norm statistics are averaged and
         a validation under way begins again.
 
         Raises:
