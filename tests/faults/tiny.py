@@ -44,7 +44,7 @@ def build(architecture: object, num_classes: int, seed: int | None = None) -> nn
 
 def be_tiny_and_faulty() -> None:
     """Change the modules of this process."""
-    from designer_vision.components import train_pytorch_model
+    from designer_vision.components.training_output import TrainingOutput
     from designer_vision.training.trainer import Trainer
 
     builders.build = build  # type: ignore[assignment]
@@ -73,13 +73,13 @@ def be_tiny_and_faulty() -> None:
     if fsync := os.environ.get("FAULT_FSYNC"):
         os.fsync = lambda descriptor: _faulty_fsync(fsync)
     if number := os.environ.get("FAULT_KILL_EXPORT_AT"):
-        export = train_pytorch_model.export
+        write_model = TrainingOutput.write_model
 
-        def killed_export(*arguments: object) -> None:
+        def killed_write(*arguments: object) -> None:
             _kill_at(int(number))
-            export(*arguments)
+            write_model(*arguments)
 
-        train_pytorch_model.export = killed_export
+        TrainingOutput.write_model = killed_write
 
 
 def _spoil_output(how: str) -> None:

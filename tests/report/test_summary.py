@@ -17,7 +17,7 @@ from conftest import make_image_directory, make_photos
 from PIL import Image
 from torch import nn
 
-from designer_vision.components.training_output import describe_configuration
+from designer_vision.components.training_task import configuration_of
 from designer_vision.data.preprocessing import plan_preprocessing
 from designer_vision.formats.data_frame_directory import ScoredSet, write_data_frame_directory
 from designer_vision.formats.image_directory import ImageDirectoryWriter, read_image_directory
@@ -279,7 +279,7 @@ def write_checkpoints(folder: Path, *positions: Position, **changed: object) -> 
     index = read_image_directory(make_image_directory(folder.with_name("training images")))
     preprocessing = plan_preprocessing(index.folder, index.known_sizes(), [], [])
     parameters = Parameters(5, 16, 0, 0.001, 1, 3, 10)
-    configuration = describe_configuration(parameters, Model(RESNET, {}), nn.Linear(1, 1), index, index, preprocessing)
+    configuration = configuration_of(parameters, Model(RESNET, {}), nn.Linear(1, 1), index, index, preprocessing)
     checkpoints = Checkpoints(folder / "checkpoint")
     for position in positions:
         checkpoints.save({"weight": torch.zeros(3)}, Manifest(position, "", "", configuration | changed, {}, {}))
