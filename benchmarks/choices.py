@@ -31,7 +31,7 @@ from torchvision.models.resnet import BasicBlock, ResNet
 from torchvision.transforms.v2 import RandomResizedCrop
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from designer_vision.data.loader import batches
+from designer_vision.data.epoch_order import batches
 
 SETS = {"fashion": 500, "clipart": 500, "stamps": 400}
 """Images to train on; a sixth as many validate."""

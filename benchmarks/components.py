@@ -54,7 +54,7 @@ def milliseconds_an_image(read: Callable[[int], object], count: int) -> float:
 def reading(folder: Path, runs: int) -> dict[str, list[float]]:
     """Milliseconds of one core an image: file to a random crop of 224 x 224, flipped or not."""
     from designer_vision.data.cache import shared_cache
-    from designer_vision.data.loader import ImageDataset
+    from designer_vision.data.dataset import ImageDataset
     from designer_vision.data.transforms import compose
     from designer_vision.formats.image_directory import read_image_directory
 

@@ -40,7 +40,7 @@ def measure(folder: Path) -> None:
 
     A list of ten rows is read before: what Arrow's libraries take when they are used first (50 MB) is no part of it.
     """
-    from designer_vision.data.loader import epoch_order, shard
+    from designer_vision.data.epoch_order import epoch_order, shard
     from designer_vision.formats.image_directory import read_image_directory
 
     def resident() -> float:

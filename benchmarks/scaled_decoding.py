@@ -20,7 +20,7 @@ from photos import sample_images
 from PIL import Image
 
 from designer_vision.data import images
-from designer_vision.data.loader import prepared
+from designer_vision.data.dataset import prepared
 from designer_vision.data.transforms import compose
 
 SIZES = ((4000, 3000), (4032, 3024), (4001, 3001), (1600, 1200), (500, 375))

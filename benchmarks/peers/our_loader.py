@@ -13,7 +13,9 @@ import numpy as np
 import torch
 
 import designer_vision.formats.image_list  # noqa: F401 (which would be loaded while the time runs)
-from designer_vision.data.loader import Asked, ImageDataset, Loader, batches, epoch_order
+from designer_vision.data.dataset import Asked, ImageDataset
+from designer_vision.data.epoch_order import batches, epoch_order
+from designer_vision.data.loader import Loader
 from designer_vision.data.transforms import EvaluationTransform, Normalize
 from designer_vision.formats.image_directory import read_image_directory
 

@@ -13,7 +13,7 @@ from conftest import make_image_directory, make_photos, run_entry, training_flag
 
 from designer_vision.components import score_image_model, train_pytorch_model
 from designer_vision.components.kept_network import Kept, see_validation_images
-from designer_vision.data.loader import ImageDataset
+from designer_vision.data.dataset import ImageDataset
 from designer_vision.data.transforms import EvaluationTransform
 from designer_vision.formats.data_frame_directory import read_data_frame_directory
 from designer_vision.formats.image_directory import read_image_directory

@@ -12,7 +12,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from designer_vision.data import images
-from designer_vision.data.loader import prepared
+from designer_vision.data.dataset import prepared
 from designer_vision.data.transforms import compose
 from designer_vision.runtime.errors import InvalidDatasetError
 

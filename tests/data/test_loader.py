@@ -18,21 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from designer_vision.data.cache import shared_cache
+from designer_vision.data.dataset import Asked, ImageDataset
 from designer_vision.data.disk_cache import shared_disk_cache
-from designer_vision.data.loader import (
-    Asked,
-    ImageDataset,
-    Indices,
-    Loader,
-    _Worker,
-    batches,
-    epoch_order,
-    requests,
-    shard,
-    worker_count,
-    workers_that_fit,
-)
+from designer_vision.data.epoch_order import Indices, batches, epoch_order, shard
+from designer_vision.data.loader import Loader, _Worker, requests
 from designer_vision.data.transforms import EvaluationTransform, compose
+from designer_vision.data.workers import worker_count, workers_that_fit
 from designer_vision.formats.image_directory import read_image_directory
 from designer_vision.runtime.errors import DataWorkerError, FileSystemError, InvalidDatasetError
 
@@ -190,7 +181,8 @@ from pathlib import Path
 import numpy as np, torch
 from designer_vision.formats.image_directory import read_image_directory
 from designer_vision.data.disk_cache import shared_disk_cache
-from designer_vision.data.loader import Asked, ImageDataset, Loader
+from designer_vision.data.dataset import Asked, ImageDataset
+from designer_vision.data.loader import Loader
 from designer_vision.data.transforms import EvaluationTransform
 index = read_image_directory(Path(sys.argv[1]))
 loader = Loader([ImageDataset(index, EvaluationTransform([], (32, 32)), (32, 32))], 2, torch.device("cpu"))

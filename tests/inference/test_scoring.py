@@ -12,7 +12,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from designer_vision.data import images
-from designer_vision.data.loader import ImageDataset
+from designer_vision.data.dataset import ImageDataset
 from designer_vision.data.transforms import EvaluationTransform
 from designer_vision.formats.image_directory import read_image_directory
 from designer_vision.formats.model_directory import Model, read_model_directory, write_model_directory
@@ -169,7 +169,7 @@ def test_f21_scoring_has_no_more_workers_than_shared_memory(
     model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     index = read_image_directory(make_image_directory(tmp_path / "images"))
-    monkeypatch.setattr("designer_vision.data.loader.free_shared_memory", lambda: 2**20)
+    monkeypatch.setattr("designer_vision.data.workers.free_shared_memory", lambda: 2**20)
     assert len(score(model, index, CPU, torch.float32, workers=3).index) == 12
     printed = capsys.readouterr()
     assert "warning: 1 of 3 data workers a process fit into 0.5 MB of shared memory" in printed.out + printed.err

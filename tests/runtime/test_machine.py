@@ -9,7 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from designer_vision.runtime.machine import available_cpus, available_memory, file_system_of, in_order, is_far
+from designer_vision.runtime.machine import (
+    address_towards,
+    available_cpus,
+    available_memory,
+    file_system_of,
+    in_order,
+    interface_of,
+    is_far,
+)
 
 
 def test_results_come_in_order_however_long_each_takes() -> None:
@@ -73,3 +81,11 @@ def test_a_folder_s_file_system_is_told_whatever_mounts_are_called(tmp_path: Pat
     assert file_system_of(tmp_path) == "fuse.blobfuse2"
     assert is_far(tmp_path)
     assert file_system_of(tmp_path / "none") is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel")
+def test_the_interface_of_an_address_is_found_by_its_name() -> None:
+    assert interface_of("127.0.0.1") == "lo"
+    assert interface_of("192.0.2.1") == ""
+    assert address_towards("127.0.0.1") == "127.0.0.1"
+    assert address_towards("no-such-node.invalid") == ""

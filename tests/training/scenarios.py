@@ -20,8 +20,8 @@ import torch
 from torch import nn
 
 from designer_vision.data.cache import PixelCache, shared_cache
+from designer_vision.data.dataset import ImageDataset
 from designer_vision.data.images import encode_png
-from designer_vision.data.loader import ImageDataset
 from designer_vision.data.transforms import EvaluationTransform
 from designer_vision.entry.command_line import exit_process
 from designer_vision.runtime import files

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -12,7 +11,7 @@ import pytest
 
 from designer_vision.pipeline.processes import free_port
 from designer_vision.runtime.errors import ProcessSetupError
-from designer_vision.training.ranks import Ranks, address_towards, interface_of
+from designer_vision.training.ranks import Ranks
 from designer_vision.training.rendezvous import Member, problem_of, received
 
 
@@ -108,11 +107,3 @@ def test_a_machines_own_name_is_no_loopback_whatever_it_leads_to_there() -> None
     assert Ranks(main_address="127.0.0.1").is_on_loopback
     assert Ranks(main_address="localhost").is_on_loopback
     assert not Ranks(main_address=socket.gethostname()).is_on_loopback
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel")
-def test_the_interface_of_an_address_is_found_by_its_name() -> None:
-    assert interface_of("127.0.0.1") == "lo"
-    assert interface_of("192.0.2.1") == ""
-    assert address_towards("127.0.0.1") == "127.0.0.1"
-    assert address_towards("no-such-node.invalid") == ""

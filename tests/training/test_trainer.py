@@ -14,7 +14,8 @@ import pytest
 import torch
 from conftest import ROOT
 
-from designer_vision.data.loader import ImageDataset, batches, epoch_order, remaining, shard
+from designer_vision.data.dataset import ImageDataset
+from designer_vision.data.epoch_order import batches, epoch_order, remaining, shard
 from designer_vision.pipeline.graph import Step
 from designer_vision.pipeline.processes import Processes, free_port, rank_variables
 from designer_vision.runtime.errors import InvalidDatasetError, JobStoppedError, TrainingDivergedError

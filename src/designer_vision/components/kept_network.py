@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from designer_vision.data.loader import Asked, batches
+from designer_vision.data.dataset import Asked
+from designer_vision.data.epoch_order import batches
 from designer_vision.formats.image_index import ImageIndex
 from designer_vision.formats.model_directory import Model
 from designer_vision.inference.calibration import Calibration, calibrate

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from designer_vision.components.odd_data import look_alike_labels, repeated_pictures, some
-from designer_vision.data.loader import batches
+from designer_vision.data.epoch_order import batches
 from designer_vision.data.preprocessing import Preprocessing
 from designer_vision.formats.image_index import ImageIndex
 from designer_vision.networks import builders

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from designer_vision.data.loader import worker_count
+from designer_vision.data.workers import worker_count
 from designer_vision.formats.data_frame_directory import SCORES, UNREADABLE, ScoredSet, write_data_frame_directory
 from designer_vision.formats.image_directory import read_image_directory, tell_reading
 from designer_vision.formats.image_index import NO_LABEL, ImageIndex

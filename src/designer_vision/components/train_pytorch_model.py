@@ -18,7 +18,8 @@ from designer_vision.components.training_output import METRICS, PROFILE, Trainin
 from designer_vision.components.training_plan import Plan, describe, make_plan
 from designer_vision.components.training_task import Task, facts_to_share, read_task
 from designer_vision.data import images
-from designer_vision.data.loader import ImageDataset, Loader
+from designer_vision.data.dataset import ImageDataset
+from designer_vision.data.loader import Loader
 from designer_vision.formats.image_index import ImageIndex
 from designer_vision.networks import builders
 from designer_vision.report.training_report import TrainingRun

@@ -11,8 +11,8 @@ import torch
 
 from designer_vision.data.cache import PixelCache, Sizes, shared_cache
 from designer_vision.data.disk_cache import DiskCache, free_disk, shared_disk_cache
-from designer_vision.data.loader import worker_count, workers_within_limits
 from designer_vision.data.preprocessing import Preprocessing
+from designer_vision.data.workers import worker_count, workers_within_limits
 from designer_vision.formats.image_index import ImageIndex
 from designer_vision.runtime.console import say
 from designer_vision.runtime.machine import available_cpus, available_memory, is_far, keep_freed_memory

@@ -12,7 +12,7 @@ import torch
 from designer_vision.components.preflight import advice, warnings_of
 from designer_vision.components.training_hardware import choose_hardware, mixed_gpus
 from designer_vision.components.training_task import Task, input_of, versions
-from designer_vision.data.loader import batches
+from designer_vision.data.epoch_order import batches
 from designer_vision.formats.image_directory import tell_reading
 from designer_vision.runtime.console import numbered, say
 from designer_vision.runtime.gpus import describe as describe_device

@@ -13,17 +13,11 @@ import torch
 from torch import Tensor
 
 from designer_vision.data import images
-from designer_vision.data.loader import (
-    Asked,
-    ImageDataset,
-    Loader,
-    batches,
-    prepared,
-    shared_memory_for_batches,
-    workers_that_fit,
-    workers_within_limits,
-)
+from designer_vision.data.dataset import Asked, ImageDataset, prepared
+from designer_vision.data.epoch_order import batches
+from designer_vision.data.loader import Loader
 from designer_vision.data.transforms import DEFAULT_OPERATIONS, EvaluationTransform, Normalize, Size, check_size, size_after
+from designer_vision.data.workers import shared_memory_for_batches, workers_that_fit, workers_within_limits
 from designer_vision.formats.image_index import ImageIndex
 from designer_vision.formats.manifest import MANIFEST
 from designer_vision.formats.model_directory import Model, read_model_directory

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import resource
 import shutil
 import signal
+import socket
+import struct
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +18,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
+SIOCGIFADDR = 0x8915
+"""Linux's sockios.h"""
 AT_A_TIME = 256
 C_LIBRARY: Any = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
@@ -161,3 +166,25 @@ def keep_freed_memory() -> None:
         return
     for parameter, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1), (M_TOP_PAD, HEAP_GROWS_BY)):
         C_LIBRARY.mallopt(parameter, value)
+
+
+def address_towards(host: str) -> str:
+    """This machine's address on the network by which it reaches another; empty where it reaches none. Nothing is sent."""
+    with suppress(OSError):
+        family, kind, *_, target = socket.getaddrinfo(host, 1, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.connect(target)
+            return str(probe.getsockname()[0])
+    return ""
+
+
+def interface_of(address: str) -> str:
+    """The name of the network interface that has an IPv4 address; empty where none has, or the system does not tell."""
+    if sys.platform != "linux":
+        return ""
+    for _, name in socket.if_nameindex():
+        with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            found = fcntl.ioctl(probe, SIOCGIFADDR, struct.pack("256s", name.encode()))
+            if socket.inet_ntoa(found[20:24]) == address:
+                return name
+    return ""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
 import socket
-import struct
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -21,21 +19,19 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 
-from designer_vision.runtime.console import say
 from designer_vision.runtime.errors import DesignerError, JobStoppedError, LostRankError, ProcessSetupError, TrainingDivergedError
+from designer_vision.runtime.machine import address_towards, interface_of
+from designer_vision.training.job_variables import DEFAULT_PORT, place_of
 from designer_vision.training.rendezvous import Member, RendezvousInfo, hold_rendezvous, received
 from designer_vision.training.watcher import Address, Watcher
 
 Told = TypeVar("Told")
-DEFAULT_PORT = 29500
 AFTER_THE_WATCHER = timedelta(minutes=1)
 """How much longer torch waits than the watcher, which knows whom to name."""
 TO_TELL = timedelta(minutes=1)
 """How long a rank that cannot come waits for the others, to tell them."""
 CONNECTION_LOST = re.compile("gloo|connection (was )?(closed|reset)|timed out|broken pipe|socket", re.IGNORECASE)
 """What torch says when a peer is gone, unless it is a DistError: a RuntimeError without a class of its own."""
-SIOCGIFADDR = 0x8915
-"""Linux's sockios.h"""
 
 
 @dataclass(frozen=True)
@@ -91,25 +87,7 @@ class Ranks:
         Raises:
             ProcessSetupError: a variable is missing, no number, or outside its range.
         """
-        variables = os.environ if environment is None else environment
-        if "RANK" in variables or "WORLD_SIZE" in variables:
-            names = ["RANK", "WORLD_SIZE", "LOCAL_RANK"]
-            _warn_of_contradictions(variables)
-        elif "OMPI_COMM_WORLD_RANK" in variables:
-            names = [f"OMPI_COMM_WORLD_{name}" for name in ("RANK", "SIZE", "LOCAL_RANK")]
-        else:
-            return cls()
-        rank, world_size = _integer(variables, names[0]), _integer(variables, names[1])
-        if world_size < 1 or not 0 <= rank < world_size:
-            raise ProcessSetupError(f"{names[0]} is {rank} and {names[1]} is {world_size}; it must be from 0 to one less")
-        local_rank = _integer(variables, names[2], rank)
-        if not 0 <= local_rank < world_size:
-            raise ProcessSetupError(f"{names[2]} is {local_rank}, expected 0 to {world_size - 1}")
-        address, port = _main(variables)
-        node = variables.get("NODE_RANK") or variables.get("GROUP_RANK") or socket.gethostname()  # Azure's, torchrun's
-        has_store = variables.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-        attempt = variables.get("TORCHELASTIC_RESTART_COUNT", "0") if has_store else ""
-        return cls(rank, world_size, local_rank, node, address, port, attempt)
+        return cls(**place_of(os.environ if environment is None else environment))
 
     def device(self, gpus: int) -> torch.device:
         """The GPU of this process on a node with that many, or the CPU where there are none.
@@ -403,60 +381,3 @@ class Ranks:
 def sentence_of(error: BaseException) -> str:
     """What the other ranks are told of an error."""
     return error.message if isinstance(error, DesignerError) else f"{type(error).__name__}: {error}"[:300]
-
-
-def address_towards(host: str) -> str:
-    """This machine's address on the network by which it reaches another; empty where it reaches none. Nothing is sent."""
-    with suppress(OSError):
-        family, kind, *_, target = socket.getaddrinfo(host, 1, type=socket.SOCK_DGRAM)[0]
-        with socket.socket(family, kind) as probe:
-            probe.connect(target)
-            return str(probe.getsockname()[0])
-    return ""
-
-
-def interface_of(address: str) -> str:
-    """The name of the network interface that has an IPv4 address; empty where none has, or the system does not tell."""
-    if sys.platform != "linux":
-        return ""
-    for _, name in socket.if_nameindex():
-        with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            found = fcntl.ioctl(probe, SIOCGIFADDR, struct.pack("256s", name.encode()))
-            if socket.inet_ntoa(found[20:24]) == address:
-                return name
-    return ""
-
-
-def _integer(variables: Mapping[str, str], name: str, default: int | None = None) -> int:
-    text = variables.get(name)
-    if text is None:
-        if default is None:
-            raise ProcessSetupError(f"{name} is not set although others of the job's variables are")
-        return default
-    try:
-        return int(text)
-    except ValueError:
-        raise ProcessSetupError(f"{name} is {text!r}, expected a whole number") from None
-
-
-def _warn_of_contradictions(variables: Mapping[str, str]) -> None:
-    for name, other in (("RANK", "OMPI_COMM_WORLD_RANK"), ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE")):
-        if other in variables and variables[other] != variables.get(name):
-            say(f"warning: {name} is {variables.get(name)} and {other} is {variables[other]}; {name} counts")
-
-
-def _main(variables: Mapping[str, str]) -> tuple[str, int]:
-    """Where rank 0 listens. Of MPI's variable only the host is taken: its port belongs to somebody else."""
-    host, _, _ = variables.get("AZ_BATCH_MASTER_NODE", "127.0.0.1").partition(":")
-    port = _integer(variables, "MASTER_PORT", DEFAULT_PORT)
-    if not 0 < port < 65536:
-        raise ProcessSetupError(f"MASTER_PORT is {port}, expected 1 to 65535")
-    return "127.0.0.1" if _is_on_one_node(variables) else variables.get("MASTER_ADDR", host), port
-
-
-def _is_on_one_node(variables: Mapping[str, str]) -> bool:
-    """Whether Azure, torchrun or MPI says that all processes are on one node."""
-    local, world = (variables.get(name) for name in ("LOCAL_WORLD_SIZE", "WORLD_SIZE"))
-    if local is None:
-        local, world = (variables.get(f"OMPI_COMM_WORLD_{name}") for name in ("LOCAL_SIZE", "SIZE"))
-    return variables.get("AZUREML_NODE_COUNT") == "1" or (local is not None and local == world)

@@ -20,7 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from designer_vision.data.loader import Asked, Batch, ImageDataset, Indices, Loader, batches, epoch_order, remaining, shard
+from designer_vision.data.dataset import Asked, Batch, ImageDataset
+from designer_vision.data.epoch_order import Indices, batches, epoch_order, remaining, shard
+from designer_vision.data.loader import Loader
 from designer_vision.data.transforms import Normalize
 from designer_vision.runtime.errors import JobStoppedError, TrainingDivergedError
 from designer_vision.runtime.precision import autocast
