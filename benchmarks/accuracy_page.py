@@ -273,6 +273,29 @@ def rates_table(results: Sequence[Result]) -> str:
     return "\n".join(lines)
 
 
+def any_rate_table(results: Sequence[Result]) -> str:
+    """Mean top-1 over the rates that all programs tried first, with the first seed, and ours minus each, paired by rate and task."""
+    lines = ["| program | from scratch | fine-tuned |", "|---|---|---|"]
+
+    def found(program: str, is_tuned: bool) -> dict[tuple[object, ...], float]:
+        first = [one for one in results if is_first(one.cell, program, is_tuned) and one.cell.rate in RATES[is_tuned]]
+        return {(one.cell.rate, *one.cell.task): 100 * one.top1 for one in first if not one.failed}
+
+    for program in (OURS, *COMPARED):
+        cells = []
+        for is_tuned in (False, True):
+            ours, own = found(OURS, is_tuned), found(program, is_tuned)
+            gaps = [ours[pair] - own[pair] for pair in own if pair in ours]
+            if len(gaps) < 2:
+                cells.append("–")
+                continue
+            error = statistics.stdev(gaps) / math.sqrt(len(gaps))
+            less = "" if program == OURS else f"; ours {statistics.fmean(gaps):+.1f} ± {error:.1f}"
+            cells.append(f"{statistics.fmean(own.values()):.1f} ({len(own)}){less}")
+        lines.append(f"| {program} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def edge(chosen: float, rates: Sequence[float]) -> str:
     """What a chosen rate leaves open."""
     if chosen == min(rates):
@@ -360,6 +383,11 @@ asked for one.
 ## Learning rates, first seed
 
 {rates_table(results)}
+
+Whoever trains once does not know the best rate. At any of the rates that all programs tried first ({RATES[False]} from scratch,
+{RATES[True]} fine-tuned):
+
+{any_rate_table(results)}
 
 ## Seconds
 

@@ -13,6 +13,7 @@ from accuracy_page import (
     TARGETS,
     Cell,
     Result,
+    any_rate_table,
     at_best_rate,
     best_rate,
     beyond,
@@ -36,6 +37,15 @@ def test_the_rate_is_chosen_by_validation_and_never_by_what_is_held_out() -> Non
     results = [result(OURS, 0.9, validation=0.6), result(replace(OURS, rate=0.03), 0.7, validation=0.8)]
     assert best_rate(results, replace(OURS, rate=0, seed=2)) == 0.03
     assert [one.top1 for one in at_best_rate(results)] == [0.7]
+
+
+def test_over_the_rates_tried_first_programs_are_compared_rate_by_rate() -> None:
+    plain = replace(OURS, program="plain")
+    results = [result(OURS, 0.5), result(replace(OURS, rate=0.03), 0.7), result(replace(OURS, rate=0.003), 0.1)]
+    results += [result(plain, 0.4), result(replace(plain, rate=0.03), 0.4)]
+    rows = any_rate_table(results).splitlines()
+    assert rows[2] == "| ours | 60.0 (2) | – |"
+    assert "| plain | 40.0 (2); ours +20.0 ± 10.0 | – |" in rows
 
 
 def test_a_rate_counts_only_with_the_tasks_that_all_rates_did() -> None:
