@@ -274,7 +274,7 @@ def rates_table(results: Sequence[Result]) -> str:
 
 
 def any_rate_table(results: Sequence[Result]) -> str:
-    """Mean top-1 over the rates that all programs tried first, with the first seed, and ours minus each, paired by rate and task."""
+    """Mean top-1 over the rates tried first, with the first seed, and ours minus each, paired by rate and task."""
     lines = ["| program | from scratch | fine-tuned |", "|---|---|---|"]
 
     def found(program: str, is_tuned: bool) -> dict[tuple[object, ...], float]:

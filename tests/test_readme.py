@@ -1,9 +1,10 @@
-"""The README is true: its tables against the YAMLs and the code, its commands against what is there."""
+"""README and docs are true: their tables against the YAMLs and the code, their commands and links against what is there."""
 
 from __future__ import annotations
 
 import re
 import shlex
+from pathlib import Path
 
 import click
 import pytest
@@ -15,22 +16,35 @@ from designer_vision.entry.command_line import DEBUG
 from designer_vision.pipeline.command_line import main, run
 from designer_vision.runtime.settings import Settings
 
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+PAGES = {path: path.read_text() for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))}
+README, ALL = PAGES[ROOT / "README.md"], "\n\n".join(PAGES.values())
+BLOCKS = re.findall(r"^```sh\n(.*?)^```", ALL, re.DOTALL | re.MULTILINE)
 COMMANDS = [line for block in BLOCKS for line in block.replace("\\\n", " ").splitlines() if line]
-HEADINGS = [
-    "Quick start", "Your own photos", "Components", "On Azure ML", "Folders on disk", "Differences from the classic module", "Development",
-]  # fmt: skip
+HEADINGS = ["Quick start", "Your own photos", "Components", "On Azure ML", "Where to read on"]
+LINES_OF_README = 180
 
 
 def rows(first_cell: str) -> list[list[str]]:
     """The rows below the table heading that begins with this cell."""
-    _, _, rest = README.partition(f"| {first_cell} |")
+    _, _, rest = ALL.partition(f"| {first_cell} |")
     return [[cell.strip() for cell in line.strip("| ").split(" |")] for line in rest.split("\n\n")[0].splitlines()[2:]]
 
 
 def test_the_chapters_come_in_their_order() -> None:
     assert re.findall(r"^## (.*)$", README, re.MULTILINE) == HEADINGS
+    assert len(README.splitlines()) <= LINES_OF_README
+
+
+@pytest.mark.parametrize("page", [path for path in PAGES if path.parent.name == "docs"], ids=lambda path: path.stem)
+def test_readme_leads_to_every_page(page: Path) -> None:
+    assert f"](docs/{page.name}" in README
+
+
+def test_the_walks_name_files_that_are_there() -> None:
+    named = re.findall(r"`((?:\w+/)+\w+\.(?:py|yaml))`", PAGES[ROOT / "docs" / "architecture.md"])
+    assert len(named) > 20
+    for name in named:
+        assert (ROOT / name).exists() or (ROOT / "src" / "designer_vision" / name).exists(), name
 
 
 def test_the_table_of_components_is_what_the_yamls_say() -> None:
@@ -88,18 +102,20 @@ def test_every_other_command_names_files_and_options_that_are_there(command: str
 
 
 def test_versions_are_the_packages() -> None:
-    named = re.findall(r"(?:components/\w+|environments/\w+|azureml:\w+)[:/](?:versions/)?(\d+\.\d+\.\d+)", README)
+    named = re.findall(r"(?:components/\w+|environments/\w+|azureml:\w+)[:/](?:versions/)?(\d+\.\d+\.\d+)", ALL)
     assert len(named) >= 4
     assert set(named) == {__version__}
 
 
-def test_links_lead_to_files_that_are_there() -> None:
-    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", README):
-        if target.startswith("#"):
-            headings = re.findall(r"^#+ (.*)$", README, re.MULTILINE)
-            assert target[1:] in {heading.lower().replace(" ", "-") for heading in headings}, target
-        else:
-            assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_links_lead_to_files_and_headings_that_are_there(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", PAGES[page]):
+        name, _, heading = target.partition("#")
+        file = (page.parent / name).resolve() if name else page
+        assert file.exists(), target
+        if heading:
+            headings = re.findall(r"^#+ (.*)$", PAGES[file], re.MULTILINE)
+            assert heading in {text.lower().replace(" ", "-").replace(",", "") for text in headings}, target
 
 
 def test_the_output_shown_ends_as_the_demo_does() -> None:

@@ -1,4 +1,4 @@
-"""README's chapter on Azure ML, line by line against the imitated service: what is not run is named there."""
+"""The pages on Azure ML, line by line against the imitated service: what is not run is named there."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ import pytest
 from azure_imitation import Service, imitated
 from conftest import ROOT, make_photos
 
-README = (ROOT / "README.md").read_text()
-CHAPTER = README.partition("\n## On Azure ML\n")[2].partition("\n## ")[0]
+FIRST, REGISTER, REST = (ROOT / "docs" / "azure_ml.md").read_text().partition("\n## Register, deploy, call, delete\n")
+CHAPTER = FIRST + (ROOT / "docs" / "many_gpus.md").read_text() + REGISTER + REST
+"""As it is read: the page on GPUs after the first training."""
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", CHAPTER, re.DOTALL | re.MULTILINE)
 NOT_RUN = ("az extension", "az login", "az group", "az ml workspace", "az configure")
 """They need Azure itself."""
@@ -112,13 +113,13 @@ def test_every_line_that_can_be_run_here_is_taken_by_the_client(folder: Path, se
 
 
 def test_a_folder_that_is_not_absolute_counts_from_the_yaml(folder: Path, service: Service) -> None:
-    """Why README has $PWD."""
+    """Why the page has $PWD."""
     with pytest.raises(Exception, match=r"pipelines/FOLDER|FOLDER"):
         run("az ml job create -f pipelines/photos.yaml --set inputs.images.path=FOLDER", {}, service)
 
 
 def test_what_is_not_run_is_named_in_the_readme() -> None:
-    tried = CHAPTER.partition("### What was tried, and what was not")[2]
+    tried = CHAPTER.partition("## What was tried, and what was not")[2]
     for words in NOT_RUN:
         assert f"`{words}`" in tried, words
         assert [line for line in LINES if line.startswith(words)], words

@@ -176,8 +176,8 @@ def test_a_trained_model_is_shown_and_the_readme_shows_the_same_lines(trained: P
     assert told["kept epoch"] == "epoch 4, Valid loss 0.1235"
     assert told["temperature"] == "1.25, by which logits are divided"
     assert re.fullmatch("BLAKE2b [0-9a-f]{32}", told["weights"])
-    readme = (ROOT / "README.md").read_text()
-    (sample,) = re.findall(r"^```text\n\$ [^\n]*designer-vision show [^\n]*\n(.*?)^```", readme, re.DOTALL | re.MULTILINE)
+    page = (ROOT / "docs" / "folders_on_disk.md").read_text()
+    (sample,) = re.findall(r"^```text\n\$ [^\n]*designer-vision show [^\n]*\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
     assert list(parted(sample)) == list(told)
 
 
