@@ -103,7 +103,7 @@ CASES: dict[str, tuple[Callable[[dict[str, Path], Path], dict[str, Path]], str]]
     ),
     "case_151 output in input": (
         lambda inputs, folder: {"trained_model": inputs["training"] / "model"},
-        "Error 0160: FailedToWriteOutputsError: .* are one folder, or one lies in the other",
+        "Error 0160: FailedToWriteOutputsError: .* are the same folder, or one lies inside the other",
     ),
 }  # fmt: skip
 

@@ -116,7 +116,7 @@ def test_case_151_an_output_that_is_lies_in_or_holds_an_input_is_refused(tmp_pat
         tmp_path / "x/..",
     ):
         with pytest.raises(
-            FailedToWriteOutputsError, match=r"^the output .* and dataset .* are one folder, or one lies in the other"
+            FailedToWriteOutputsError, match=r"^the output .* and dataset .* are the same folder, or one lies inside the other"
         ):
             check_apart({"dataset": data, "out": output}, ["out"])
     check_apart({"dataset": data, "out": tmp_path / "data2"}, ["out"])

@@ -234,5 +234,5 @@ def test_a_coco_file_beside_archives_is_refused_and_what_else_lies_there_counted
     main(folder, tmp_path / "out")
     assert read_image_directory(tmp_path / "out").left_out == {".txt": {".": 1}}
     (folder / "coco.json").write_text("{}")
-    with pytest.raises(InvalidDatasetError, match=r"coco\.json lies beside archives, in which it cannot name images"):
+    with pytest.raises(InvalidDatasetError, match=r"coco\.json lies beside archives and cannot name the images in them"):
         main(folder, tmp_path / "out2")

@@ -48,7 +48,7 @@ def test_a_second_scored_set_is_compared_with_the_first(tmp_path: Path, capsys: 
     assert (tmp_path / "out" / "confusion_matrix_to_compare.png").is_file()
     said = capsys.readouterr().out
     compared, second, first = said.splitlines()
-    assert compared.startswith("Of 4 images, 1 are called differently: 1 are right in the second set only, 0 in the first only")
+    assert compared.startswith("Of 4 images, 1 are labelled differently: 1 are right in the second set only, 0 in the first only")
     assert second.startswith("to compare: Images 4 | Overall accuracy 1 | Average accuracy 1 | ")
     assert first.startswith("Images 4 | Overall accuracy 0.75 | ")
 

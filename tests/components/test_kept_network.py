@@ -109,7 +109,7 @@ def test_a_validation_set_too_small_or_of_one_class_gives_no_temperature_and_tha
             folder.rmdir()
     train_pytorch_model.main(untrained_model, datasets[0], photos, SEVEN, tmp_path / "model")
     assert f"probabilities are left as they are, without a temperature: {reason}\n" in capsys.readouterr().out
-    assert f"no temperature was fitted, for {reason}." in (tmp_path / "model" / "report.html").read_text()
+    assert f"no temperature was fitted, because {reason}." in (tmp_path / "model" / "report.html").read_text()
     assert read_model_directory(tmp_path / "model").temperature == 1
     assert "temperature" not in (tmp_path / "model" / "_meta.yaml").read_text()
 

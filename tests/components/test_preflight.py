@@ -93,7 +93,7 @@ def test_case_133_random_operations_on_validation_images_are_said_to_be_left_out
 def test_case_137_138_139_144_unusual_parameters_are_said(tmp_path: Path) -> None:
     sets = images(tmp_path / "a", per_class=5), images(tmp_path / "b", first=50)
     assert said(*sets, batch_size=100) == ["batch_size is 100, and a process has 15 images: each step takes all of them"]
-    assert said(*sets, batch_size=1) == ["batch_size is 1, with which batch norm learns little; take 2 or more"]
+    assert said(*sets, batch_size=1) == ["batch_size is 1, at which batch norm learns little; use 2 or more"]
     assert said(*sets, warmup_step_number=5) == ["warmup_step_number must be below epochs, or the learning rate never decays"]
 
 
@@ -102,7 +102,7 @@ def test_classes_with_few_images_and_sizes_far_apart_are_said(tmp_path: Path) ->
     of_class = [np.flatnonzero(training.labels == label) for label in range(3)]
     uneven = training.subset(np.concatenate([of_class[0], of_class[1][:5], of_class[2][:4]]))
     assert said(uneven, validation) == [
-        "classes with less than 5 images to train on: red (4)",
+        "classes with fewer than 5 images to train on: red (4)",
         "blue has 40 images to train on and red 4: the network will prefer the larger classes; more images of the small ones help",
     ]
     assert said(training.subset(np.concatenate([of_class[0], of_class[1][:5], of_class[2][:5]])), validation) == []
@@ -146,7 +146,7 @@ def test_a_rate_that_is_far_off_is_told_with_one_to_try() -> None:
     assert advised(learning_rate=0.06, batch_size=256, images=10**5) == ""
     assert advised(learning_rate=0.1, batch_size=2048, images=10**6) == ""
     high = advised(learning_rate=0.1, from_scratch=False)
-    assert high == "learning_rate 0.1 is high for weights that have learned before, and may undo that; try 0.005"
+    assert high == "learning_rate 0.1 is high for weights that are already trained, and may undo that; try 0.005"
     assert "0.02 times 4 processes is high" in advised(learning_rate=0.02, processes=4, from_scratch=False)
     assert advised(learning_rate=0.01, batch_size=64, processes=8, from_scratch=False) == ""
 

@@ -164,7 +164,7 @@ def test_an_unreadable_image_stops_the_epoch_by_name(tmp_path: Path, workers: in
 
 def test_an_image_that_does_not_fit_is_named_with_both_sizes(tmp_path: Path) -> None:
     data = dataset(tmp_path / "images", [])
-    with pytest.raises(InvalidDatasetError, match=r"0_0\.png does not fit: .*32 x 32 pixels, the network takes 16 x 16"):
+    with pytest.raises(InvalidDatasetError, match=r"0_0\.png does not fit: .*32 x 32 pixels, but the network takes 16 x 16"):
         data.image(1, 0)
 
 

@@ -44,7 +44,7 @@ def test_a_second_job_that_waited_for_the_first_takes_what_is_finished(start: St
     assert first.end() == [0, 0], first.log()
     trained = (first.output / "model").stat().st_ino
     assert second.end() == [0, 0], second.log()
-    assert "is finished and of this configuration: nothing to do" in second.log()
+    assert "is finished and has this configuration: nothing to do" in second.log()
     assert "iteration" not in second.log()
     assert (first.output / "model").stat().st_ino == trained
     assert outcome(first.output) == whole()
@@ -122,7 +122,7 @@ def test_a_rank_that_was_asked_twice_is_no_rank_that_ended_without_a_word(start:
     time.sleep(2)
     job.signal(signal.SIGTERM, 1)
     assert job.end(12) == [1, 143]
-    assert "rank 1 failed: it was asked to stop, and did not in time or was asked twice" in job.log()
+    assert "rank 1 failed: it was asked to stop, and did not do so in time or was asked twice" in job.log()
     assert not [*(job.output / "checkpoint").glob("started_*")]
 
 
@@ -142,7 +142,7 @@ def test_a_rank_that_is_lost_under_nccl_ends_the_others_by_name(start: StartJob,
     job.end(TIMEOUT + 15)
     said = {
         "exit": "rank 1 ended without a word",
-        "block": f"rank 1 has not gone on for {TIMEOUT} s",
+        "block": f"rank 1 has not made progress for {TIMEOUT} s",
         "memory": "rank 1 failed: ",
     }
     assert f"rank 0: Error: LostRankError: {said[what]}" in job.log()

@@ -238,7 +238,7 @@ def test_a_rank_whose_main_thread_waits_for_ever_is_named_with_what_it_does(star
     job = start(FAULT_AT=f"{blocked} 6 block")
     assert job.end(TIMEOUT + 15) == [1, 1]
     for rank in (0, 1):
-        assert f"LostRankError: rank {blocked} has not gone on for {TIMEOUT} s, waiting for images" in job.log(rank)
+        assert f"LostRankError: rank {blocked} has not made progress for {TIMEOUT} s, waiting for images" in job.log(rank)
 
 
 @pytest.mark.slow

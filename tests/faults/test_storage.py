@@ -152,7 +152,7 @@ def test_f42_a_finished_output_is_recognised_or_refused_with_the_differences(sta
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in job.output.rglob("*") if path.is_file()}
     again = start(world=1, epochs=1)
     assert again.end() == [0], again.log()
-    assert "is finished and of this configuration: nothing to do" in again.log()
+    assert "is finished and has this configuration: nothing to do" in again.log()
     assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in job.output.rglob("*") if path.is_file()} == before
     other = start(world=1, epochs=1, learning_rate=0.5)
     assert other.end() == [1]

@@ -130,7 +130,7 @@ def test_f23_too_little_memory_is_told(words: list[str], tmp_path: Path) -> None
 def test_f24_64_open_files_are_enough(words: list[str], tmp_path: Path) -> None:
     result = in_a_shell('ulimit -n 64; exec "$@"', words, tmp_path, DESIGNER_VISION_DATA_WORKERS="4")
     assert result.returncode == 0, result.stderr
-    assert "warning: 1 of 4 data workers a process fit into" in result.stdout
+    assert "warning: 1 of 4 data workers per process fit into" in result.stdout
     assert "and 64 open files (ulimit -n)" in result.stdout
 
 

@@ -101,7 +101,7 @@ def changed_schema(**properties: Any) -> dict[str, Any]:
     [
         (changed_schema(name="label"), "labels are in the column 'label', expected 'category'"),
         (changed_schema(type="Numeric"), "type 'Numeric'"),
-        (changed_schema(annotation_type="COCO_detection"), "only a single label"),
+        (changed_schema(annotation_type="COCO_detection"), "only one label"),
         (changed_schema(image_ref="picture"), "expected image_info"),
         (changed_schema(categories=[{"id": 0}]), r"missing required field `name`"),
         ({"columnAttributes": 3}, "Expected `array`, got `int`"),

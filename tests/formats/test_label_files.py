@@ -242,7 +242,7 @@ def test_an_image_with_two_labels_is_refused_with_both_places(tmp_path: Path) ->
     photos(tmp_path)
     json_lines(tmp_path / "a.jsonl", ("1.png", "can"), ("2.png", "can"))
     json_lines(tmp_path / "b.jsonl", ("3.png", "can"), ("./2.png", "jug"))
-    assert "'2.png' has the labels 'can' and 'jug' (a.jsonl line 2, b.jsonl line 2); only a single label" in refused(tmp_path)
+    assert "'2.png' has the labels 'can' and 'jug' (a.jsonl line 2, b.jsonl line 2); only one label" in refused(tmp_path)
 
 
 def test_an_image_that_is_named_twice_with_one_label_is_used_once_and_said(tmp_path: Path) -> None:
@@ -445,8 +445,7 @@ def test_class_folders_and_a_file_of_other_labels_are_two_readings(tmp_path: Pat
     message = refused(folder)
     assert f"{folder} can be read in two ways: 'blue/photo 0.png' is 'blue' by its folder and 'sky' by l.jsonl" in message
     assert (
-        "to use the folders, take l.jsonl away; to use l.jsonl, write the line `paths: [{file: ./l.jsonl}]` to the file"
-        in message
+        "to use the folders, remove l.jsonl; to use l.jsonl, write the line `paths: [{file: ./l.jsonl}]` to the file" in message
     )
     (folder / "MLTable").write_text("paths: [{file: ./l.jsonl}]")
     index = read_image_directory(folder)

@@ -172,7 +172,7 @@ def test_f21_scoring_has_no_more_workers_than_shared_memory(
     monkeypatch.setattr("designer_vision.data.workers.free_shared_memory", lambda: 2**20)
     assert len(score(model, index, CPU, torch.float32, workers=3).index) == 12
     printed = capsys.readouterr()
-    assert "warning: 1 of 3 data workers a process fit into 0.5 MB of shared memory" in printed.out + printed.err
+    assert "warning: 1 of 3 data workers per process fit into 0.5 MB of shared memory" in printed.out + printed.err
 
 
 def test_scoring_uses_the_statistics_of_the_training(model: Model) -> None:

@@ -112,7 +112,7 @@ def test_folders_are_walked_and_what_is_no_image_is_counted_once(trained_model: 
     formats = "JPEG, PNG, PPM, BMP, TIFF, WEBP, GIF, AVIF, HEIF"
     assert result.stderr.splitlines() == [
         f"warning: {photos / 'broken.jpg'} is not an image in one of the formats {formats}; it is left out",
-        "passed over: 1 not images, 2 hidden",
+        "skipped: 1 not images, 2 hidden",
     ]
 
 

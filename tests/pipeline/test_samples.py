@@ -71,7 +71,7 @@ def test_photos_become_a_network_and_a_model_of_ones_own_is_trained_further(tmp_
     assert (model.labels, model.size) == (("blue", "green", "pink"), (32, 32))
     assert model.operations == [["Resize", 36], ["CenterCrop", {"size": [32, 32]}]]
     log = (tmp_path / "out/train/user_logs/std_log.txt").read_text()
-    assert "all layers are kept and trained further; its head is replaced by a new one for 3 classes" in log
+    assert "all layers of that network are kept and trained further; its head is replaced by a new one for 3 classes" in log
     scored = read_data_frame_directory(tmp_path / "out/score/outputs/scored_dataset")
     assert all(name.startswith(("blue/", "green/", "pink/")) for name in scored.names or [""])
     assert "convert: warning: 30 images of 3 classes; left out: 1 .txt" in result.stdout

@@ -45,7 +45,7 @@ def serving(model: Path, folder: Path) -> Iterator[tuple[subprocess.Popen[str], 
     assert server.stdout is not None
     try:
         first, line = server.stdout.readline(), server.stdout.readline()
-        assert "until Ctrl-C; with a photo of yours for photo.jpg:" in first, (folder / "log").read_text()
+        assert "until Ctrl-C; to try it, replace photo.jpg with a photo of yours:" in first, (folder / "log").read_text()
         yield server, line
     finally:
         if server.poll() is None:

@@ -191,12 +191,12 @@ def test_a_transformation_is_shown(tmp_path: Path) -> None:
     ("position", "expected"),
     [
         (None, "none yet"),
-        (Position(2, 384), "after 384 images of epoch 3 of 5; the same job again goes on from there"),
+        (Position(2, 384), "after 384 images of epoch 3 of 5; the same job, started again, continues from there"),
         (
             Position(2, 384, 7),
-            "after 384 images of epoch 3 of 5 and 7 batches of its validation; the same job again goes on from there",
+            "after 384 images of epoch 3 of 5 and 7 batches of its validation; the same job, started again, continues from there",
         ),
-        (Position(5), "after all 5 epochs, the model is not written yet; the same job again goes on from there"),
+        (Position(5), "after all 5 epochs, the model is not written yet; the same job, started again, continues from there"),
     ],
 )
 def test_an_unfinished_training_is_shown_with_how_far_it_is(tmp_path: Path, position: Position | None, expected: str) -> None:

@@ -61,7 +61,7 @@ def test_what_a_second_network_calls_differently_is_listed(tmp_path: Path) -> No
         ("green/3.png", "green", "green", "red"),
     ]
     page = (tmp_path / "report.html").read_text()
-    assert "Of 12 images, 3 are called differently: 2 are right in the second set only, 1 in the first only" in page
+    assert "Of 12 images, 3 are labelled differently: 2 are right in the second set only, 1 in the first only" in page
     assert (tmp_path / "confusion_matrix_to_compare.png").is_file()
 
 
@@ -72,7 +72,7 @@ def test_a_table_can_be_written_whatever_bytes_a_file_is_called(tmp_path: Path) 
 
 def test_sets_of_different_images_stand_side_by_side_only(tmp_path: Path) -> None:
     write_evaluation_report(tmp_path, scored(1), scored(2), None, None)
-    assert "not of the same images" in (tmp_path / "report.html").read_text()
+    assert "do not have the same images" in (tmp_path / "report.html").read_text()
 
 
 @pytest.mark.parametrize(("ids", "found"), [(np.arange(12) + 12, "nothing"), (np.arange(12)[::-1], "red")])

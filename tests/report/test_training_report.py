@@ -73,11 +73,11 @@ def test_without_a_mistake_there_is_no_contact_sheet(tmp_path: Path) -> None:
         (history([3, 2]), 2, "lowest in the last epoch: more epochs may give a better network"),
         (history([3, 2, 2.5, 2.4]), 9, "stopped after epoch 4 of 9: for 3 epochs in a row the validation loss had no new low"),
         (history([3, 2, 2.5], training=[3, 1, 0.5]), 3, "lowest in epoch 2 and rose while the training loss fell"),
-        (history([3], training=[4.6]), 1, "first epoch was 4.6, where guessing has 3: the first steps were too large"),
+        (history([3], training=[4.6]), 1, "first epoch was 4.6, where guessing gives 3: the first steps were too large"),
         (
             history([9.5], training=[2]),
             1,
-            "The validation loss of the first epoch was 9.5, where guessing has 3: the first steps",
+            "The validation loss of the first epoch was 9.5, where guessing gives 3: the first steps",
         ),
         (history([3], spent=TimeBreakdown(30, 70, 5, 5)), 1, "Loading images took 30.0 % of training time: more CPU cores"),
         (history([3], spent=TimeBreakdown(1, 9, 5, 5)), 1, "took 10.0 % of training time: the processors were busy"),

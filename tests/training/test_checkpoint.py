@@ -99,7 +99,7 @@ def test_f37_every_flipped_byte_is_noticed(two: Checkpoints, flips: int | None) 
 def test_f39_a_checkpoint_of_another_version_is_refused(two: Checkpoints, version: int) -> None:
     newest = payload(two, 0).with_suffix(".json")
     newest.write_bytes(checkpoint._encode(dataclasses.replace(two.manifests()[0], version=version)))
-    with pytest.raises(CheckpointError, match=f"version {version}, this package reads 4; go on with the version that wrote it"):
+    with pytest.raises(CheckpointError, match=f"version {version}, this package reads 4; continue with the version"):
         two.newest()
 
 
@@ -108,7 +108,7 @@ def test_f40_what_a_dead_run_left_is_ignored_and_then_removed(two: Checkpoints, 
     for path in stale:
         path.write_bytes(b"{")
     assert restored(two) == 3
-    assert f"{stale[1]} is incomplete and left aside" in capsys.readouterr().out
+    assert f"{stale[1]} is incomplete and ignored" in capsys.readouterr().out
     two.save(state(4), at(4))
     assert not any(path.exists() for path in stale)
 
@@ -223,7 +223,7 @@ def test_f32_a_disk_that_fails_costs_a_warning(
     one.save(state(1), Position(1))
     one.wait()
     assert "could be saved in" in (said := capsys.readouterr().out)
-    assert "(Input/output error); the training goes on and tries again later" in said
+    assert "(Input/output error); the training continues and tries again later" in said
     assert Checkpoints(tmp_path).newest() is None
 
 

@@ -17,9 +17,9 @@ def traced(waiting: float, gpu: float | None = None) -> Traced:
 @pytest.mark.parametrize(
     ("sums", "reading", "said"),
     [
-        (traced(3), FAST, "Decoding is the wall"),
+        (traced(3), FAST, "Decoding is the bottleneck"),
         (traced(3), SLOW_DISK, "The disk is slow"),
-        (traced(0.5), SLOW_DISK, "The network's computation is the wall"),
+        (traced(0.5), SLOW_DISK, "The network's computation is the bottleneck"),
         (traced(0.5, gpu=3), FAST, "The GPU computed 30% of the time. The batches are small for it"),
         (traced(0.5, gpu=9), FAST, "The GPU computed 90% of the time. It is busy"),
         (traced(3, gpu=3), SLOW_DISK, "The GPU computed 30% of the time. The disk is slow"),

@@ -182,7 +182,7 @@ def test_a_pause_of_the_whole_machine_counts_for_nobody(start: Start) -> None:
 def test_a_main_thread_that_does_not_go_on_is_named_with_what_it_does(start: Start) -> None:
     ranks = start("wait", "stuck", "lock", stall=2)
     for rank in ranks:
-        assert "LostRankError: rank 1 has not gone on for 2 s, reading images" in rank.last_words()
+        assert "LostRankError: rank 1 has not made progress for 2 s, reading images" in rank.last_words()
 
 
 def test_main_threads_that_go_on_are_not_lost(start: Start) -> None:

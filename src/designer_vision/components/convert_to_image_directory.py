@@ -77,7 +77,7 @@ def main(input_dataset: Path, output_image_directory: Path) -> None:
         say(f"warning: {warning}")
     if unreadable:
         place = output_image_directory / UNREADABLE
-        say(f"warning: {len(unreadable)} of {len(index)} images cannot be read and are left out, all are in {place}; the first:")
+        say(f"warning: {len(unreadable)} of {len(index)} images cannot be read and are left out (see {place}); the first:")
         for line in unreadable[:5]:
             say(f"  {line}")
     found = f"{len(labels):,} images of {len(index.classes):,} classes"
@@ -132,7 +132,7 @@ def find_images(dataset: Path, scratch: Path) -> tuple[Path, LeftOut]:
             for other in visible(dataset):
                 if other.name.endswith(".json"):
                     raise InvalidDatasetError(
-                        f"{dataset / other.name} lies beside archives, in which it cannot name images; unpack them beside it"
+                        f"{dataset / other.name} lies beside archives and cannot name the images in them; unpack them beside it"
                     )
                 if dataset / other.name not in packed:
                     count(left_out, kind_of(other.name), other.name)

@@ -67,7 +67,7 @@ def warnings_of(training: ImageIndex, validation: ImageIndex, parameters: Parame
     numbers = np.bincount(training.labels, minlength=len(training.classes))
     few = [f"{name} ({number})" for name, number in zip(training.classes, numbers, strict=True) if number < FEW_IMAGES]
     if few:
-        found.append(f"classes with less than {FEW_IMAGES} images to train on: {some(few)}")
+        found.append(f"classes with fewer than {FEW_IMAGES} images to train on: {some(few)}")
     if numbers.max() >= IMBALANCED * numbers.min():
         most, least = int(numbers.argmax()), int(numbers.argmin())
         found.append(
@@ -85,7 +85,7 @@ def warnings_of(training: ImageIndex, validation: ImageIndex, parameters: Parame
             f"{validation.folder} was made for training; its random operations are left out: {validation.random_operations}"
         )
     if parameters.batch_size == 1:
-        found.append("batch_size is 1, with which batch norm learns little; take 2 or more")
+        found.append("batch_size is 1, at which batch norm learns little; use 2 or more")
     share = -(-len(training) // world_size)
     if parameters.batch_size > share:
         found.append(f"batch_size is {parameters.batch_size}, and a process has {share} images: each step takes all of them")
@@ -112,7 +112,7 @@ def advice(images: int, classes: int, parameters: Parameters, processes: int, fr
         if parameters.learning_rate * processes < HIGH_RATE * max(1, parameters.batch_size * processes / LARGE_BATCH):
             return []
         usual = min(USUAL_TUNED * times, MOST_TUNED)
-        return [f"{given} is high for weights that have learned before, and may undo that; try {usual:.2g}"]
+        return [f"{given} is high for weights that are already trained, and may undo that; try {usual:.2g}"]
     found = []
     usual = min(USUAL_RATE * times, MOST_USUAL)
     if parameters.learning_rate < usual * LOW_RATE / USUAL_RATE:

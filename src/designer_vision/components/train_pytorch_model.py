@@ -119,7 +119,7 @@ def timeouts_of(settings: Settings) -> Timeouts:
 @contextmanager
 def listening(stop: StopRequest, ranks: Ranks) -> Iterator[None]:
     """Listen for signals; before one ends this process in haste, the others are told."""
-    in_haste = JobStoppedError("it was asked to stop, and did not in time or was asked twice")
+    in_haste = JobStoppedError("it was asked to stop, and did not do so in time or was asked twice")
     stop.before_end = lambda: ranks.told(in_haste)
     with stop.listened_for():
         yield

@@ -61,7 +61,7 @@ class TrainingOutput:
                 "folder"
             )
         shutil.rmtree(self.folder / CHECKPOINT, ignore_errors=True)  # where the last attempt was killed after its last line
-        say(f"{self.folder} is finished and of this configuration: nothing to do")
+        say(f"{self.folder} is finished and has this configuration: nothing to do")
         return True
 
     def check_room(self, network: nn.Module) -> None:
@@ -112,10 +112,10 @@ class TrainingOutput:
                     "start the training as it was, or give an empty or new folder"
                 )
             for difference in differences(found.made_by, expected.made_by):
-                say(f"warning: not bit by bit what it would have been: {difference}")
+                say(f"warning: the result will not be bit for bit what it would have been: {difference}")
             if found.made_by.get("processes") != expected.made_by.get("processes"):
                 say(
-                    "the epoch's images that are left are redistributed; learning_rate is multiplied by the new number of "
+                    "the remaining images of the epoch are redistributed; learning_rate is multiplied by the new number of "
                     "processes"
                 )
             say(f"resuming after {found.position}, from {place.folder / found.payload}")

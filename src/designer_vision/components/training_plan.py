@@ -96,7 +96,7 @@ def describe(plan: Plan) -> None:
     if model.is_trained or model.pretrained:
         same = model.labels == training.classes
         head = "kept: the classes are the same" if same else f"replaced by a new one for {len(training.classes)} classes"
-        say(f"of that network all layers are kept and trained further; its head is {head}")
+        say(f"all layers of that network are kept and trained further; its head is {head}")
     say(f"images: {len(training)} to train, {len(validation)} to validate, {height} x {width} pixels")
     steps = len(batches(np.arange(-(-len(training) // ranks.world_size)), parameters.batch_size))
     say(f"training: up to {numbered(parameters.epochs, 'epoch')} of {numbered(steps, 'step')}")

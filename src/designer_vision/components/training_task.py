@@ -127,7 +127,7 @@ def read_start(folder: Path) -> tuple[Model, Manifest | None]:
         raise CheckpointError(f"{folder / CHECKPOINT / found.payload}: its manifest: {error}; run that training again") from error
     if network.model_name not in (*RESNETS, *DENSENETS) or len(classes) < 2 or len(set(classes)) < len(classes):
         raise CheckpointError(
-            f"{folder / CHECKPOINT}: no network of ours is {network.model_name[:50]!r} with {len(classes)} classes"
+            f"{folder / CHECKPOINT}: {network.model_name[:50]!r} with {len(classes)} classes is not one of our networks"
         )
     architecture = Architecture(network.model_name, network.zero_init_residual, network.memory_efficient)
     return Model(architecture, {}, mean=network.mean, std=network.std), found

@@ -144,7 +144,7 @@ class Loader:
         if "timed out" in reason:
             return DataWorkerError(f"a data worker has not answered for {self._patience:.0f} s{images}; check the storage")
         return DataWorkerError(
-            f"a data worker ended{images}: {reason.splitlines()[0]} This is often for lack of memory, or of shared memory (set "
+            f"a data worker ended{images}: {reason.splitlines()[0]} Often there is too little memory, or shared memory (set "
             "shm_size in the node's resources)"
         )
 

@@ -263,7 +263,7 @@ def check_size(image: Tensor, size: Size) -> None:
     """Raise ValueError, with both sizes, when an image [3, height, width] does not have the network's size."""
     height, width = image.shape[-2:]
     if (height, width) != size:
-        raise ValueError(f"it comes out with {height} x {width} pixels, the network takes {size[0]} x {size[1]}")
+        raise ValueError(f"it ends up with {height} x {width} pixels, but the network takes {size[0]} x {size[1]}")
 
 
 class Normalize(nn.Module):

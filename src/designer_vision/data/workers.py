@@ -60,5 +60,5 @@ def workers_within_limits(wanted: int, batch_bytes: int, local_world_size: int =
     if workers < wanted and is_told:
         memory = f"{room / 1e6:.1f} MB of shared memory (more with shm_size in the node's resources) and "
         limits = f"{memory if room < sys.maxsize else ''}{files} open files (ulimit -n)"
-        say(f"warning: {workers} of {wanted} data workers a process fit into {limits}")
+        say(f"warning: {workers} of {wanted} data workers per process fit into {limits}")
     return workers

@@ -125,7 +125,7 @@ def check_apart(ports: Mapping[str, Path], outputs: Sequence[str]) -> None:
         for other, folder in ports.items():
             if other not in outputs[: place + 1] and (_is_inside(ports[name], folder) or _is_inside(folder, ports[name])):
                 raise FailedToWriteOutputsError(
-                    f"the output {ports[name]} and {other} {folder} are one folder, or one lies in the other; "
+                    f"the output {ports[name]} and {other} {folder} are the same folder, or one lies inside the other; "
                     "give the output an empty folder elsewhere"
                 )
 

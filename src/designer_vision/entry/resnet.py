@@ -35,7 +35,7 @@ def write_untrained(architecture: Architecture, pretrained: bool, trained_model:
         write_model_directory(untrained_model, model)
         say(
             f"{model.architecture.model_name} of {trained_model}, trained on {len(model.labels)} classes, is passed on; "
-            "model_name and pretrained play no part"
+            "model_name and pretrained are ignored"
         )
         return
     write_model_directory(untrained_model, untrained(architecture, pretrained))

@@ -141,7 +141,7 @@ def _same_inside(inside: Mapping[str, set[str]]) -> list[str]:
     first, *others = inside.values()
     if len(first) < 2 or not others or any(names != first for names in others):
         return []
-    return [f"the classes are {_some(inside)}, not the folders {_some(first)} in each; put those on top if they are meant"]
+    return [f"the classes are {_some(inside)}, not the folders {_some(first)} in each; move those to the top if you mean them"]
 
 
 def _some(names: Mapping[str, object] | Sequence[str] | set[str]) -> str:

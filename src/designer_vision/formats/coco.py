@@ -72,7 +72,7 @@ def read_coco(folder: Path, name: str) -> tuple[Iterator[tuple[CocoImage, str | 
     """
     path = folder / name
     coco, checked = _parsed(folder, name)
-    notes = [] if checked else [f"{name} is too long to be searched for keys that are there twice"]
+    notes = [] if checked else [f"{name} is too long to be searched for duplicate keys"]
     labels = _labels(path, coco)
     file_names: dict[int, str] = {}
     for image in coco.images:
@@ -111,6 +111,6 @@ def _labels(path: Path, coco: _Coco) -> dict[int, str]:
         if labels.setdefault(annotation.image_id, label) != label:
             raise InvalidDatasetError(
                 f"{path}: image {annotation.image_id} has the labels {labels[annotation.image_id]!r} and {label!r}; "
-                "only a single label an image can be used"
+                "only one label per image can be used"
             )
     return labels

@@ -169,7 +169,7 @@ def read_data_frame_directory(folder: Path) -> ScoredSet:
         raise InvalidDatasetError(f"{path} has rows without a value in the column {with_gaps!r}; score the images again")
     probabilities = np.column_stack([table[PROBABILITIES + label].to_numpy() for label in labels]).astype(np.float64)
     if not np.isfinite(probabilities).all():
-        raise InvalidDatasetError(f"{path} has probabilities that are no numbers; score the images again")
+        raise InvalidDatasetError(f"{path} has probabilities that are not numbers; score the images again")
     ids = table["id"].to_numpy() if "id" in table.column_names else np.arange(len(table))
     return ScoredSet(labels, probabilities, ids.astype(np.int64), categories, names)
 

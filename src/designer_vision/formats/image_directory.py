@@ -153,7 +153,7 @@ def _classes_of_schema(folder: Path, manifest: Manifest) -> list[str] | None:
         if annotation != ANNOTATION or column.type not in (None, "String"):
             raise InvalidDatasetError(
                 f"{path}: the column {column.name!r} has the annotation_type {annotation!r} and type {column.type!r}, expected "
-                f"{ANNOTATION!r} and 'String': only a single label an image can be used"
+                f"{ANNOTATION!r} and 'String': only one label per image can be used"
             )
         if column.name != CATEGORY:
             raise InvalidDatasetError(f"{path}: labels are in the column {column.name!r}, expected {CATEGORY!r}")

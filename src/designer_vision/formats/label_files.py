@@ -40,8 +40,8 @@ SEPARATORS = ",;\t"
 HARMLESS = frozenset({"read_json_lines", "read_delimited", "convert_column_types", "keep_columns", "drop_columns"})
 """Transformations of an MLTable that leave the rows as they are."""
 EXAMPLE = '{"image_url": "photos/cats/1.jpg", "label": "cat"}'
-ADVICE = "an image can have one label here: write that one, or take the file away to use the images without labels"
-ONE_LABEL = "only a single label an image can be used"
+ADVICE = "an image can have one label here: write that one, or remove the file to use the images without labels"
+ONE_LABEL = "only one label per image can be used"
 
 Kind = Literal["jsonl", "csv", "coco"]
 KINDS: Mapping[str, Kind] = {".jsonl": "jsonl", ".csv": "csv", ".tsv": "csv", ".json": "coco"}
@@ -176,7 +176,7 @@ def _csv_rows(folder: Path, name: str) -> Iterator[Named]:
     if len(label_columns) > 1:
         several = " and ".join(repr(names[column]) for column in label_columns)
         raise InvalidDatasetError(
-            f"{path} line {number}: the columns {several} may be the label; keep or name only one of them so"
+            f"{path} line {number}: the columns {several} could each be the label; keep only one of them, or rename the others"
         )
     [label_column] = label_columns
     reader = csv.reader(
@@ -271,7 +271,7 @@ def _files_of_mltable(folder: Path, name: str) -> list[str]:
         for key in [transformation] if isinstance(transformation, str) else transformation:
             if key not in HARMLESS:
                 raise InvalidDatasetError(
-                    f"{path}: the transformation {key[:100]!r} may change which images count, and is not done here; "
+                    f"{path}: the transformation {key[:100]!r} may change which images count, and is not applied here; "
                     "remove it, and the rows that it would leave out"
                 )
     return [_beside(folder, name, file) for file in dict.fromkeys(named)]

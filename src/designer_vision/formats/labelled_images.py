@@ -134,7 +134,7 @@ class _Reading:
             location, one, other = error.args
             raise InvalidDatasetError(
                 f"{self.folder / source.place(named.line)}: {location[:SHOWN]!r} may be {one!r} or {other!r}; "
-                "write more of the path, so that it is one of them, or remove the other"
+                "write more of the path so that it means only one of them, or remove the other"
             ) from error
 
     def _not_found(self, claim: _Claim) -> None:

@@ -128,7 +128,7 @@ def _held(folder: Path, mark: Path) -> BinaryIO:
             raise _not_writable(folder, error) from error
         held.close()
     raise FailedToWriteOutputsError(
-        f"the output folder {folder} cannot be held: its mount tells of another {mark.name} each time; give another folder"
+        f"the output folder {folder} cannot be locked: its mount reports a different {mark.name} each time; give another folder"
     )
 
 

@@ -243,7 +243,7 @@ def _read_labels(folder: Path, name: str, manifest: Manifest) -> tuple[str, ...]
 
 def _whole_number(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 8):
-        raise ValueError(f"{text[:50]!r} is no index")
+        raise ValueError(f"{text[:50]!r} is not an index")
     return int(text)
 
 

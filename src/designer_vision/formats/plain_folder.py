@@ -143,11 +143,11 @@ def _other_label_files(folder: Path, images: Sequence[str], others: Sequence[str
     if other is None:
         return _Found(None, used, [f"the labels of {names} are those of the class folders, which are used"])
     name, label = other
-    differs = f"{name!r} is {by_folders[name]!r} by its folder and {label!r} by {names}"
+    differs = f"{name!r} is {by_folders[name]!r} according to its folder and {label!r} according to {names}"
     if MLTABLE in tables:  # in the folder itself: somebody says that this is what the folder is
         return _Found(labelled, used, [f"{differs}; the labels of {names} are used, as {MLTABLE} says"])
     raise InvalidDatasetError(
-        f"{folder} can be read in two ways: {differs}; to use the folders, take {names} away; to use {names}, "
+        f"{folder} can be read in two ways: {differs}; to use the folders, remove {names}; to use {names}, "
         + _how_to_choose(folder, labelled.sources)
     )
 

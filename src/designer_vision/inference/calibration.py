@@ -110,7 +110,7 @@ class Reliability:
         confidence, accuracy = (float((share * column).sum()) for column in (self.confidence, self.accuracy))
         return (
             f"Predictions have a probability of {confidence:.1%} on average, and {accuracy:.1%} of them are right (expected "
-            f"calibration error {self.error:.1%}; of so many images chance alone makes {self.chance:.1%})."
+            f"calibration error {self.error:.1%}; for so many images chance alone gives {self.chance:.1%})."
         )
 
 

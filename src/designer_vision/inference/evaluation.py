@@ -197,9 +197,9 @@ class Comparison:
     def sentence(self) -> str:
         """What it comes to, in one sentence."""
         better, worse = len(self.second_only), len(self.first_only)
-        verdict = "so large a difference is hardly chance" if self.p_value < 0.05 else "that can well be chance"
+        verdict = "so large a difference is hardly chance" if self.p_value < 0.05 else "that may well be chance"
         return (
-            f"Of {self.images} images, {len(self.changed)} are called differently: {better} are right in the second set only, "
+            f"Of {self.images} images, {len(self.changed)} are labelled differently: {better} are right in the second set only, "
             f"{worse} in the first only; {verdict} (McNemar's exact test, p = {self.p_value:.2g})."
         )
 

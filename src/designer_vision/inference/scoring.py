@@ -142,7 +142,7 @@ class Scorer:
         height, width = image.shape[-2:]
         return ModuleOutOfMemoryError(
             f"one image of {height} x {width} pixels does not fit into the memory of the {describe(self.device)}: "
-            f"{' '.join(str(error).split())[:200]}; end what else uses it, choose a machine with more"
+            f"{' '.join(str(error).split())[:200]}; close whatever else uses it, choose a machine with more"
             + (", or set CUDA_VISIBLE_DEVICES=-1 to compute on the CPU" if self.device.type == "cuda" else "")
         )
 

@@ -301,7 +301,7 @@ def check_sizes(train: Node, nodes: Mapping[str, Node]) -> list[str]:
             )
         if side is not None and side < SHRINKS:
             found.append(
-                f"{place} makes images of {side} x {side} pixels; {name} makes them {SHRINKS} times smaller: too little to see"
+                f"{place} makes images of {side} x {side} pixels; {name} shrinks them {SHRINKS}-fold: too little is left to see"
             )
     return found
 

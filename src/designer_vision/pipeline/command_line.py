@@ -32,7 +32,7 @@ for command in (train, predict, serve, show):
 @main.command()
 @click.argument("pipeline", type=click.Path(path_type=Path))
 @click.option("--input", "inputs", multiple=True, metavar="NAME=VALUE", help=INPUT_HELP)
-@click.option("--output_dir", type=click.Path(path_type=Path), help="Where all steps write; again to resume a stopped run.")
+@click.option("--output_dir", type=click.Path(path_type=Path), help="Where all steps write; reuse it to resume a stopped run.")
 def run(pipeline: Path, inputs: tuple[str, ...], output_dir: Path | None) -> None:
     """Run a pipeline YAML as Azure ML would, step by step.
 

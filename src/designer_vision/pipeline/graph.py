@@ -118,7 +118,7 @@ def refuse_optional(inputs: Any, path: Path) -> None:
         if isinstance(entry, dict) and "optional" in entry:
             raise PipelineError(
                 f"{path}: input {name} of a pipeline cannot be `optional`, which Azure's client refuses; leave out its path and "
-                "`optional`, and it gives optional inputs of steps nothing"
+                "`optional`, and optional inputs of steps then get nothing"
             )
 
 

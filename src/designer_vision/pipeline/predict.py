@@ -82,7 +82,7 @@ def _predict(folder: Path, paths: Sequence[Path], start: Callable[[int], Tell]) 
         else:
             click.echo(printable(f"warning: {answer}; it is left out"), err=True)
     if others or hidden:
-        click.echo(f"passed over: {others} not images, {hidden} hidden", err=True)
+        click.echo(f"skipped: {others} not images, {hidden} hidden", err=True)
     if not predicted:
         raise InvalidDatasetError(f"there is no image that can be read in {', '.join(map(str, paths))}")
 

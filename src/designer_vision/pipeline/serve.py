@@ -27,7 +27,7 @@ SECONDS_TO_END = 5
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--port", type=click.IntRange(0, 65535), default=5001, show_default=True, help="0 takes any that is free.")
+@click.option("--port", type=click.IntRange(0, 65535), default=5001, show_default=True, help="0 picks any free port.")
 def serve(model: Path, port: int) -> None:
     """Answer requests for predictions until Ctrl-C, on this machine only.
 
@@ -89,6 +89,6 @@ def _ready(port: int) -> Sequence[str]:
     address = f"http://{LOOPBACK}:{port}/invocations"
     photo = "(echo image; base64 < photo.jpg | tr -d '\\n')"
     return (
-        f"answering at {address} until Ctrl-C; with a photo of yours for photo.jpg:",
+        f"answering at {address} until Ctrl-C; to try it, replace photo.jpg with a photo of yours:",
         f"{photo} | curl -sS -H 'Content-Type: text/csv' --data-binary @- {address}",
     )

@@ -195,7 +195,7 @@ def _training(training: Training) -> Lines:
     return [
         ("network", _short(training.network)),
         ("classes", _names(training.classes)),
-        ("checkpoint", f"after {reached}; the same job again goes on from there"),
+        ("checkpoint", f"after {reached}; the same job, started again, continues from there"),
     ]
 
 

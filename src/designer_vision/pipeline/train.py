@@ -39,7 +39,7 @@ Lines = list[tuple[str, str]]
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--from", "start", metavar="MODEL", help=f"A model to train further, or `{SCRATCH}`; ImageNet otherwise.")
 @click.option("--input", "inputs", multiple=True, metavar="NAME=VALUE", help="For pipelines/photos.yaml, such as epochs=20.")
-@click.option("--output_dir", type=click.Path(path_type=Path), help="Where all is written; runs/NAME unless given.")
+@click.option("--output_dir", type=click.Path(path_type=Path), help="Where everything is written; runs/NAME by default.")
 def train(folder: Path, start: str | None, inputs: tuple[str, ...], output_dir: Path | None) -> None:
     """Train a network on the photos of FOLDER, one sub-folder a class, and measure it on photos that it has never seen."""
     folder = Path(os.path.abspath(folder.expanduser()))  # noqa: PTH100 (of "..", too, without following links)

@@ -60,7 +60,7 @@ class Photos:
             if row is None or found != label:
                 raise InvalidDatasetError(
                     f"{index.folder} does not hold the images that were scored: the id {number} is {label!r} in the scored set "
-                    f"and {found or 'nothing'!r} there; connect what Score Image Model had as its dataset"
+                    f"and {found or 'nothing'!r} there; connect the dataset that Score Image Model scored"
                 )
             rows.append(row)
         return cls(index, rows)
@@ -144,7 +144,7 @@ def _figures(evaluation: Evaluation, second: Scored | None) -> Section:
 def _comparison(comparison: Comparison | None, changed: Sequence[Changed]) -> Section:
     title = "Compared image by image"
     if comparison is None:
-        return Section(title, "The two sets are not of the same images, so that only their figures stand side by side.")
+        return Section(title, "The two sets do not have the same images, so only their figures are shown side by side.")
     rows = [
         (name, true, f"{one} ({probability:.0%})", f"{other} ({other_probability:.0%})")
         for name, true, one, probability, other, other_probability in changed[:MOST_ROWS]

@@ -65,7 +65,7 @@ def reliability_section(text: str, after: Reliability, thresholds: Sequence[Thre
     ]
     note = (
         f"Counted on these {after.images.sum():,} images: only predictions with at least that probability count, and the others "
-        'are "unknown". Where fewer count than let one mistake pass, they tell of no threshold. A photo of something that is '
+        'are "unknown". Where too few count to allow one mistake, no threshold can be given. A photo of something that is '
         "none of the classes can get a high probability all the same: a threshold does not find those."
     )
     header = ("target accuracy", "threshold", "coverage", "accuracy")

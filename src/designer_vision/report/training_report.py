@@ -135,11 +135,11 @@ def write_training_report(folder: Path, run: TrainingRun) -> list[Path]:
 def calibration_text(calibration: Calibration) -> str:
     """What was done for the probabilities, and what came of it."""
     if calibration.refusal:
-        return f"They are as the network gives them: no temperature was fitted, for {calibration.refusal}."
+        return f"They are as the network gives them: no temperature was fitted, because {calibration.refusal}."
     return (
         f"A temperature of {calibration.temperature:.3g} was fitted to these images; it changes no prediction. The expected "
         f"calibration error was {percent(calibration.before.error)} without it, and is {percent(calibration.after.error)}, where "
-        f"chance alone makes {percent(calibration.after.chance)} of so many images; on other images it may be higher."
+        f"chance alone gives {percent(calibration.after.chance)} for so many images; on other images it may be higher."
         f"{AT_A_LIMIT if calibration.is_at_a_limit else ''}"
     )
 
@@ -168,7 +168,7 @@ def explosion(first: EpochResult, classes: int) -> str:
     guessing = math.log(classes)
     for name, loss, most in (("training", first.training.loss, EXPLODED), ("validation", first.validation.loss, EXPLODED_AFTER)):
         if loss > most * guessing:
-            return f"The {name} loss of the first epoch was {loss:.2g}, where guessing has {guessing:.2g}"
+            return f"The {name} loss of the first epoch was {loss:.2g}, where guessing gives {guessing:.2g}"
     return ""
 
 
@@ -285,6 +285,6 @@ def _how_to(folder: Path) -> list[Section]:
                 "az ml online-endpoint create -f pipelines/deploy/online_endpoint.yaml\n"
                 "az ml online-deployment create -f pipelines/deploy/online_deployment.yaml --all-traffic",
             ],
-            note="Of a job on Azure ML the path is azureml://jobs/JOB/outputs/trained_model.",
+            note="For a job on Azure ML, the path is azureml://jobs/JOB/outputs/trained_model.",
         ),
     ]

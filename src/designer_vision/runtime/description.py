@@ -245,7 +245,7 @@ def _object(pairs: list[tuple[str, Any]]) -> Mapping[str, Any]:
 
 
 def _constant(name: str) -> Never:
-    raise _NotPlainError(f"the value {name}, which is no number")
+    raise _NotPlainError(f"the value {name}, which is not a number")
 
 
 def _float(text: str) -> float:

@@ -105,7 +105,7 @@ def lines(
         while line := file.readline(longest + 1):
             number += 1
             if len(line) > longest:
-                raise error(f"{folder / name} line {number} is longer than {longest:,} bytes, expected an image a line")
+                raise error(f"{folder / name} line {number} is longer than {longest:,} bytes, expected one image per line")
             if blank or line.removeprefix(codecs.BOM_UTF8).strip():
                 yield number, line
 

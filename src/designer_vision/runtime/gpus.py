@@ -123,7 +123,7 @@ def _check_code(device: torch.device) -> None:
         raise ProcessSetupError(
             f"GPU {device.index}, {printable(describe(device))}, has compute capability {capability[0]}.{capability[1]}, and "
             f"PyTorch {torch.__version__} is built for {' '.join(built_for)}; choose a node with a T4, A10, A100, H100 or newer, "
-            "hide this GPU by CUDA_VISIBLE_DEVICES, or set CUDA_VISIBLE_DEVICES=-1 to compute on the CPU"
+            "hide this GPU with CUDA_VISIBLE_DEVICES, or set CUDA_VISIBLE_DEVICES=-1 to compute on the CPU"
         )
 
 

@@ -98,7 +98,7 @@ def _the_pickle(members: list[zipfile.ZipInfo], size: int) -> zipfile.ZipInfo:
         raise _RefusedError("is a zip, but not one that torch.save wrote")
     for member in members:
         if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1:
-            raise _RefusedError(f"has the compressed or encrypted part {member.filename!r}, as torch.save does not write it")
+            raise _RefusedError(f"has the compressed or encrypted part {member.filename!r}, which torch.save never writes")
     if sum(member.file_size for member in members) > size:
         raise _RefusedError(f"says that it holds more than its {size:,} bytes")
     if pickles[0].file_size > MOST_PICKLE:

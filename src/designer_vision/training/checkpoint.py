@@ -106,7 +106,7 @@ class Checkpoints:
             if manifest.version != VERSION:
                 raise CheckpointError(
                     f"the checkpoint {self.folder / manifest.payload} has format version {manifest.version}, this package "
-                    f"reads {VERSION}; go on with the version that wrote it"
+                    f"reads {VERSION}; continue with the version that wrote it"
                 )
             if _hash_of(self.folder, manifest.payload) == manifest.hash:
                 if damaged:
@@ -125,7 +125,7 @@ class Checkpoints:
         for path in self.folder.glob("*.json"):
             manifest = _read_manifest(path)
             if manifest is None:
-                say(f"warning: the checkpoint manifest {path} is incomplete and left aside")
+                say(f"warning: the checkpoint manifest {path} is incomplete and ignored")
             else:
                 found.append(manifest)
         return sorted(found, key=lambda manifest: (manifest.position, manifest.payload), reverse=True)
@@ -184,7 +184,7 @@ class Checkpoints:
         if len(earlier) >= STARTS_ALLOWED:
             raise CheckpointError(
                 f"the training was started {len(earlier)} times after {position} and ended each time before the next checkpoint; "
-                f"see in the earlier logs why, then remove {self.folder}/started_* to try again"
+                f"see the earlier logs for the reason, then remove {self.folder}/started_* to try again"
             )
         self._start = self.folder / f"{prefix}{secrets.token_hex(4)}"
         self._start.touch()
@@ -274,7 +274,7 @@ class Saver:
         except OSError as error:
             say(
                 f"warning: no checkpoint could be saved in {self._checkpoints.folder} ({error.strerror or error}); the training "
-                "goes on and tries again later"
+                "continues and tries again later"
             )
         except Exception as error:  # noqa: BLE001 (raised where the thread is waited for)
             self._error = error

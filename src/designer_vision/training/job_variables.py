@@ -61,7 +61,7 @@ def _integer(variables: Mapping[str, str], name: str, default: int | None = None
 def _warn_of_contradictions(variables: Mapping[str, str]) -> None:
     for name, other in (("RANK", "OMPI_COMM_WORLD_RANK"), ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE")):
         if other in variables and variables[other] != variables.get(name):
-            say(f"warning: {name} is {variables.get(name)} and {other} is {variables[other]}; {name} counts")
+            say(f"warning: {name} is {variables.get(name)} and {other} is {variables[other]}; {name} is used")
 
 
 def _main(variables: Mapping[str, str]) -> tuple[str, int]:

@@ -112,7 +112,7 @@ def verdict(traced: Traced, reading: Reading) -> str:
     waiting = traced.waiting / traced.seconds
     said = [
         f"{traced.steps} steps of {traced.images / traced.steps:.0f} images took {traced.seconds:.2f} s "
-        f"({traced.images / traced.seconds:.1f} images/s); {waiting:.0%} of it went by waiting for images.",
+        f"({traced.images / traced.seconds:.1f} images/s); {waiting:.0%} of that was spent waiting for images.",
         f"A file is read in {1000 * reading.read:.2f} ms and decoded in {1000 * reading.decode:.2f} ms.",
     ]
     busy = None if traced.gpu is None else min(1.0, traced.gpu / traced.seconds)  # its copies run beside its kernels
@@ -124,8 +124,8 @@ def verdict(traced: Traced, reading: Reading) -> str:
         return " ".join([*said, "The disk is slow: copy the images to the node, or let its mount cache them."])
     if waiting > MUCH_WAITING:
         return " ".join(
-            [*said, "Decoding is the wall: more CPU cores, or smaller images from Apply Image Transformation, would help."]
+            [*said, "Decoding is the bottleneck: more CPU cores, or smaller images from Apply Image Transformation, would help."]
         )
     if busy is None:
-        return " ".join([*said, "The network's computation is the wall: a GPU, more cores or a smaller network would help."])
+        return " ".join([*said, "The network's computation is the bottleneck: a GPU, more cores or a smaller network helps."])
     return " ".join([*said, "The batches are small for it: try a larger batch_size, or DESIGNER_VISION_COMPILE=1."])

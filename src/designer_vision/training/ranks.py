@@ -216,7 +216,7 @@ class Ranks:
         if found.error or came_too_late:
             self._wait_until_all_heard(store)
             raise ProcessSetupError(
-                found.error or f"rank {self.rank} came to a job of {len(found.nodes)} processes, which has begun already"
+                found.error or f"rank {self.rank} tried to join a job of {len(found.nodes)} processes that has already begun"
             )
         if watcher is not None:
             self._watch(watcher, Address(found.port, found.key), timeout)

@@ -69,7 +69,7 @@ def hold_rendezvous(store: Store, world_size: int, timeout: timedelta) -> Rendez
                 missing = ", ".join(str(rank) for rank in range(world_size) if rank not in came)
                 return RendezvousInfo(
                     f"{len(came)} of {world_size} processes came within {timeout.total_seconds():.0f} s, missing rank {missing}; "
-                    "see whether they were started and reach this machine"
+                    "check that they were started and can reach this machine"
                 )
             time.sleep(0.02)
             continue

@@ -316,7 +316,7 @@ class Trainer:
         if stop or save:
             self.save()
         if stop:
-            raise JobStoppedError(f"stopped after {self.position()}, as a signal asked; run the same command again to resume")
+            raise JobStoppedError(f"stopped after {self.position()}, on a signal; run the same command again to resume")
 
     # saving and going on
 

@@ -299,7 +299,7 @@ class Watcher:
             notes = {0: self._notes} | {peer.rank: (peer.at, peer.doing) for peer in there}
             first, doing = min(notes.values())
             behind = [rank for rank, (at, _) in notes.items() if at == first]
-            self._lose(f"{_named(behind)} not gone on for {self._stall:.0f} s, {doing}; {MORE}")
+            self._lose(f"{_named(behind)} not made progress for {self._stall:.0f} s, {doing}; {MORE}")
 
     def _lose(self, message: str, was_told: bool = False) -> None:
         """The first loss counts: others follow of it. What happens to others while this rank ends is no matter."""
