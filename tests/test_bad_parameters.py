@@ -204,7 +204,7 @@ def test_a_defect_is_one_line_that_asks_for_a_report_and_a_trace_only_where_it_i
 def test_want_of_memory_and_faults_of_a_disk_have_their_own_errors() -> None:
     assert run_with("raise MemoryError")[1] == ["Error 0138: ModuleOutOfMemoryError: no memory is left; use a machine with more"]
     (line,) = run_with("open('/nowhere/x')")[1]
-    assert line.startswith("Error: FileSystemError: [Errno 2] No such file or directory: '/nowhere/x'; see to")
+    assert line.startswith("Error: FileSystemError: [Errno 2] No such file or directory: '/nowhere/x'; check that")
 
 
 def test_the_environment_is_never_printed(tmp_path: Path) -> None:

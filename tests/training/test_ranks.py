@@ -84,14 +84,14 @@ def test_processes_count_their_node_when_they_meet(nodes: list[str], expected: l
     places = [Ranks(rank, len(nodes), 0, node, "127.0.0.1", port) for rank, node in enumerate(nodes)]
 
     with ThreadPoolExecutor(len(nodes)) as pool:
-        met = list(pool.map(lambda place: place.meet(timedelta(seconds=20), {}), places))
+        met = list(pool.map(lambda place: place.join(timedelta(seconds=20), {}), places))
     assert [ranks.local_world_size for _, ranks in met] == expected
 
 
 def test_a_rank_that_nobody_answers_says_where_it_waited() -> None:
     place = Ranks(1, 2, 1, "0", "127.0.0.1", free_port())
     with pytest.raises(ProcessSetupError, match=rf"rank 1 could not join the 2 processes at 127\.0\.0\.1:{place.main_port}"):
-        place.meet(timedelta(seconds=1), {})
+        place.join(timedelta(seconds=1), {})
 
 
 def test_f58_variables_that_contradict_each_other_are_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,7 @@ def came(places: list[Ranks], facts: dict[int, dict[str, str]] | None = None) ->
 
     def meet(number: int) -> str:
         try:
-            stores.append(places[number].meet(timedelta(seconds=3), (facts or {}).get(number, {"seed": "1"})))
+            stores.append(places[number].join(timedelta(seconds=3), (facts or {}).get(number, {"seed": "1"})))
         except ProcessSetupError as error:
             return error.message
         return ""
@@ -100,7 +100,7 @@ def test_a_rank_that_failed_before_it_came_is_told_to_the_others(failing: int) -
 def test_a_name_that_no_resolver_knows_is_told_at_once() -> None:
     place = Ranks(1, 2, 1, "0", "no-such-node.invalid", 29500)
     with pytest.raises(ProcessSetupError, match=r"no resolver knows the name 'no-such-node\.invalid' that MASTER_ADDR gives"):
-        place.meet(timedelta(hours=1), {})
+        place.join(timedelta(hours=1), {})
 
 
 def test_a_machines_own_name_is_no_loopback_whatever_it_leads_to_there() -> None:

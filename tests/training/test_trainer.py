@@ -158,7 +158,7 @@ def test_a_line_comes_every_print_frequency_iterations_and_at_the_end(tmp_path: 
 def test_a_loss_that_is_not_finite_names_epoch_and_iteration(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, ALONE, parameters(print_frequency=100))
     poison(trainer, rank=0, step=5)
-    with pytest.raises(TrainingDivergedError, match=r"since epoch 1, iteration 5; choose a lower learning_rate"):
+    with pytest.raises(TrainingDivergedError, match=r"at epoch 1, iteration 5; choose a lower learning_rate"):
         trainer.train()
 
 
@@ -373,7 +373,7 @@ def test_a_state_that_is_not_finite_is_not_saved(tmp_path: Path) -> None:
     trainer, recorder = resumable(tmp_path), Recorder(2)
     poison(trainer, rank=0, step=2)
     trainer.callbacks = recorder.callbacks()
-    with pytest.raises(TrainingDivergedError, match="since epoch 1, iteration 2"):
+    with pytest.raises(TrainingDivergedError, match="at epoch 1, iteration 2"):
         trainer.train()
     assert recorder.state is None
 
