@@ -97,5 +97,5 @@ def test_a_rank_that_nobody_answers_says_where_it_waited() -> None:
 def test_f58_variables_that_contradict_each_other_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert Ranks.from_environment(AZURE | MPI).rank == 6
     said = capsys.readouterr().out
-    assert "warning: RANK is 6 and OMPI_COMM_WORLD_RANK is 3; RANK counts" in said
-    assert "warning: WORLD_SIZE is 8 and OMPI_COMM_WORLD_SIZE is 4; WORLD_SIZE counts" in said
+    assert "warning: RANK is 6 and OMPI_COMM_WORLD_RANK is 3; RANK is used" in said
+    assert "warning: WORLD_SIZE is 8 and OMPI_COMM_WORLD_SIZE is 4; WORLD_SIZE is used" in said
