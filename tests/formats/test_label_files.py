@@ -367,7 +367,7 @@ def test_a_csv_of_something_else_is_one_of_the_other_files(tmp_path: Path, conte
         ('file,label\n1.png,"can"x\n', "labels.csv line 2: ',' expected after '\"'"),
         ("file,label\n1.png,c\0n\n", "labels.csv line 2 has a zero byte"),
         ("file,label\n1.png,can\n1.png,jug\n", "'1.png' has the labels 'can' and 'jug' (labels.csv line 2, labels.csv line 3)"),
-        ("file,label,class_name\n1.png,0,can\n", "line 1: the columns 'label' and 'class_name' may be the label"),
+        ("file,label,class_name\n1.png,0,can\n", "line 1: the columns 'label' and 'class_name' could each be the label"),
         ("file,label\n" + '1.png,"' + '""' * 500_000 + '"\n', "labels.csv line 2"),
         ("file,label\n" + '"' * 1_000_001 + "\n", "labels.csv line 2: field larger than field limit"),
     ],
@@ -443,7 +443,7 @@ def test_class_folders_and_a_file_of_other_labels_are_two_readings(tmp_path: Pat
     folder = make_photos(tmp_path)
     json_lines(folder / "l.jsonl", ("red/photo 0.png", "red"), ("blue/photo 0.png", "sky"))
     message = refused(folder)
-    assert f"{folder} can be read in two ways: 'blue/photo 0.png' is 'blue' by its folder and 'sky' by l.jsonl" in message
+    assert f"{folder} can be read in two ways: 'blue/photo 0.png' is 'blue' according to its folder and 'sky' according to l.jsonl" in message
     assert (
         "to use the folders, remove l.jsonl; to use l.jsonl, write the line `paths: [{file: ./l.jsonl}]` to the file" in message
     )
