@@ -443,7 +443,10 @@ def test_class_folders_and_a_file_of_other_labels_are_two_readings(tmp_path: Pat
     folder = make_photos(tmp_path)
     json_lines(folder / "l.jsonl", ("red/photo 0.png", "red"), ("blue/photo 0.png", "sky"))
     message = refused(folder)
-    assert f"{folder} can be read in two ways: 'blue/photo 0.png' is 'blue' according to its folder and 'sky' according to l.jsonl" in message
+    assert (
+        f"{folder} can be read in two ways: 'blue/photo 0.png' is 'blue' according to its folder and 'sky' according to l.jsonl"
+        in message
+    )
     assert (
         "to use the folders, remove l.jsonl; to use l.jsonl, write the line `paths: [{file: ./l.jsonl}]` to the file" in message
     )
