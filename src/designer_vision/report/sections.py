@@ -65,8 +65,8 @@ def reliability_section(text: str, after: Reliability, thresholds: Sequence[Thre
     ]
     note = (
         f"Counted on these {after.images.sum():,} images: only predictions with at least that probability count, and the others "
-        'are "unknown". Where too few count to allow one mistake, no threshold can be given. A photo of something that is '
-        "none of the classes can get a high probability all the same: a threshold does not find those."
+        'are "unknown". Where too few count to allow one mistake, there is no threshold. A photo of none of the classes can '
+        "get a high probability all the same."
     )
     header = ("target accuracy", "threshold", "coverage", "accuracy")
     return Section("How far the probabilities can be believed", text, picture, header=header, rows=rows, note=note)
