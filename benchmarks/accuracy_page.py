@@ -281,7 +281,7 @@ def any_rate_table(results: Sequence[Result]) -> str:
         first = [one for one in results if is_first(one.cell, program, is_tuned) and one.cell.rate in RATES[is_tuned]]
         return {(one.cell.rate, *one.cell.task): 100 * one.top1 for one in first if not one.failed}
 
-    for program in (OURS, *COMPARED):
+    for program in (OURS, *COMPARED[:-1]):
         cells = []
         for is_tuned in (False, True):
             ours, own = found(OURS, is_tuned), found(program, is_tuned)
@@ -384,8 +384,8 @@ asked for one.
 
 {rates_table(results)}
 
-Whoever trains once does not know the best rate. At any of the rates that all programs tried first ({RATES[False]} from scratch,
-{RATES[True]} fine-tuned):
+Whoever trains once does not know the best rate. At any of the rates that all programs tried first
+({", ".join(map(str, RATES[False]))} from scratch, {", ".join(map(str, RATES[True]))} fine-tuned):
 
 {any_rate_table(results)}
 

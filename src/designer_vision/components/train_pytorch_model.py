@@ -64,7 +64,7 @@ def main(
     ranks, settings = Ranks.from_environment(), Settings.from_environment()
     stop = StopRequest()
     with ExitStack() as stack:
-        with telling_those_that_come(ranks):
+        with reporting_failure(ranks):
             task, network = read_task(untrained_model, training_dataset, validation_dataset, parameters, ranks.world_size)
             gpus = count_gpus()
             facts = facts_to_share(task, precision_for(ranks, gpus, settings))
@@ -103,8 +103,8 @@ def main(
 
 
 @contextmanager
-def telling_those_that_come(ranks: Ranks) -> Iterator[None]:
-    """Before the ranks have met: tell the others why this one does not come."""
+def reporting_failure(ranks: Ranks) -> Iterator[None]:
+    """Until the ranks have joined: an error here is reported to the others, which would wait for this one."""
     try:
         yield
     except Exception as error:

@@ -23,7 +23,9 @@ from designer_vision.training.ranks import Ranks
 from designer_vision.training.results import EpochResult
 from designer_vision.training.stopping import StopRequest
 
-METRICS, PROFILE = "metrics.jsonl", "profile"
+METRICS = "metrics.jsonl"
+"""Of every epoch, a line each, whether MLflow took them or not."""
+PROFILE = "profile"
 WEIGHTS_ON_DISK = 10
 """How often the size of the weights: three checkpoints, two of them kept, of weights, momentum and best weights; the model."""
 

@@ -23,7 +23,7 @@ FITTED_TO = 2**22
 """Probabilities at most: of more images, evenly spaced ones. Some seconds, and a quarter of a gigabyte."""
 ROWS = 4096
 """At a time."""
-STEP = 1e-4
+DECIMALS = 4
 """Of thresholds: what is shown is what was counted."""
 
 Numbers = npt.NDArray[np.int64]
@@ -135,7 +135,7 @@ class Threshold:
 
     Attributes:
         target: accuracy that the answers shall have.
-        probability: the lowest one with which they have it, in steps of `STEP`; None where no threshold has it, or so few
+        probability: the lowest one with which they have it, of `DECIMALS` decimals; None where no threshold has it, or so few
             answers that one mistake among them would be too many.
         coverage: share of the images that are answered.
         accuracy: of the answers.
@@ -149,7 +149,7 @@ class Threshold:
 
 def thresholds(probability: Figures, right: npt.NDArray[np.bool_], targets: Sequence[float] = TARGETS) -> tuple[Threshold, ...]:
     """For each accuracy, below 1, the threshold that answers most images."""
-    probability = np.floor(probability / STEP) * STEP
+    probability = rounded_down(probability)
     order = np.argsort(-probability, kind="stable")
     falling, rightly = probability[order], right[order].cumsum()
     answered = np.arange(1, len(order) + 1)
@@ -166,6 +166,16 @@ def thresholds(probability: Figures, right: npt.NDArray[np.bool_], targets: Sequ
             Threshold(target, float(falling[last]), float(answered[last] / len(order)), float(rightly[last] / answered[last]))
         )
     return tuple(found)
+
+
+def rounded_down(probability: Figures) -> Figures:
+    """The largest number of `DECIMALS` decimals that is not above each probability: the float that such a literal gives."""
+    steps = 10**DECIMALS
+    found: Figures = np.floor(probability * steps)
+    found += (found + 1) / steps <= probability
+    found -= found / steps > probability
+    rounded: Figures = found / steps
+    return rounded
 
 
 @dataclass(frozen=True)

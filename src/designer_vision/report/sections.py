@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from designer_vision.inference.calibration import Reliability, Threshold
+from designer_vision.inference.calibration import DECIMALS, Reliability, Threshold
 from designer_vision.inference.evaluation import Evaluation, confused_pairs, known_figures
 from designer_vision.report.mistakes import MOST_SHOWN, Mistake
 from designer_vision.report.page import Section
@@ -57,7 +57,7 @@ def reliability_section(text: str, after: Reliability, thresholds: Sequence[Thre
     rows = [
         (
             f"{found.target:.0%}",
-            "none, on these images" if found.probability is None else f"{found.probability:.4f}",
+            "none, on these images" if found.probability is None else f"{found.probability:.{DECIMALS}f}",
             "–" if found.probability is None else percent(found.coverage),
             "–" if found.probability is None else percent(found.accuracy),
         )
