@@ -6,9 +6,9 @@ ResNet-18 from scratch, and fine-tuned from a network that was trained on anothe
 program trains at several learning rates with the first seed, and at further ones where its best is at the edge; the one with the
 best mean validation accuracy is the one that it is then measured at. What is held out chooses neither rate nor epoch here; but
 choices.py compared its choices on the same images, so there are sets that it never looks at, too. Results go to
-FOLDER/results.jsonl as they come, and what stands there is not done again; remove a line to have it anew. PAGE, in Markdown, is
-written as results come, so that there is one however it ends. Two runs side by side, each on one core: accuracy does not depend
-on that, and seconds are compared within one run only.
+FOLDER/results.jsonl as they come, and what stands there is not done again; remove a line to have it anew, or take the lines that
+stand at the end of an earlier page to go on from it. PAGE, in Markdown, is written as results come, so that there is one however
+it ends. Two runs side by side, each on one core: accuracy does not depend on that, and seconds are compared within one run only.
 """
 
 from __future__ import annotations
@@ -32,8 +32,11 @@ from threading import Event, Lock
 
 import image_sets
 import numpy as np
+import torch
 from accuracy_page import BEFORE, RATES, Cell, best_rate, beyond, page, read
 from measure import hardware, say
+
+from designer_vision.runtime.precision import choose_precision
 
 PEERS = Path(__file__).parent / "peers"
 CHECKOUT = Path(__file__).parent.parent
@@ -103,6 +106,7 @@ class Bench:
         target: the page.
         command: that makes it.
         commit: of what is trained as ours.
+        precision: the number format that everything is trained in: the one that this machine multiplies fast.
         children: the processes at work, each with a group of its own.
         ended: set where nothing is begun any more.
         writing: held while the page is written.
@@ -113,6 +117,7 @@ class Bench:
     target: Path
     command: str
     commit: str
+    precision: str
     children: set[subprocess.Popen[str]] = field(default_factory=set)
     ended: Event = field(default_factory=Event)
     writing: Lock = field(default_factory=Lock)
@@ -203,6 +208,7 @@ class Bench:
             "OMP_NUM_THREADS": "1",
             "ON_CPU": str(cpu),
             "COMMIT": BEFORE if program == "before" else self.commit,
+            "DESIGNER_VISION_PRECISION": self.precision,
             "MLFLOW_TRACKING_URI": "sqlite://",
         }
         words = [sys.executable, str(PEERS / ("accuracy_ours.py" if is_ours else "accuracy_peer.py"))]
@@ -244,15 +250,19 @@ def commit() -> str:
 def main(folder: Path, minutes: float, target: Path, short: bool) -> None:
     folder = folder.resolve()
     command = f"make bench-accuracy{'-short' if short else ''}"
-    bench = Bench(folder, time.time() + 60 * minutes, target, command, commit())
+    precision = str(choose_precision(torch.device("cpu"), os.environ.get("DESIGNER_VISION_PRECISION"))).removeprefix("torch.")
+    bench = Bench(folder, time.time() + 60 * minutes, target, command, commit(), precision)
     image_sets.make(folder / "sets")
     unpack_before(folder / "before")
     for left_by_a_killed_run in folder.glob("working_*"):
         shutil.rmtree(left_by_a_killed_run)
     cells = list(first_part(short))
+    environment = os.environ | {"DESIGNER_VISION_PRECISION": precision}
     try:
         for source in dict.fromkeys(cell.source for cell in cells if cell.source):
-            subprocess.run([sys.executable, str(PEERS / "accuracy_peer.py"), str(folder), "source", source], check=True)
+            subprocess.run(
+                [sys.executable, str(PEERS / "accuracy_peer.py"), str(folder), "source", source], env=environment, check=True
+            )
         bench.do(cells)
         if not short:
             for _ in range(FURTHER_RATES):

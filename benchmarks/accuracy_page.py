@@ -75,6 +75,7 @@ class Result:
         seconds: of its epochs.
         errors: expected calibration error on the images held out, without a temperature and as scored; only ours has them.
         commit: of the program, where it is ours.
+        precision: the number format that it was trained in.
         failed: why there is nothing else.
     """
 
@@ -84,7 +85,13 @@ class Result:
     seconds: float = 0
     errors: Sequence[float] | None = None
     commit: str = ""
+    precision: str = "bfloat16"
     failed: str = ""
+
+    @property
+    def paired_by(self) -> tuple[object, ...]:
+        """What is the same in two programs' results that are compared."""
+        return self.precision, self.cell.task
 
 
 def read(lines: Sequence[str]) -> list[Result]:
@@ -143,9 +150,9 @@ def at_best_rate(results: Sequence[Result]) -> list[Result]:
 
 
 def difference(ours: Sequence[Result], others: Sequence[Result]) -> tuple[float, float, int] | None:
-    """Ours minus others' in points, paired by task: mean, standard error, and number of pairs; None without two pairs."""
-    theirs = {result.cell.task: result.top1 for result in others}
-    pairs = [100 * (result.top1 - theirs[result.cell.task]) for result in ours if result.cell.task in theirs]
+    """Ours minus others' in points, paired by task and precision: mean, standard error, number of pairs; None without two."""
+    theirs = {result.paired_by: result.top1 for result in others}
+    pairs = [100 * (result.top1 - theirs[result.paired_by]) for result in ours if result.paired_by in theirs]
     if len(pairs) < 2:
         return None
     return statistics.fmean(pairs), statistics.stdev(pairs) / math.sqrt(len(pairs)), len(pairs)
@@ -337,6 +344,8 @@ def page(results: Sequence[Result], machine: str, command: str, missing: int) ->
     unseen = [result for result in best if result.cell.is_unseen]
     raw = "\n".join(json.dumps(asdict(result)) for result in results)
     failed = "".join(f"* Failed: {result.cell}: {result.failed}\n" for result in results if result.failed)
+    plainly = sum(result.precision == "float32" for result in results)
+    precision = f"bfloat16, but for {plainly} runs on a machine without it, in float32" if plainly else "bfloat16"
     unfinished = (
         f"{missing} runs are still missing, and the rates chosen may still change; the same command goes on.\n\n"
         if missing
@@ -346,7 +355,7 @@ def page(results: Sequence[Result], machine: str, command: str, missing: int) ->
 
 {unfinished}Top-1 in percent on images held out, each program at its own best learning rate: the one with the best mean
 validation accuracy with the first seed. Neither the rate nor the epoch that is kept was chosen by what is held out. ResNet-18,
-batch size 16, bfloat16. Beside each mean is its number of runs. Ours minus another program is paired by set, number of images,
+batch size 16, {precision}. Beside each mean is its number of runs. Ours minus another program is paired by set, number of images,
 epochs and seed, with its standard error and the number of pairs; where numbers of runs differ, only this compares like with like.
 
 What ours does by default was chosen with benchmarks/choices.py, which compared it on the same held-out images of fashion, clipart

@@ -98,7 +98,13 @@ def cell_result(cell: dict[str, Any], split: Path, folder: Path, working: Path) 
     else:
         train(start, split / "train", split / "validate", Parameters(**seven), out)
     model = read_trained_model(out)
-    scores = score(model, read_image_directory(split / "hold_out"), torch.device("cpu"), torch.bfloat16, 0)
+    scores = score(
+        model,
+        read_image_directory(split / "hold_out"),
+        torch.device("cpu"),
+        getattr(torch, os.environ["DESIGNER_VISION_PRECISION"]),
+        0,
+    )
     names = np.array(scores.index.classes, object)[scores.index.labels]
     right = np.array(model.labels, object)[scores.probabilities.argmax(axis=1)] == names
     temperature = getattr(model, "temperature", 1.0)
@@ -117,6 +123,7 @@ def cell_result(cell: dict[str, Any], split: Path, folder: Path, working: Path) 
 def main(folder: Path, ends: float, cells: list[dict[str, Any]]) -> None:
     os.sched_setaffinity(0, {int(os.environ["ON_CPU"])})
     assert builders.__file__.startswith(os.environ["PYTHONPATH"])
+    made_by = {"commit": os.environ["COMMIT"], "precision": os.environ["DESIGNER_VISION_PRECISION"]}
     with tempfile.TemporaryDirectory(prefix="working_", dir=folder) as working:
         for given in cells:
             if time.time() > ends:
@@ -126,7 +133,7 @@ def main(folder: Path, ends: float, cells: list[dict[str, Any]]) -> None:
             except TrainingDivergedError as error:  # it would again; another error ends this process, and is tried again
                 found = {"failed": error.message}
             with (folder / "results.jsonl").open("a") as file:
-                file.write(json.dumps({"cell": given["cell"], **found, "commit": os.environ["COMMIT"]}) + "\n")
+                file.write(json.dumps({"cell": given["cell"], **found, **made_by}) + "\n")
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@
 plain: torchvision's ResNet-18, SGD with Nesterov momentum 0.9 and weight decay 1e-4, a cosine to zero by the step, no
 random operation. timm: its own ResNet-18 with its initial weights, its SGD with weight decay 2e-5, label smoothing 0.1, an
 epoch of warm-up and a cosine, as its script has them; mild is a crop of 70 to 100 % and a flip, default its script's crop
-of 8 to 100 %, flip and colour jitter of 0.4. Both keep the epoch with the best validation top-1, compute in bfloat16 and
-have all images in memory.
+of 8 to 100 %, flip and colour jitter of 0.4. Both keep the epoch with the best validation top-1, compute in the number format
+that DESIGNER_VISION_PRECISION names, and have all images in memory.
 """
 
 from __future__ import annotations
@@ -44,10 +44,15 @@ def as_input(images: Tensor) -> Tensor:
     return images.float().div(127.5).sub(1).contiguous(memory_format=torch.channels_last)
 
 
+def autocast() -> torch.autocast:
+    """Bfloat16 where that is what everything is measured in, else float32."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=os.environ["DESIGNER_VISION_PRECISION"] == "bfloat16")
+
+
 def measured(network: nn.Module, part: Part) -> tuple[float, float]:
     """Top-1 and loss."""
     network.eval()
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+    with torch.inference_mode(), autocast():
         logits = torch.cat([network(as_input(some)).float() for some in part[0].split(64)])
     known = part[1] >= 0
     return float((logits.argmax(1) == part[1]).float().mean()), float(nn.functional.cross_entropy(logits[known], part[1][known]))
@@ -101,7 +106,7 @@ def train(
             images = training[0][rows]
             if augment is not None:
                 images = torch.stack([augment(image) for image in images])
-            with torch.autocast("cpu", torch.bfloat16):
+            with autocast():
                 logits = network(as_input(images))
             loss = nn.functional.cross_entropy(logits.float(), training[1][rows], label_smoothing=0.1 if timm_like else 0)
             optimizer.zero_grad()
@@ -157,6 +162,7 @@ def main(folder: Path, ends: float, cells: list[dict[str, Any]]) -> None:
         if time.time() > ends:
             return
         result = {"cell": given["cell"], **cell_result(given["cell"], Path(given["split"]), folder)}
+        result["precision"] = os.environ["DESIGNER_VISION_PRECISION"]
         with (folder / "results.jsonl").open("a") as file:
             file.write(json.dumps(result) + "\n")
 
