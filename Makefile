@@ -28,7 +28,7 @@ BIN := $(abspath $(VENV))/bin
 STAMP := $(abspath $(VENV))/.set_up$(subst /,_,$(CURDIR))
 export PYTHONPATH := $(CURDIR)/src
 
-.PHONY: demo digits bundle test test-faults fuzz test-release golden notebook lock register check setup clean bench bench-full bench-photos bench-mount bench-gpu bench-watch bench-accuracy bench-accuracy-short bench-choices test-gpu gpu-is-there
+.PHONY: demo digits pictures bundle test test-faults fuzz test-release golden notebook lock register check setup clean bench bench-full bench-photos bench-mount bench-gpu bench-watch bench-accuracy bench-accuracy-short bench-choices test-gpu gpu-is-there
 
 demo: setup
 	@$(MAKE) --no-print-directory digits
@@ -40,12 +40,18 @@ digits:
 	  $(PYTHON) -m venv .venv_digits && PYTHONPATH= .venv_digits/bin/pip install --quiet --disable-pip-version-check scikit-learn pillow && \
 	  .venv_digits/bin/python pipelines/digits.py pipelines/digits; }
 
+# what README shows of a run and of its report; needs Chromium
+pictures: setup digits
+	@rm -rf $(OUTPUT)_pictures
+	$(BIN)/python docs/pictures.py pipelines/train_and_score.yaml $(OUTPUT)_pictures
+
 # no setup: someone who works in the studio needs no torch
 bundle:
 	@$(PYTHON) pipelines/bundle.py $(BUNDLE)
 
+# two tests at a time, each with one thread: OpenMP's wait by spinning, and would take each other's cores
 test: setup check
-	$(BIN)/pytest -rs
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/pytest -rs -n 2 --dist worksteal
 
 # ROUNDS times each; what came of it is kept in benchmarks/
 test-faults: setup

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from PIL import Image
+from processes import run_words, with_database
 
 from designer_vision.data.images import encode_png
 from designer_vision.formats.image_directory import ImageDirectoryWriter
@@ -64,13 +65,8 @@ def hear_ctrl_c() -> None:
 def run_entry(component: str, environment: dict[str, str] | None = None, **flags: object) -> subprocess.CompletedProcess[str]:
     """Run a component's entry as a process of its own."""
     words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
-    return subprocess.run(
-        [sys.executable, "-m", f"designer_vision.entry.{component}", *words],
-        env=os.environ | {"PYTHONPATH": str(ROOT / "src")} | (environment or {}),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    variables = with_database(os.environ | {"PYTHONPATH": str(ROOT / "src")} | (environment or {}))
+    return run_words("components", [component, *words], variables, Path.cwd(), 120)
 
 
 @pytest.fixture(autouse=True)

@@ -39,7 +39,7 @@ def test_a_folder_with_nothing_but_a_link_out_of_it_is_refused(tmp_path: Path, k
     (tmp_path / "in" / ("x" if kind == "folder" else "x.zip")).symlink_to(
         photos if kind == "folder" else tmp_path / "outside/z.zip"
     )
-    with pytest.raises(InvalidDatasetError, match=r"is a link that leads out of|links are not followed: `cp -rL`"):
+    with pytest.raises(InvalidDatasetError, match=r"is a link that points outside|links are not followed: `cp -rL`"):
         convert(tmp_path / "in", tmp_path / "out")
     assert not list((tmp_path / "out").glob("image/*"))
 
@@ -115,7 +115,7 @@ def test_descriptions_with_many_keys_are_refused_in_seconds() -> None:
     names = ", ".join(f'"k{number}": 1' for number in range(60_000)) + ', "k59999": 1'
     for read in (from_json, from_yaml):
         begin = time.monotonic()
-        with pytest.raises(InvalidDatasetError, match="the key 'k59999' is there twice"):
+        with pytest.raises(InvalidDatasetError, match="the key 'k59999' appears twice"):
             read(f"{{{names}}}".encode(), dict, Path("x"), InvalidDatasetError)
         assert time.monotonic() - begin < 20
 
@@ -152,7 +152,7 @@ def test_a_model_with_odd_labels_is_read_back(tmp_path: Path, labels: tuple[str,
     if all(label.strip() for label in labels):
         assert read_model_directory(tmp_path).labels == labels
     else:
-        with pytest.raises(DesignerError, match="is there twice or is blank"):
+        with pytest.raises(DesignerError, match="appears twice or is blank"):
             read_model_directory(tmp_path)
 
 

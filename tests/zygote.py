@@ -1,7 +1,10 @@
-"""Imports everything once and forks a process for each job that is asked for: torch takes seconds to import.
+"""Imports once what many tests start, and forks a process for each that is asked for: torch, MLflow and azure-ai-ml take seconds each.
 
-One JSON object a line: {"argv": [...], "env": {...}, "log": path} is answered by the new process's number,
-{"poll": number} by its exit code (-n after signal n), or null while it runs.
+    python zygote.py components|pipeline
+
+One JSON object a line: {"words": [...], "env": {...}, "folder": path, "out": path, "err": path} is answered by the new process's
+number, {"poll": number} by its exit code (-n after signal n), or null while it runs. The first word is a component's name, a tiny
+faulty one of its kind (tests/faults/tiny.py) with "faulty" before it, or `designer-vision`.
 """
 
 from __future__ import annotations
@@ -9,32 +12,51 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
+from importlib import import_module
 
-import sqlalchemy  # noqa: F401
-from faults import tiny
-
-import designer_vision.components.train_pytorch_model
-import designer_vision.inference.serving  # noqa: F401
-from designer_vision.entry.command_line import run
-from designer_vision.entry.train_pytorch_model import parse
+import designer_vision.pipeline.command_line
 from designer_vision.runtime.tracking import import_mlflow
 
-import_mlflow()
+IMPORTED = {
+    "components": [
+        "sqlalchemy",
+        "faults.tiny",
+        "designer_vision.components.train_pytorch_model",
+        "designer_vision.inference.serving",
+    ],
+    "pipeline": ["sqlalchemy", "azure.ai.ml", "designer_vision.pipeline.run", "mlflow.tracking"],
+}
 
 
 def become(request: dict) -> None:
+    """The process that was asked for, from here to its end."""
     os.setsid()
-    log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.chdir(request["folder"])
     null = os.open(os.devnull, os.O_RDONLY)
-    for number, stream in ((null, 0), (log, 1), (log, 2)):
+    out, err = (os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_APPEND) for name in ("out", "err"))
+    for number, stream in ((null, 0), (out, 1), (err, 2)):
         os.dup2(number, stream)
+    for number in (null, out, err):
+        os.close(number)
+    os.environ.clear()
     os.environ |= request["env"]
-    sys.argv = ["train_pytorch_model", *request["argv"]]
-    tiny.be_tiny_and_faulty()
-    run(parse)
+    tempfile.tempdir = None
+    program, *sys.argv[1:] = request["words"]
+    sys.argv[0] = program
+    if program == "designer-vision":
+        designer_vision.pipeline.command_line.main()
+    if program == "faulty":
+        import_module("faults.tiny").be_tiny_and_faulty()
+        program = sys.argv.pop(1)
+    entry = import_module(f"designer_vision.entry.{program}")
+    entry.run(entry.parse, needs_compiler=program == "train_pytorch_model")
 
 
 def main() -> None:
+    import_mlflow()
+    for module in IMPORTED[sys.argv[1]]:
+        import_module(module)
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:
         request = json.loads(line)
@@ -48,4 +70,5 @@ def main() -> None:
         print(json.dumps(answer), file=answers, flush=True)
 
 
-main()
+if __name__ == "__main__":  # not in a process that one of its own spawns
+    main()

@@ -225,7 +225,7 @@ def test_odd_labels_and_the_same_picture_under_two_labels_are_said(tmp_path: Pat
     main(photos, tmp_path / "out")
     printed = capsys.readouterr().out
     assert "warning: the labels 'Red', 'red' differ only by case" in printed
-    assert "warning: the same image under two labels, byte by byte: 4 (the first one under 'Red' and 'red')" in printed
+    assert "warning: the same image under two labels, byte for byte: 4 (the first one under 'Red' and 'red')" in printed
 
 
 def test_a_coco_file_beside_archives_is_refused_and_what_else_lies_there_counted(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from conftest import make_image_directory, make_photos, run_entry, training_flag
 from designer_vision.components import score_image_model, train_pytorch_model
 from designer_vision.components.kept_network import Kept, see_validation_images
 from designer_vision.data.dataset import ImageDataset
-from designer_vision.data.transforms import EvaluationTransform
+from designer_vision.data.transforms import EvaluationTransform, Normalize
 from designer_vision.formats.data_frame_directory import read_data_frame_directory
 from designer_vision.formats.image_directory import read_image_directory
 from designer_vision.formats.model_directory import Model, read_model_directory
@@ -122,12 +122,11 @@ def test_of_very_many_probabilities_evenly_spaced_images_are_taken(
     images = ImageDataset(index, fit, fit.size)
     trainer = Trainer(
         build(Architecture("resnet18"), 3, seed=1),
-        images,
-        images,
+        (images, images),
         SEVEN,
         Ranks(),
         Hardware(CPU, torch.float32, 0),
-        *[(0.5, 0.5, 0.5)] * 2,
+        Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     )
     weights = trainer.network.state_dict()
     model = Model(Architecture("resnet18"), weights, labels=index.classes, operations=[], size=(32, 32))

@@ -26,10 +26,10 @@ def test_the_same_picture_under_two_labels_is_told_apart_from_a_copy() -> None:
     labels = np.array([0, 1, 0, 1, 0])
     assert repeated_pictures(labels, hashes(1, 2, 3, 4, 5), ["cat", "dog"]) == []
     (copies,) = repeated_pictures(labels, hashes(1, 2, 1, 4, 1), ["cat", "dog"])
-    assert copies.endswith("same label, byte by byte: 2")
+    assert copies.endswith("same label, byte for byte: 2")
     copies, two = repeated_pictures(labels, hashes(1, 1, 1, 4, 5), ["cat", "dog"])
     assert copies.endswith(": 1")
-    assert "under two labels, byte by byte: 1 (the first one under 'cat' and 'dog')" in two
+    assert "under two labels, byte for byte: 1 (the first one under 'cat' and 'dog')" in two
 
 
 def test_no_images_are_no_oddity() -> None:

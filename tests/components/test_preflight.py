@@ -78,7 +78,7 @@ def test_case_82_84_classes_without_images_are_named(tmp_path: Path) -> None:
 def test_case_85_113_the_same_images_on_both_sides_are_counted(tmp_path: Path) -> None:
     training, overlapping = images(tmp_path / "a", per_class=5), images(tmp_path / "b", first=4)
     (line,) = said(training, overlapping)
-    assert line.startswith(f"3 of 6 validation images are also in {training.folder}, byte by byte")
+    assert line.startswith(f"3 of 6 validation images are also in {training.folder}, byte for byte")
     assert number_of_same_images(training, training) == len(training)
     unknown = dataclasses.replace(training, hashes=np.zeros_like(training.hashes))
     assert number_of_same_images(unknown, unknown) == 0
@@ -121,7 +121,7 @@ def test_odd_labels_and_the_same_image_under_two_labels_are_said(tmp_path: Path)
     hashes = training.hashes.copy()
     hashes[0] = hashes[14]
     (line,) = said(dataclasses.replace(training, hashes=hashes), validation)
-    assert line.startswith("the same image under two labels, byte by byte: 1 (the first one under 'blue' and 'red')")
+    assert line.startswith("the same image under two labels, byte for byte: 1 (the first one under 'blue' and 'red')")
 
 
 def advised(images: int = 2000, classes: int = 10, processes: int = 1, from_scratch: bool = True, **changed: float) -> str:

@@ -7,51 +7,25 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import processes
 import pytest
-from conftest import ROOT, make_image_directory, training_flags
+from conftest import make_image_directory, training_flags
 from faults import tiny
+from processes import Zygote
 
 from designer_vision.formats.model_directory import Model, write_model_directory
 from designer_vision.networks import builders
 from designer_vision.networks.architectures import Architecture
 from designer_vision.pipeline.processes import free_port
 
-HERE = Path(__file__).parent
 TIMEOUT = 8
 """Of the process group, in seconds: faults.md's T."""
-
-
-class Zygote:
-    """Starts training processes that need not import torch first."""
-
-    def __init__(self, folder: Path) -> None:
-        environment = os.environ | {
-            "PYTHONPATH": f"{ROOT / 'src'}:{HERE.parent}",
-            "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
-        }
-        for name in ("MLFLOW_RUN_ID", "RANK", "WORLD_SIZE", "LOCAL_RANK"):
-            environment.pop(name, None)
-        self._process = subprocess.Popen(
-            [sys.executable, str(HERE / "zygote.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
-
-    def ask(self, **request: object) -> int | None:
-        assert self._process.stdin
-        assert self._process.stdout
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())
-
-    def end(self) -> None:
-        self._process.kill()
-        self._process.wait()
 
 
 class Job:
@@ -90,15 +64,16 @@ class Job:
             }
             changed = flags | {name: value for name, value in own.items() if name in flags}
             variables = (
-                common
+                {name: value for name, value in os.environ.items() if name not in ("MLFLOW_RUN_ID", *place)}
+                | {"MLFLOW_TRACKING_URI": f"sqlite:///{processes.tracking_database()}"}
+                | common
                 | (place if world > 1 else {})
                 | environment
                 | {name: value for name, value in own.items() if name not in flags}
             )
             argv = [word for name, value in changed.items() for word in (f"--{name}", str(value))]
-            pid = zygote.ask(argv=argv, env=variables, log=str(self.logs[rank]))
-            assert pid
-            self.pids.append(pid)
+            words = ["faulty", "train_pytorch_model", *argv]
+            self.pids.append(zygote.start(words, variables, folder, self.logs[rank], self.logs[rank]))
 
     def log(self, rank: int = 0) -> str:
         return self.logs[rank].read_text(errors="replace") if self.logs[rank].exists() else ""
@@ -158,12 +133,10 @@ class Job:
 
 
 @pytest.fixture(scope="session")
-def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
+def zygote(tmp_path_factory: pytest.TempPathFactory) -> Zygote:
     if sys.platform != "linux":
         pytest.skip("looks for a job's processes in /proc")
-    zygote = Zygote(tmp_path_factory.mktemp("zygote"))
-    yield zygote
-    zygote.end()
+    return processes.zygote("components")
 
 
 @pytest.fixture(scope="session")

@@ -134,6 +134,16 @@ def test_f35_an_output_that_is_deleted_is_never_a_success_without_files(start: S
     assert "Traceback" not in job.log()
 
 
+def test_a_temporary_folder_whose_name_is_too_long_for_a_socket_does_no_harm(
+    start: StartJob, whole: Callable, tmp_path: Path
+) -> None:
+    long = tmp_path / ("a_name_of_a_job_" * 6)
+    long.mkdir()
+    job = start(TMPDIR=long)
+    assert job.end() == [0, 0], job.log()
+    assert outcome(job.output) == whole()
+
+
 def test_f40_a_live_job_of_the_same_output_is_refused(start: StartJob) -> None:
     job = start(world=1, FAULT_STEP_SECONDS=0.5)
     job.until("epoch 1/3 iteration 1/8")

@@ -44,7 +44,7 @@ def test_every_kind_is_unpacked_whatever_its_name_says(tmp_path: Path, kind: str
 @pytest.mark.parametrize("name", ["../x.png", "/etc/x.png", "a/../../x.png", "..\\x.png"])
 def test_a_name_that_leads_out_of_the_folder_is_refused(tmp_path: Path, name: str) -> None:
     archive = make_tar(tmp_path / "a.tar", "w", [(tarfile.TarInfo(name), b"x")])
-    with pytest.raises(InvalidZipFileError, match="leads out of the folder"):
+    with pytest.raises(InvalidZipFileError, match="points outside the folder"):
         unpack(archive, tmp_path / "deep" / "out")
     assert not list(tmp_path.rglob("x.png"))
 

@@ -150,8 +150,8 @@ BAD_LINES: dict[str, tuple[Any, str]] = {
     "case_56 digits": (b'{"image_info": {"file_name": "a"}, "id": ' + b"9" * 5000 + b"}", "a number of 5000 digits"),
     "case_57 deep": (b'{"image_info": {"file_name": "a"}, "more": ' + b"[" * 200_000 + b"]" * 200_000 + b"}", "nested too deeply"),
     "case_57 deep objects": (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "nested too deeply"),
-    "case_59 key twice": (b'{"image_info": {"file_name": "a", "file_name": "b"}}', "'file_name' is there twice"),
-    "case_59 row key twice": (b'{"image_info": {"file_name": "a"}, "category": "cat", "category": "dog"}', "'category' is there twice"),
+    "case_59 key twice": (b'{"image_info": {"file_name": "a", "file_name": "b"}}', "'file_name' appears twice"),
+    "case_59 row key twice": (b'{"image_info": {"file_name": "a"}, "category": "cat", "category": "dog"}', "'category' appears twice"),
     "case_61 zero byte": (b'{"image_info": {"file_name": "a\\u0000b"}}', "not the name of a file"),
     "case_62 list": ([1], "Expected `object`, got `array`"),
     "case_62 number": (3, "Expected `object`, got `int`"),
@@ -173,9 +173,9 @@ BAD_LINES: dict[str, tuple[Any, str]] = {
     "case_79 texts and numbers": (row(category=1), r"got `int` - at `\$\.category`"),
     "case_78 category truth value": (row(category=True), r"got `bool` - at `\$\.category`"),
     "case_90 detection": (row(category={"bbox": [0, 0, 1, 1]}), r"got `object` - at `\$\.category`"),
-    "half a letter": (b'{"image_info": {"file_name": "\\ud800"}}', "half a letter"),
-    "half a letter in the label": (b'{"image_info": {"file_name": "a"}, "category": "c\\udfff"}', "half a letter"),
-    "half a letter in a name": (b'{"image_info": {"file_name": "a", "original_file_name": "\\ud800"}}', "half a letter"),
+    "half a character": (b'{"image_info": {"file_name": "\\ud800"}}', "half a character"),
+    "half a character in the label": (b'{"image_info": {"file_name": "a"}, "category": "c\\udfff"}', "half a character"),
+    "half a character in a name": (b'{"image_info": {"file_name": "a", "original_file_name": "\\ud800"}}', "half a character"),
     "two on one": (json.dumps(row(id=7)).encode() + json.dumps(row(id=8)).encode(), "Extra data"),
     "text behind": (b'{"image_info": {"file_name": "a"}} x', "Extra data"),
 }  # fmt: skip
@@ -230,7 +230,7 @@ def test_case_69_70_71_what_is_no_file_inside_is_refused_when_it_is_read(tmp_pat
     places[1].symlink_to(places[1])
     os.mkfifo(places[2])
     index = read_image_directory(folder)
-    for number, message in enumerate(["leads out of the folder", "link|loop|cannot be", "is a pipe", "is missing"]):
+    for number, message in enumerate(["points outside the folder", "link|loop|cannot be", "is a pipe", "is missing"]):
         with pytest.raises(InvalidDatasetError, match=message):
             index.read(number)
 

@@ -15,7 +15,7 @@ def names(*folders: str, images: int = 2) -> list[str]:
 READINGS = {
     "class folders": (names("cat", "dog"), ["cat", "cat", "dog", "dog"], ""),
     "folders below classes": (names("cat/big", "cat/small/old", "dog"), ["cat", "cat", "cat", "cat", "dog", "dog"], ""),
-    "one folder around": (names("photos/cat", "photos/dog"), ["cat", "cat", "dog", "dog"], "the one folder around everything"),
+    "one folder around": (names("photos/cat", "photos/dog"), ["cat", "cat", "dog", "dog"], "the only folder at the top"),
     "two folders around": (names("a/b/cat", "a/b/dog"), ["cat", "cat", "dog", "dog"], "a/b/, the one folder around"),
     "one class": (names("cat"), ["cat", "cat"], ""),
     "one class with a folder": (names("cat", "cat/more"), ["cat"] * 4, ""),

@@ -94,5 +94,5 @@ def test_ids_that_are_texts_are_left_to_the_strict_reader(tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", ["", ".", "/a", "../a", "a/../../b", "a\\u0000b", "C:\\\\x", "\\\\\\\\srv\\\\x", "\\ud800"])
 def test_a_name_outside_the_folder_is_refused_with_its_line(tmp_path: Path, name: str) -> None:
     content = f'{{"image_info": {{"file_name": "a"}}}}\n{{"image_info": {{"file_name": "{name}"}}}}\n'.encode()
-    with pytest.raises(InvalidDatasetError, match=r"images\.lst line 2: .*(is not the name of a file inside|half a letter)"):
+    with pytest.raises(InvalidDatasetError, match=r"images\.lst line 2: .*(is not the name of a file inside|half a character)"):
         read_image_list(list_of(tmp_path, content), NAME, True, Extension())

@@ -125,7 +125,7 @@ def test_a_coco_file_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
         read_image_directory(coco(tmp_path, categories=[{"id": 1, "name": "cat"}, {"id": 1, "name": "dog"}]))
     text = (coco(tmp_path) / "coco.json").read_text()
     (tmp_path / "coco.json").write_text(text.replace('"categories"', '"images": [], "categories"'))
-    with pytest.raises(InvalidDatasetError, match="the key 'images' is there twice"):
+    with pytest.raises(InvalidDatasetError, match="the key 'images' appears twice"):
         read_image_directory(tmp_path)
 
 

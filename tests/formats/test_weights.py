@@ -88,7 +88,7 @@ def test_case_04_the_old_tar_format_is_refused() -> None:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as packed:
         packed.addfile(tarfile.TarInfo("storages"), io.BytesIO())
-    refused(buffer.getvalue(), "not a zip as torch.save writes it")
+    refused(buffer.getvalue(), "not a zip file written by torch.save")
 
 
 def test_case_05_a_whole_network_is_refused_with_how_to_save_a_state_dict() -> None:
@@ -207,7 +207,7 @@ def test_case_25_tensors_of_another_shape_are_named_with_both_shapes() -> None:
 
 def test_case_28_safetensors_are_refused_as_what_they_are() -> None:
     header = b'{"conv.bias": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}'
-    refused(struct.pack("<Q", len(header)) + header + bytes(16), "not a zip as torch.save writes it: it is a safetensors file")
+    refused(struct.pack("<Q", len(header)) + header + bytes(16), "not a zip file written by torch.save: it is a safetensors file")
 
 
 def test_a_pickle_that_is_longer_than_any_is_not_read() -> None:
@@ -246,4 +246,4 @@ def test_deep_and_endless_pickles_are_refused() -> None:
     refused(
         with_pickle(b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b"."), "nested too deeply|damaged|not a state_dict|holds a"
     )
-    refused(with_pickle(b"\x80\x02"), "not a zip as torch.save writes it|damaged")
+    refused(with_pickle(b"\x80\x02"), "not a zip file written by torch.save|damaged")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -74,6 +76,12 @@ def test_pairs_are_those_confused_most_often() -> None:
 
 def eyes(numbers: list[int]) -> list[list[float]]:
     return np.eye(3)[numbers].tolist()
+
+
+def test_photos_of_other_names_are_other_photos_whatever_their_ids_and_labels_are() -> None:
+    one = replace(predictions(["a", "b"], eyes([0, 1])), names=("photos/a/1.jpg", "photos/b/2.jpg"))
+    assert compare(one, replace(one, names=("a/1.jpg", "b/2.jpg"))) is not None
+    assert compare(one, replace(one, names=("a/1.jpg", "b/3.jpg"))) is None
 
 
 def test_two_networks_are_compared_on_the_images_that_both_have() -> None:

@@ -161,7 +161,7 @@ WRONG = {
     "nothing": (b"{}", "the request has nothing, expected JSON like"),
     "another column": (b'{"input_data": {"columns": ["photo"], "data": [["x"]]}}', "input_data without a column image"),
     "no columns": (b'{"dataframe_split": {"data": [["x"]]}}', "dataframe_split without a column image"),
-    "a key twice": (b'{"input_data": [], "input_data": []}', "the key 'input_data' is there twice"),
+    "a key twice": (b'{"input_data": [], "input_data": []}', "the key 'input_data' appears twice"),
     "no text": (b"\xff\xfe{}", "UTF-16"),
     "too large": (b" " * (MOST_BYTES + 1), "67,108,865 bytes, expected 67,108,864 at most"),
     "deep": (b'{"input_data": ' + b"[" * 100_000, "nested too deeply"),

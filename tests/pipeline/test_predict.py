@@ -135,7 +135,7 @@ def test_a_link_in_a_folder_that_leads_out_of_it_and_a_pipe_are_left_out(trained
     os.mkfifo(tmp_path / "photos" / "c.png")
     result = predict(trained_model, tmp_path / "photos")
     assert len(result.stdout.splitlines()) == 1
-    assert "b.png is a link that leads out of the folder; it is left out" in result.stderr
+    assert "b.png is a link that points outside the folder; it is left out" in result.stderr
     assert "c.png is a pipe, expected a plain file" in result.stderr
 
 

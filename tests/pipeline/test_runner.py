@@ -16,6 +16,7 @@ from pathlib import Path
 import mlflow
 import pytest
 from conftest import ROOT, hear_ctrl_c, make_photos
+from processes import run_words
 
 from designer_vision.formats.data_frame_directory import read_data_frame_directory
 from designer_vision.formats.model_directory import read_model_directory
@@ -73,8 +74,7 @@ LAST_LINES = {
 
 def run(*words: object, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"} | variables
-    command = [*COMMAND, *map(str, words)]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
+    return run_words("pipeline", ["designer-vision", "run", *words], environment, cwd, 300)
 
 
 @pytest.fixture
@@ -130,6 +130,8 @@ def test_the_first_error_is_shown_with_its_log(pipeline: Path, tmp_path: Path) -
         f"its log: {tmp_path / 'out' / 'second' / 'user_logs' / 'std_log.txt'}",
         f"to resume: {shlex.join([*COMMAND, str(pipeline), '--input', 'text=fail', '--output_dir', 'out'])}",
     ]
+    table = [line.split()[:3] for line in result.stdout.splitlines()[-2:]]
+    assert table == [["✓", "first", "finished"], ["✗", "second", "failed"]]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -256,6 +258,7 @@ def test_when_a_step_fails_the_one_beside_it_is_ended(pipeline: Path, tmp_path: 
     result = run(pipeline, "--output_dir", "out", cwd=tmp_path)
     assert result.returncode == 1
     assert "step fail failed (exit code 1)" in result.stderr
+    assert "wait: stopped after" in result.stdout
     pid = tmp_path / "out" / "wait" / "outputs" / "out" / "pid"
     if pid.exists() and pid.read_text():
         with pytest.raises(ProcessLookupError):

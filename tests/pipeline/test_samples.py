@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from conftest import ROOT, make_photos
+from processes import run_words, with_database
 
 from designer_vision.formats.data_frame_directory import read_data_frame_directory
 from designer_vision.formats.model_directory import read_model_directory
@@ -20,14 +20,8 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """`designer-vision run`, in this environment."""
     words = [word for name, value in inputs.items() for word in ("--input", f"{name}={value}")]
-    program = "from designer_vision.pipeline.command_line import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", program, "run", str(ROOT / f"pipelines/{pipeline}.yaml"), "--output_dir", str(folder), *words],
-        env=os.environ | (environment or {}),
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
+    words = ["designer-vision", "run", str(ROOT / f"pipelines/{pipeline}.yaml"), "--output_dir", str(folder), *words]
+    return run_words("pipeline", words, with_database(os.environ | (environment or {})), Path.cwd(), 280)
 
 
 def zipped(folder: Path, per_class: int) -> Path:

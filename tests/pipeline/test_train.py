@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -11,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 from conftest import make_photos
 from PIL import Image
+from processes import run_words, with_database
 
 from designer_vision.pipeline.command_line import main
 from designer_vision.pipeline.train import choose, gpus_here
@@ -20,7 +22,7 @@ PROGRAM = str(Path(sys.executable).parent / "designer-vision")
 
 
 def train(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([PROGRAM, "train", *map(str, words)], cwd=cwd, capture_output=True, text=True, timeout=280)
+    return run_words("pipeline", ["designer-vision", "train", *words], with_database(os.environ), cwd, 280)
 
 
 def test_without_a_gpu_the_images_are_smaller_and_with_some_each_gets_a_process(tmp_path: Path) -> None:
@@ -51,7 +53,7 @@ def test_what_was_found_is_told(tmp_path: Path) -> None:
     lines = dict(choose(tmp_path / "around", None, gpus=0).lines)
     assert lines["photos"] == "11 of 3 classes, from red (3) to blue (4)"
     assert lines["left out"] == "1 .svg"
-    assert lines["note"] == "the classes are looked for in photos/, the one folder around everything"
+    assert lines["note"] == "the classes are looked for in photos/, the only folder at the top"
 
 
 def test_labels_of_a_file_are_told_with_its_name(tmp_path: Path) -> None:

@@ -326,7 +326,7 @@ def test_checkpoints_that_lie_elsewhere_are_not_opened(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "_unfinished").touch()
     (tmp_path / "folder" / "checkpoint").symlink_to(tmp_path / "other" / "checkpoint")
-    with pytest.raises(CheckpointError, match="is a link that leads out of the folder"):
+    with pytest.raises(CheckpointError, match="is a link that points outside the folder"):
         summarize(tmp_path / "folder")
 
 

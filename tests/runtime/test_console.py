@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from designer_vision.runtime.console import cell, rank_prefix, say
+from designer_vision.runtime.console import cell, printable, rank_prefix, say
 
 VARIABLES = ("WORLD_SIZE", "RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK")
 
@@ -52,6 +52,17 @@ def test_neither_a_text_nor_a_variable_forges_a_line(monkeypatch: pytest.MonkeyP
 )  # fmt: skip
 def test_a_cell_is_one_line_and_nothing_that_a_spreadsheet_computes(text: str, expected: str) -> None:
     assert cell(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("à l’œil : 5\u00a0%", None), ("\u3000全角", None), ("می\u200cخواهم", None), ("\U0001f468\u200d\U0001f373", None),
+        ("a\u2028b", "a\\u2028b"), ("a\u200bb", "a\\u200bb"), ("\u202egnp.exe", "\\u202egnp.exe"), ("\ufeffa", "\\ufeffa"),
+    ],
+)  # fmt: skip
+def test_a_name_is_shown_as_people_of_its_language_write_it(text: str, expected: str | None) -> None:
+    assert printable(text) == (expected or text)
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])

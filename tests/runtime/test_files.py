@@ -124,4 +124,4 @@ def test_where_a_link_to_the_folder_is_turned_elsewhere_nothing_is_read_from_the
     try:
         assert files.read(tmp_path / "link", "file", InvalidDatasetError, 10) == b"one"
     except InvalidDatasetError as error:
-        assert "a link that leads out of the folder" in error.message  # noqa: PT017 (an older kernel's way)
+        assert "a link that points outside the folder" in error.message  # noqa: PT017 (an older kernel's way)

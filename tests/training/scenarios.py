@@ -22,7 +22,7 @@ from torch import nn
 from designer_vision.data.cache import PixelCache, shared_cache
 from designer_vision.data.dataset import ImageDataset
 from designer_vision.data.images import encode_png
-from designer_vision.data.transforms import EvaluationTransform
+from designer_vision.data.transforms import EvaluationTransform, Normalize
 from designer_vision.entry.command_line import exit_process
 from designer_vision.runtime import files
 from designer_vision.runtime.errors import DesignerError, InvalidDatasetError, JobStoppedError
@@ -100,13 +100,14 @@ def make_trainer(
     fit = EvaluationTransform([], (SIZE, SIZE))
     return Trainer(
         network or small_network(),
-        ImageDataset(Squares(folder / "train", train).written(), fit, fit.size, [["RandomHorizontalFlip", {}]], 1, cache),
-        ImageDataset(Squares(folder / "validate", validate).written(), fit, fit.size),
+        (
+            ImageDataset(Squares(folder / "train", train).written(), fit, fit.size, [["RandomHorizontalFlip", {}]], 1, cache),
+            ImageDataset(Squares(folder / "validate", validate).written(), fit, fit.size),
+        ),
         seven,
         ranks,
         hardware or Hardware(torch.device("cpu"), torch.float32, workers),
-        (0.5, 0.5, 0.5),
-        (0.5, 0.5, 0.5),
+        Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
         callbacks,
         new_head,
     )

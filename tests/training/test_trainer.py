@@ -22,8 +22,15 @@ from designer_vision.runtime.errors import InvalidDatasetError, JobStoppedError,
 from designer_vision.training.checkpoint import state_of
 from designer_vision.training.metrics import Averages
 from designer_vision.training.ranks import Ranks
-from designer_vision.training.results import Callbacks, EpochResult, TimeBreakdown, epoch_to_keep, epochs_without_improvement
-from designer_vision.training.trainer import Hardware, Trainer
+from designer_vision.training.results import (
+    Callbacks,
+    EpochResult,
+    IterationLog,
+    TimeBreakdown,
+    epoch_to_keep,
+    epochs_without_improvement,
+)
+from designer_vision.training.trainer import VALIDATION, Hardware, Trainer
 
 sys.path.insert(0, str(Path(__file__).parent))
 from scenarios import Recorder, make_trainer, outcome, parameters, poison, small_network
@@ -192,7 +199,7 @@ def top1_of(weights: dict, images: ImageDataset) -> float:
 def test_the_weights_kept_are_those_of_the_best_epoch(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, ALONE, parameters(epochs=3), network=small_network(True))
     result = trainer.train()
-    assert top1_of(dict(result.weights), trainer.validation) == pytest.approx(result.best.validation.top1)
+    assert top1_of(dict(result.weights), trainer.datasets[VALIDATION]) == pytest.approx(result.best.validation.top1)
 
 
 def test_an_epoch_tells_where_its_seconds_went(tmp_path: Path) -> None:
@@ -358,15 +365,17 @@ def test_on_another_number_of_ranks_the_epochs_other_images_are_dealt_out_once(b
 def test_a_training_of_two_ranks_is_finished_by_one(tmp_path: Path) -> None:
     state = saved_after(tmp_path, 4)
     two = state | {"segments": [(2, 2)], "statistics": state["statistics"].repeat(2, 1), "totals": state["totals"].repeat(2, 1)}
-    two["meter"] = state["meter"] | {"stretches": state["meter"]["stretches"].repeat(2, 1)}
+    two["meter"] = state["meter"] | {"stretches": state["meter"]["stretches"].repeat(2, 1), "stretch_seconds": 1000.0}
     trainer = resumable(tmp_path)
     trainer.load(two)
-    lines: list[int] = []
-    trainer.callbacks = Callbacks(on_iteration=lambda at: lines.append(at.iteration))
+    lines: list[IterationLog] = []
+    trainer.callbacks = Callbacks(on_iteration=lines.append)
     assert trainer.position().images == 16
     result = trainer.train()
-    assert lines[:2] == [6, 7]  # the 10 images that are left are the epoch's last 3 batches
+    assert [line.iteration for line in lines[:2]] == [6, 7]  # the 10 images that are left are the epoch's last 3 batches
     assert len(result.history) == EPOCHS
+    assert lines[0].images_per_second > 1  # the seconds before are those of other images
+    assert result.history[len(state["history"])].images_per_second < 1
 
 
 def test_a_state_that_is_not_finite_is_not_saved(tmp_path: Path) -> None:

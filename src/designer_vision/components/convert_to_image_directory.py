@@ -125,7 +125,7 @@ def find_images(dataset: Path, scratch: Path) -> tuple[Path, LeftOut]:
         dataset, packed = (dataset, [dataset]) if dataset.is_file() else unwrap(dataset)
         for found in (dataset, *packed):
             if not found.resolve().is_relative_to(root.resolve()):
-                raise InvalidDatasetError(f"{found} is a link that leads out of {root}; give the folder that it leads to")
+                raise InvalidDatasetError(f"{found} is a link that points outside {root}; give the folder that it leads to")
         if not packed:
             return dataset, left_out
         if dataset.is_dir():

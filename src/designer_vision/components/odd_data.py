@@ -26,7 +26,7 @@ def look_alike_labels(labels: Iterable[str]) -> list[str]:
 
 
 def repeated_pictures(labels: npt.NDArray[np.integer], hashes: npt.NDArray[np.bytes_], classes: Sequence[str]) -> list[str]:
-    """Pictures that are there more than once, byte by byte: under one label, and, which is worse, under several.
+    """Pictures that are there more than once, byte for byte: under one label, and, which is worse, under several.
 
     Args:
         labels: [n], the number of each image's class.
@@ -39,12 +39,12 @@ def repeated_pictures(labels: npt.NDArray[np.integer], hashes: npt.NDArray[np.by
     other_label = same & (labels[1:] != labels[:-1])
     found = []
     if copies := int(same.sum() - other_label.sum()):
-        found.append(f"copies of another image with the same label, byte by byte: {copies:,}")
+        found.append(f"copies of another image with the same label, byte for byte: {copies:,}")
     if other_label.any():
         place = int(np.flatnonzero(other_label)[0])
         pair = [classes[number] if number >= 0 else "no label" for number in labels[place : place + 2]]
         found.append(
-            f"the same image under two labels, byte by byte: {int(other_label.sum()):,} (the first one under {pair[0]!r} and "
+            f"the same image under two labels, byte for byte: {int(other_label.sum()):,} (the first one under {pair[0]!r} and "
             f"{pair[1]!r}); a network cannot learn both: remove one of each"
         )
     return found

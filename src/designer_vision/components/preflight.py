@@ -77,7 +77,7 @@ def warnings_of(training: ImageIndex, validation: ImageIndex, parameters: Parame
     same = number_of_same_images(training, validation)
     if same:
         found.append(
-            f"{same} of {len(validation)} validation images are also in {training.folder}, byte by byte; "
+            f"{same} of {len(validation)} validation images are also in {training.folder}, byte for byte; "
             "validation accuracy is overstated"
         )
     if validation.random_operations:

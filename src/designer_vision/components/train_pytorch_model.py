@@ -20,6 +20,7 @@ from designer_vision.components.training_task import Task, facts_to_share, read_
 from designer_vision.data import images
 from designer_vision.data.dataset import ImageDataset
 from designer_vision.data.loader import Loader
+from designer_vision.data.transforms import Normalize
 from designer_vision.formats.image_index import ImageIndex
 from designer_vision.networks import builders
 from designer_vision.report.training_report import TrainingRun
@@ -133,13 +134,14 @@ def make_trainer(stack: ExitStack, plan: Plan, network: nn.Module) -> Trainer:
     random_operations, seed = preprocessing.random_operations, task.parameters.torch_seed
     return Trainer(
         network,
-        ImageDataset(task.training, preprocessing.prepare, preprocessing.size, random_operations, seed, *kept[0]),
-        ImageDataset(task.validation, preprocessing.evaluation, preprocessing.size, (), 0, *kept[1]),
+        (
+            ImageDataset(task.training, preprocessing.prepare, preprocessing.size, random_operations, seed, *kept[0]),
+            ImageDataset(task.validation, preprocessing.evaluation, preprocessing.size, (), 0, *kept[1]),
+        ),
         task.parameters,
         ranks,
         plan.hardware,
-        task.model.mean,
-        task.model.std,
+        Normalize(task.model.mean, task.model.std),
         new_head=builders.head(network) if task.has_new_head else None,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -53,3 +54,48 @@ def remaining(order: Indices, segments: Sequence[tuple[int, int]], batch_size: i
         if taken:
             order = order[~np.isin(order, np.concatenate(taken))]
     return order
+
+
+@dataclass(frozen=True)
+class Share:
+    """One rank's part of a training.
+
+    Attributes:
+        images: to train on, in all.
+        validated: images to validate with, in all.
+        batch_size: of each rank.
+        seed: of the order of every epoch.
+        rank, world_size: which of how many ranks.
+    """
+
+    images: int
+    validated: int
+    batch_size: int
+    seed: int
+    rank: int
+    world_size: int
+
+    @property
+    def new_epoch(self) -> list[tuple[int, int]]:
+        """The segments of an epoch in which nothing is done yet."""
+        return [(self.world_size, 0)]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Of an epoch on as many ranks from its first step to its last; the same on each."""
+        return len(batches(shard(np.arange(self.images), self.rank, self.world_size), self.batch_size))
+
+    def to_train(self, epoch: int, segments: Sequence[tuple[int, int]] | None = None) -> list[Indices]:
+        """This rank's batches that an epoch has left after some segments, the last of them on the ranks of today."""
+        *before, (world_size, done) = segments or self.new_epoch
+        order = remaining(epoch_order(self.images, self.seed, epoch), before, self.batch_size)
+        return batches(shard(order, self.rank, world_size), self.batch_size)[done:]
+
+    def to_validate(self, rank: int | None = None) -> list[Indices]:
+        """A rank's batches of the validation images, this one's unless said; each image is in one rank's."""
+        first = self.rank if rank is None else rank
+        return batches(np.arange(self.validated)[first :: self.world_size], self.batch_size)
+
+    def images_done(self, epoch: int, segments: Sequence[tuple[int, int]]) -> int:
+        """How many images all ranks have trained on in an epoch."""
+        return self.images - len(remaining(epoch_order(self.images, self.seed, epoch), segments, self.batch_size))

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from designer_vision.data.dataset import Asked, Batch, ImageDataset
 from designer_vision.data.read_ahead import Depth, ReadAhead, Reserve, depth_for, not_read
-from designer_vision.data.workers import PREFETCHED
+from designer_vision.data.workers import PREFETCHED, keep_sockets_short
 from designer_vision.runtime.errors import DataWorkerError, DesignerError, InvalidDatasetError
 from designer_vision.runtime.gpus import cpus_for_workers
 from designer_vision.runtime.machine import die_with_parent, is_far
@@ -90,6 +90,8 @@ class Loader:
         processes: int = 1,
     ) -> None:
         self._patience, self._workers = patience.total_seconds(), workers
+        if workers:
+            keep_sockets_short()
         far = [is_far(dataset.folder) for dataset in datasets]
         depth = depth_for(processes * max(1, workers))
         self._batches_ahead = -(-2 * depth.threads // batch_size) if any(far) else 0

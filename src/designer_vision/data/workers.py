@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing.util
+import os
 import sys
+import tempfile
+from contextlib import suppress
 
 import torch
 
@@ -17,6 +21,8 @@ OWN_FILES, FILES_OF_A_WORKER = 48, 16
 SHARE_OF_SHARED_MEMORY = 0.5
 WORKERS_A_CPU = 4
 """At most, whatever the operator asks for."""
+LONGEST_FOLDER = 60
+"""Of a name, in bytes, below which multiprocessing can make sockets: theirs has at most 104 on macOS, 108 on Linux."""
 
 
 def worker_count(cpus: int, local_world_size: int, device: torch.device, forced: int | None = None) -> int:
@@ -62,3 +68,15 @@ def workers_within_limits(wanted: int, batch_bytes: int, local_world_size: int =
         limits = f"{memory if room < sys.maxsize else ''}{files} open files (ulimit -n)"
         say(f"warning: {workers} of {wanted} data workers per process fit into {limits}")
     return workers
+
+
+def keep_sockets_short() -> None:
+    """Have workers hand over their batches by sockets in /tmp where the temporary folder's name is too long for a socket's."""
+    if len(os.fsencode(tempfile.gettempdir())) <= LONGEST_FOLDER:
+        return
+    before, tempfile.tempdir = tempfile.tempdir, "/tmp"  # noqa: S108 (multiprocessing makes a folder of its own there)
+    try:
+        with suppress(OSError):
+            multiprocessing.util.get_temp_dir()  # made once, and kept by this process and its workers
+    finally:
+        tempfile.tempdir = before

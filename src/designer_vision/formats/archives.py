@@ -158,7 +158,7 @@ def _write(source: io.BufferedIOBase | _Counted, name: str, folder: Path, budget
     """Write a file; False where it is one that macOS adds by itself, and nothing is written."""
     relative = PurePosixPath(name)
     if relative.is_absolute() or ".." in relative.parts or "\\" in name or "\0" in name or ":" in name[:2] or not relative.parts:
-        raise InvalidZipFileError(f"the name {name[:200]!r} leads out of the folder")
+        raise InvalidZipFileError(f"the name {name[:200]!r} points outside the folder")
     if len(relative.parts) > DEEPEST:
         raise InvalidZipFileError(f"{name[:100]!r}… is more than {DEEPEST} folders deep")
     budget.count_file()
@@ -171,7 +171,7 @@ def _write(source: io.BufferedIOBase | _Counted, name: str, folder: Path, budget
             while chunk := source.read(CHUNK):
                 target.write(chunk)
     except FileExistsError:
-        raise InvalidZipFileError(f"{name!r} is there twice") from None
+        raise InvalidZipFileError(f"{name!r} appears twice") from None
     return True
 
 

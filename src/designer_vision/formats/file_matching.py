@@ -127,7 +127,7 @@ def _shared(one: str, other: str) -> int:
 
 
 def parts_of(location: str) -> list[str]:
-    """The folders and the name in a path or an address; none where `..` leads out of it.
+    """The folders and the name in a path or an address; none where `..` points outside it.
 
     Of an address, escapes are decoded; what stands before the path (host, datastore) and a query behind it are left out.
     """

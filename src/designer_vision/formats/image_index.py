@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -132,7 +132,7 @@ class ImageIndex:
             reserve: told how many bytes there are, before they are read.
 
         Raises:
-            InvalidDatasetError: it is missing, leads out of the folder, is no plain file, or cannot be read.
+            InvalidDatasetError: it is missing, points outside the folder, is no plain file, or cannot be read.
         """
         return files.read(self.folder, self.names[index], InvalidDatasetError, images.MOST_BYTES, reserve)
 
@@ -228,6 +228,13 @@ class ImageIndex:
             ids=self.ids[indices],
         )
 
+    def with_sorted_classes(self) -> ImageIndex:
+        """The same rows, where the classes stood in the order in which they were found."""
+        classes = tuple(sorted(self.classes))
+        numbers = {name: number for number, name in enumerate(classes)}
+        by_name = np.array([*(numbers[name] for name in self.classes), NO_LABEL], dtype=np.int32)
+        return self.relabeled(classes, by_name[self.labels])
+
     def relabeled(self, classes: tuple[str, ...], labels: npt.NDArray[np.int32]) -> ImageIndex:
         """The same rows with other classes, and each row's number in them."""
         return replace(self, classes=classes, labels=labels)
@@ -258,47 +265,20 @@ def index_rows(folder: Path, rows: Iterable[Row], labeled: bool, recorded: Exten
         ids.append(row.id if isinstance(row.id, int) and abs(row.id) < 2**63 else len(ids))
         sizes.append((_side(info.height), _side(info.width)))
         hashes += hash_bytes(info.content_hash or "")
-    return assemble(
+    recorded = recorded or Extension()
+    return ImageIndex(
         folder,
-        found,
+        tuple(found),
         np.array(labels, dtype=np.int32),
         np.array(sizes, dtype=np.int32).reshape(-1, 2),
         Texts.of(names),
         Texts.of(original_names),
         np.frombuffer(bytes(hashes), dtype=np.uint8).reshape(-1, 16),
         np.array(ids, dtype=np.int64),
-        recorded or Extension(),
-    )
-
-
-def assemble(
-    folder: Path,
-    found: Mapping[str, int],
-    labels: npt.NDArray[np.int32],
-    sizes: npt.NDArray[np.int32],
-    names: Texts,
-    original_names: Texts,
-    hashes: npt.NDArray[np.uint8],
-    ids: npt.NDArray[np.int64],
-    recorded: Extension,
-) -> ImageIndex:
-    """The index of columns whose labels are numbered as they were `found`; its own classes are sorted by name."""
-    classes = tuple(sorted(found))
-    numbers = {name: number for number, name in enumerate(classes)}
-    by_name = np.array([*(numbers[name] for name in found), NO_LABEL], dtype=np.int32)
-    return ImageIndex(
-        folder,
-        classes,
-        by_name[labels],
-        sizes,
-        names,
-        original_names,
-        hashes,
-        ids,
         list(recorded.random_operations),
         list(recorded.transformation),
         left_out=recorded.left_out,
-    )
+    ).with_sorted_classes()
 
 
 def _side(pixels: float | None) -> int:

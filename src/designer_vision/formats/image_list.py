@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
-from designer_vision.formats.image_index import NO_LABEL, ImageIndex, Row, Texts, assemble, hash_bytes, index_rows
+from designer_vision.formats.image_index import NO_LABEL, ImageIndex, Row, Texts, hash_bytes, index_rows
 from designer_vision.formats.manifest import Extension
 from designer_vision.runtime import files
 from designer_vision.runtime.description import from_json
@@ -104,9 +104,19 @@ def _read_fast(folder: Path, name: str, labeled: bool, recorded: Extension, orig
             hashes[start:end] = _hashes(pc.fill_null(info["content_hash"], NO_TEXT))
     if end < lines or ((np.diff(ids[:end]) <= 0).any() and len(np.unique(ids[:end])) < end):
         raise _NotPlainError
-    index = assemble(
-        folder, found, labels[:end], sizes[:end], names.texts(), originals.texts(), hashes[:end], ids[:end], recorded
-    )
+    index = ImageIndex(
+        folder,
+        tuple(found),
+        labels[:end],
+        sizes[:end],
+        names.texts(),
+        originals.texts(),
+        hashes[:end],
+        ids[:end],
+        list(recorded.random_operations),
+        list(recorded.transformation),
+        left_out=recorded.left_out,
+    ).with_sorted_classes()
     give_back_freed_memory()  # the parser's blocks
     return index
 

@@ -286,7 +286,7 @@ def _beside(folder: Path, table: str, file: str) -> str:
     found = posixpath.normpath(posixpath.join(posixpath.dirname(table), file))
     if "://" in file or posixpath.isabs(found) or found.startswith(".."):
         raise InvalidDatasetError(
-            f"{folder / table}: the path {file[:200]!r} leads out of {folder}; copy that file beside {MLTABLE}, and name it as "
+            f"{folder / table}: the path {file[:200]!r} points outside {folder}; copy that file beside {MLTABLE}, and name it as "
             f"./{posixpath.basename(file)[:200]}"
         )
     files.opened(folder, found, InvalidDatasetError).close()

@@ -237,7 +237,7 @@ def _read_labels(folder: Path, name: str, manifest: Manifest) -> tuple[str, ...]
         raise InvalidModelDirectoryError(f"{folder / name}: the indices are not 0 to {len(rows) - 1}, each once")
     labels = tuple(numbered[index] for index in range(len(numbered)))
     if len(set(labels)) < len(labels) or not all(label.strip() for label in labels):
-        raise InvalidModelDirectoryError(f"{folder / name}: a label is there twice or is blank; copy the folder again")
+        raise InvalidModelDirectoryError(f"{folder / name}: a label appears twice or is blank; copy the folder again")
     return labels
 
 

@@ -204,8 +204,16 @@ class Comparison:
         )
 
 
+def file_name(name: str) -> str:
+    """The name of an image without its folders: a set that was converted may be called from another root than a plain folder."""
+    return name.rpartition("/")[2]
+
+
 def compare(first: Predictions, second: Predictions) -> Comparison | None:
     """Compare two networks image by image, matched by id; None where the sets are not of the same images.
+
+    Those have the same labels and, where both sets have names, the same ones; their pixels may differ, as each network can have
+    a size of its own.
 
     The test is McNemar's (1947) in its exact form: of the images that only one network gets right, each is equally good's with
     probability one half.
@@ -216,6 +224,14 @@ def compare(first: Predictions, second: Predictions) -> Comparison | None:
     unique = len(np.unique(first.ids)) == len(first.ids) and len(np.unique(second.ids)) == len(second.ids)
     names, other_names = np.array(first.labels, object), np.array(second.labels, object)
     if not len(ids) or not unique or (names[first.true[rows]] != other_names[second.true[other_rows]]).any():
+        return None
+    if (
+        first.names
+        and second.names
+        and any(
+            file_name(first.names[row]) != file_name(second.names[other]) for row, other in zip(rows, other_rows, strict=True)
+        )
+    ):
         return None
     right, other_right = first.right[rows], second.right[other_rows]
     differs = names[first.predicted[rows]] != other_names[second.predicted[other_rows]]

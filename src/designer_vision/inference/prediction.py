@@ -37,7 +37,7 @@ class Photo:
     """A file that may be an image.
 
     Attributes:
-        folder, name: where it is; a link that leads out of the folder is refused.
+        folder, name: where it is; a link that points outside the folder is refused.
         called: what the person calls it.
         is_named: whether the person named it, and not only a folder around it.
         problem: a folder's, whose files nobody can tell.

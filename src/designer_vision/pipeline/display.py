@@ -23,8 +23,8 @@ WIDE = 120
 """Columns of a terminal from which on every step says what it reads, not only those that wait."""
 SECONDS_BETWEEN_LINES = 30.0
 LONG_SECONDS = 600
-SYMBOLS = {"waiting": " ", "running": "…", "finished": "✓", "reused": "✓", "failed": "✗"}
-STYLES = {"waiting": "dim", "running": "bold", "finished": "", "reused": "", "failed": "red"}
+SYMBOLS = {"waiting": " ", "running": "…", "finished": "✓", "reused": "✓", "failed": "✗", "stopped": "–"}
+STYLES = {"waiting": "dim", "running": "bold", "finished": "", "reused": "", "failed": "red", "stopped": "dim"}
 COLUMNS: dict[str, dict[str, Any]] = {
     "symbol": {"header": "", "no_wrap": True},
     "step": {"header": "step", "overflow": "ellipsis"},

@@ -21,7 +21,7 @@ from designer_vision.pipeline.display import final_table, open_console, shown, w
 from designer_vision.pipeline.experiment import Experiment
 from designer_vision.pipeline.graph import Graph, load_graph
 from designer_vision.pipeline.run_folder import refuse_running, run_folder
-from designer_vision.pipeline.runner import Runner, States, reports, result_line, tables
+from designer_vision.pipeline.runner import Runner, reports, result_line, tables
 from designer_vision.pipeline.yaml_files import experiment_name
 from designer_vision.runtime.console import printable
 from designer_vision.runtime.errors import DesignerError, FileSystemError, PipelineError
@@ -69,7 +69,8 @@ def run_pipeline(pipeline: Path, inputs: Mapping[str, str], output_dir: Path, wo
                 runner.run()
     except (DesignerError, OSError) as error:
         if runner:
-            _print_warnings(console, runner.states)
+            _print_steps(console, runner)
+            _print_reports(console, runner)
         click.echo(line_of(error), err=True)
         if runner:
             click.echo(resume, err=True)
@@ -77,7 +78,8 @@ def run_pipeline(pipeline: Path, inputs: Mapping[str, str], output_dir: Path, wo
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # another one ends at once, and shows no traceback
         if runner:
-            _print_warnings(console, runner.states)
+            _print_steps(console, runner)
+            _print_reports(console, runner)
         click.echo(f"stopped; {resume}", err=True)
         sys.exit(130)
     _print_end(console, runner, experiment)
@@ -110,9 +112,7 @@ def line_of(error: DesignerError | OSError) -> str:
 
 
 def _print_end(console: Console, runner: Runner, experiment: Experiment) -> None:
-    if not console.is_interactive:  # a terminal shows the table already
-        console.print(final_table(runner.states))
-    _print_warnings(console, runner.states)
+    _print_steps(console, runner)
     for table in tables(runner.graph.steps, runner):
         console.print(f"labels: {short(table)}", soft_wrap=True)
     if experiment.uri.startswith("sqlite:"):
@@ -121,13 +121,22 @@ def _print_end(console: Console, runner: Runner, experiment: Experiment) -> None
         console.print(f"metrics: {shlex.join([mlflow, 'ui', '--backend-store-uri', store])}", soft_wrap=True)
     if (line := result_line(runner.graph.steps, runner)) is not None:
         console.print(line)
-    for page in reports(runner.graph.steps, runner):
-        console.print(f"report: {short(page)}", soft_wrap=True)
+    _print_reports(console, runner)
 
 
-def _print_warnings(console: Console, states: States) -> None:
-    for warning in warnings_of(states):
+def _print_steps(console: Console, runner: Runner) -> None:
+    """What each step came to, and the warnings of all."""
+    if not console.is_interactive:  # a terminal shows the table already
+        console.print(final_table(runner.states))
+    for warning in warnings_of(runner.states):
         console.print(warning, soft_wrap=True)
+
+
+def _print_reports(console: Console, runner: Runner) -> None:
+    """The pages of the steps that are finished, also where a later one failed."""
+    finished = [step for step in runner.graph.steps if runner.states[step.name].phase in ("finished", "reused")]
+    for page in reports(finished, runner):
+        console.print(f"report: {short(page)}", soft_wrap=True)
 
 
 def command(*words: str) -> str:

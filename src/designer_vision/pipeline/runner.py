@@ -50,7 +50,7 @@ class State:
     """Where a step stands.
 
     Attributes:
-        phase: waiting, running, finished, reused or failed.
+        phase: waiting, running, finished, reused, failed, or stopped as another one failed or the run was interrupted.
         seconds: how long it ran, this time or, when reused, then.
         figures: what its main process's log says.
     """
@@ -216,7 +216,9 @@ class Runner:
 
     def _read_rest(self, running: _Running) -> None:
         """Show what a step that was ended said until then, such as its warnings."""
-        self._tell(running.step, replace(self.states[running.step.name], figures=running.logs.poll()))
+        state = self.states[running.step.name]
+        phase = "stopped" if state.phase == "running" else state.phase
+        self._tell(running.step, replace(state, phase=phase, figures=running.logs.poll()))
 
     def _record(self, step: Step, **more: Any) -> None:
         made_of = self._made_of[step.name]

@@ -11,13 +11,18 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TextIO
 
+SHOWN = "\u00a0\u202f\u3000" + "\u200c\u200d"
+"""Spaces that do not break a line or are wide, and the joiners of Persian and Indian letters and of pictures made of several."""
+
 
 def printable(text: str) -> str:
-    """The text with all that is not seen (control characters, line ends, turned writing directions) as escapes.
+    """The text with control characters, line ends and turned writing directions as escapes.
 
     A file's or a class's name could otherwise forge lines of the log, or hide some.
     """
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+    return "".join(
+        letter if letter.isprintable() or letter in SHOWN else letter.encode("unicode_escape").decode() for letter in text
+    )
 
 
 def cell(text: str) -> str:

@@ -135,7 +135,7 @@ def _whole_letters(value: Any, text: str) -> Any:
         try:
             json.dumps(value, ensure_ascii=False, default=str).encode()
         except UnicodeEncodeError as cause:
-            raise _NotPlainError(f"half a letter, {cause.object[cause.start]!a}") from cause
+            raise _NotPlainError(f"half a character, {cause.object[cause.start]!a}") from cause
     return value
 
 
@@ -155,7 +155,7 @@ class _Loader(yaml.CSafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         if (repeated := _repeated([str(key.value) for key, _ in node.value])) is not None:
-            raise _NotPlainError(f"line {node.start_mark.line + 1}: the key {repeated!r} is there twice")
+            raise _NotPlainError(f"line {node.start_mark.line + 1}: the key {repeated!r} appears twice")
         return super().construct_mapping(node, deep)
 
 
@@ -240,7 +240,7 @@ def _check_events(text: str) -> None:
 def _object(pairs: list[tuple[str, Any]]) -> Mapping[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
-        raise _NotPlainError(f"the key {_repeated([name for name, _ in pairs])!r} is there twice")
+        raise _NotPlainError(f"the key {_repeated([name for name, _ in pairs])!r} appears twice")
     return made
 
 

@@ -40,7 +40,7 @@ def opened(folder: Path, name: str, error: type[DesignerError]) -> BinaryIO:
     """A regular file inside the folder, to be read; what may be a passing fault of a disk or a mount is tried again.
 
     Raises:
-        DesignerError: of the class `error`: the name leads out of the folder, or is no regular file that can be read.
+        DesignerError: of the class `error`: the name points outside the folder, or is no regular file that can be read.
         FileSystemError: its mount is gone.
     """
     return os.fdopen(_open_regular(folder, name, error)[0], "rb")
@@ -52,7 +52,7 @@ def read(folder: Path, name: str, error: type[DesignerError], most: int, reserve
     Args:
         folder: that the name is relative to.
         name: of the file.
-        error: raised where the file cannot be read, leads out of the folder, or is longer than expected.
+        error: raised where the file cannot be read, points outside the folder, or is longer than expected.
         most: bytes that are read.
         reserve: told how many bytes there are, before they are read.
 
@@ -93,7 +93,7 @@ def lines(
     Args:
         folder: that the name is relative to.
         name: of the file.
-        error: raised where the file cannot be read, leads out of the folder, or it or a line is longer than expected.
+        error: raised where the file cannot be read, points outside the folder, or it or a line is longer than expected.
         longest: bytes of a line, with its end.
         most: bytes of the file; None for as many as it has.
         blank: whether blank lines are given too.
@@ -213,7 +213,7 @@ def _resolved_inside(folder: Path, relative: Path, error: type[DesignerError]) -
     except (OSError, RuntimeError, UnicodeEncodeError) as cause:  # too long, links in a circle, no name at all
         raise error(f"{folder}: {str(relative)[:200]!r} cannot be a file: {cause}") from cause
     if not path.is_relative_to(_resolved(folder)):
-        raise error(f"{folder / relative} is a link that leads out of the folder")
+        raise error(f"{folder / relative} is a link that points outside the folder")
     return path
 
 

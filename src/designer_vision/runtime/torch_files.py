@@ -53,7 +53,7 @@ def load(file: BinaryIO, path: Path, error: type[DesignerError], advice: str) ->
     except MemoryError:
         raise
     except Exception as cause:  # zipfile and pickletools raise whatever damaged headers lead them into
-        raise error(f"{path} is not a zip as torch.save writes it: it is {_recognised(file, cause)}; {advice}") from cause
+        raise error(f"{path} is not a zip file written by torch.save: it is {_recognised(file, cause)}; {advice}") from cause
     file.seek(0)
     try:
         with warnings.catch_warnings(action="ignore"):
@@ -86,7 +86,7 @@ def _check(file: BinaryIO) -> None:
 
 
 def _the_pickle(members: list[zipfile.ZipInfo], size: int) -> zipfile.ZipInfo:
-    """The member that says what the others are, in an archive of `size` bytes that is as torch.save writes it."""
+    """The member that says what the others are, in an archive of `size` bytes written by torch.save."""
     names = {member.filename for member in members}
     parts = {name.partition("/")[2] for name in names}
     if "constants.pkl" in parts or any(part.startswith("code/") for part in parts):

@@ -39,12 +39,14 @@ class ThroughputMeter:
     def load(self, state: MeterState) -> None:
         """Go on from what `state` gave, on as many ranks or on another number of them."""
         self._whole = state.whole
+        now = time.perf_counter()
+        self._start = now - state.stretch_seconds - state.seconds
         if len(state.stretches) == self._ranks.world_size:
             self._stretch = state.stretches[self._ranks.rank].to(self._stretch.device)
+            self._stretch_start = now - state.stretch_seconds
         else:
             self._whole = self._whole + state.stretches.sum(dim=0)
-        self._stretch_start = time.perf_counter() - state.stretch_seconds
-        self._start = self._stretch_start - state.seconds
+            self._stretch_start = now  # with its images, its seconds are no longer of this stretch
 
     def add(self, iteration: int, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         """Count one batch on the device."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -10,6 +11,9 @@ from torch import Tensor
 
 from designer_vision.training.checkpoint import Position, State
 from designer_vision.training.metrics import Averages
+
+SLOW, SLOW_SECONDS = 2, 1.0
+"""A rank is slow that takes so many times as long as the others, and so much longer in an epoch."""
 
 
 @dataclass(frozen=True)
@@ -135,3 +139,9 @@ def epochs_without_improvement(history: Sequence[EpochResult]) -> int:
     """How many epochs in a row, up to the last, had no new lowest validation loss."""
     losses = [epoch.validation.loss for epoch in history]
     return len(losses) - 1 - losses.index(min(losses))
+
+
+def slow_ranks(seconds: list[float]) -> list[int]:
+    """The ranks that took much longer than most for what each does alone: reading its images, and the forward pass."""
+    usual = statistics.median_low(seconds)
+    return [rank for rank, own in enumerate(seconds) if own > SLOW * usual and own - usual > SLOW_SECONDS]

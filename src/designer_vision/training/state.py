@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import msgspec
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from designer_vision.training.checkpoint import Count
 from designer_vision.training.metrics import new_totals
@@ -130,3 +131,13 @@ def _same_shape(what: str, found: Sequence[Tensor], expected: Sequence[Tensor]) 
         _require(one.dtype in (torch.float32, torch.float64, torch.int64), f"plain {what}")
         if what in ("weights", "best weights"):
             _require(bool(one.isfinite().all()), f"finite {what}")
+
+
+def copy_of_weights(network: nn.Module) -> dict[str, Tensor]:
+    """A copy on the CPU that later steps do not change, in torch's standard memory format."""
+    return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in network.state_dict().items()}
+
+
+def on_cpu(values: Any) -> Any:
+    """A copy of nested containers with their tensors on the CPU, each in its own memory format."""
+    return tree_map(lambda value: value.detach().to("cpu", copy=True) if isinstance(value, Tensor) else value, values)

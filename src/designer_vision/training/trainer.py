@@ -9,19 +9,16 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
 from designer_vision.data.dataset import Asked, Batch, ImageDataset
-from designer_vision.data.epoch_order import Indices, batches, epoch_order, remaining, shard
+from designer_vision.data.epoch_order import Share
 from designer_vision.data.loader import Loader
 from designer_vision.data.transforms import Normalize
 from designer_vision.runtime.errors import JobStoppedError, TrainingDivergedError
@@ -49,14 +46,13 @@ from designer_vision.training.results import (
     TrainingResult,
     epoch_to_keep,
     epochs_without_improvement,
+    slow_ranks,
 )
 from designer_vision.training.schedule import learning_rate_at
-from designer_vision.training.state import Expected, read_state
+from designer_vision.training.state import Expected, copy_of_weights, on_cpu, read_state
 
 TRAINING, VALIDATION = 0, 1
 """The loader's datasets."""
-SLOW, SLOW_SECONDS = 2, 1.0
-"""A rank is slow that takes so many times as long as the others, and so much longer in an epoch."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +79,10 @@ class Trainer:
 
     Args:
         network: on the CPU, with the same weights on every rank; it is moved to the device and changed.
-        training, validation: the datasets, the same on every rank.
+        datasets: to train on and to validate with, the same on every rank.
         parameters: the person's seven.
         ranks, hardware: this process's place and means.
-        mean, std: that the network expects its RGB input (0 to 1) to be normalised by.
+        normalize: what the network expects to be done to its RGB input.
         callbacks: told of progress.
         new_head: the network's last layer, where it begins from nothing and the others have learned before.
     """
@@ -94,13 +90,11 @@ class Trainer:
     def __init__(
         self,
         network: nn.Module,
-        training: ImageDataset,
-        validation: ImageDataset,
+        datasets: tuple[ImageDataset, ImageDataset],
         parameters: Parameters,
         ranks: Ranks,
         hardware: Hardware,
-        mean: tuple[float, ...],
-        std: tuple[float, ...],
+        normalize: Normalize,
         callbacks: Callbacks | None = None,
         new_head: nn.Module | None = None,
     ) -> None:
@@ -111,20 +105,16 @@ class Trainer:
         self.highest_learning_rate = parameters.learning_rate * ranks.world_size
         self.optimizer = make_optimizer(self.network, self.highest_learning_rate, new_head)
         self.scaler = torch.amp.GradScaler(hardware.device.type, enabled=hardware.precision == torch.float16)
-        self.normalize = Normalize(mean, std).to(hardware.device)
+        self.normalize = normalize.to(hardware.device)
         is_gpu = hardware.device.type == "cuda"
         self.copies = torch.cuda.Stream(hardware.device) if is_gpu else None  # type: ignore[no-untyped-call]
-        self.training, self.validation = training, validation
+        self.datasets = datasets
         self.loader = Loader(
-            (training, validation),
-            hardware.workers,
-            hardware.device,
-            hardware.patience,
-            parameters.batch_size,
-            ranks.local_world_size,
+            datasets, hardware.workers, hardware.device, hardware.patience, parameters.batch_size, ranks.local_world_size
         )
-        per_rank = len(shard(np.arange(len(training)), ranks.rank, ranks.world_size))
-        self.steps_per_epoch = len(batches(np.arange(per_rank), parameters.batch_size))
+        images, validated = map(len, datasets)
+        self.share = Share(images, validated, parameters.batch_size, parameters.torch_seed, ranks.rank, ranks.world_size)
+        self.steps_per_epoch = self.share.steps_per_epoch
         self.history: list[EpochResult] = []
         self.best: EpochResult | None = None
         self.weights: Mapping[str, Tensor] = {}
@@ -150,8 +140,7 @@ class Trainer:
     def prepare_ddp(self) -> None:
         """Compile the network if that is wanted, and have all that happens at a first step happen before."""
         device, precision = self.hardware.device, self.hardware.precision
-        sizes = dict.fromkeys(map(len, self.batches_to_train(1, [(self.ranks.world_size, 0)])))
-        shapes = [(size, 3, *self.training.size) for size in sizes]
+        shapes = [(images, 3, *self.datasets[TRAINING].size) for images in dict.fromkeys(map(len, self.share.to_train(1)))]
         if self.hardware.compiled:
             ddp = compiled(self.network, self.ddp, self.ranks, shapes, device, precision)
             if ddp is not None:
@@ -175,7 +164,7 @@ class Trainer:
 
     def begin_epoch(self) -> None:
         """Nothing of the epoch is done yet."""
-        self.segments = [(self.ranks.world_size, 0)]
+        self.segments = self.share.new_epoch
         self.own_seconds = 0.0
         self.spent, self.clock = TimeBreakdown(), time.perf_counter()
         self.meter = ThroughputMeter(self.ranks, self.hardware.device, len(self.history) + 1)
@@ -187,34 +176,22 @@ class Trainer:
     def plan(self) -> Iterator[Asked]:
         """What this rank's data workers decode from here on: what is left of this epoch, its validation, and the next epochs."""
         number = len(self.history) + 1
-        training = [] if self.is_trained else self.batches_to_train(number, self.segments)
-        validation = self.batches_to_validate(self.ranks.rank)[self.validated :]
+        training = [] if self.is_trained else self.share.to_train(number, self.segments)
+        validation = self.share.to_validate()[self.validated :]
         while True:
             yield from (Asked(number, batch, TRAINING) for batch in training)
             yield from (Asked(number, batch, VALIDATION) for batch in validation)
             if number == self.parameters.epochs:
                 return
             number += 1
-            training = self.batches_to_train(number, [(self.ranks.world_size, 0)])
-            validation = self.batches_to_validate(self.ranks.rank)
-
-    def batches_to_train(self, number: int, segments: Sequence[tuple[int, int]]) -> list[Indices]:
-        """This rank's batches that an epoch has left after some segments, the last of them on the ranks of today."""
-        order = remaining(
-            epoch_order(len(self.training), self.parameters.torch_seed, number), segments[:-1], self.parameters.batch_size
-        )
-        world_size, done = segments[-1]
-        return batches(shard(order, self.ranks.rank, world_size), self.parameters.batch_size)[done:]
-
-    def batches_to_validate(self, rank: int) -> list[Indices]:
-        """A rank's batches of the validation images, each in one rank's."""
-        return batches(np.arange(len(self.validation))[rank :: self.ranks.world_size], self.parameters.batch_size)
+            training = self.share.to_train(number)
+            validation = self.share.to_validate()
 
     def train_epoch(self, number: int) -> None:
         """The rest of one pass over the training images."""
         if self.is_trained:
             return
-        left = len(self.batches_to_train(number, self.segments))  # on fewer ranks before, more were done
+        left = len(self.share.to_train(number, self.segments))  # on fewer ranks before, more were done
         first = self.steps_per_epoch - left + 1
         self.ddp.train()
         for iteration in range(first, self.steps_per_epoch + 1):
@@ -272,7 +249,7 @@ class Trainer:
         Raises:
             TrainingDivergedError: the loss is not finite; on every rank.
         """
-        most, mine = (len(self.batches_to_validate(rank)) for rank in (0, self.ranks.rank))
+        most, mine = len(self.share.to_validate(0)), len(self.share.to_validate())
         self.network.eval()
         with torch.inference_mode(), self.autocast():
             for number_of_batch in range(self.validated, most):  # as often on every rank, also where one has a batch less
@@ -321,9 +298,7 @@ class Trainer:
     # saving and going on
 
     def position(self) -> Position:
-        order = epoch_order(len(self.training), self.parameters.torch_seed, len(self.history) + 1)
-        left = len(remaining(order, self.segments, self.parameters.batch_size))
-        return Position(len(self.history), len(self.training) - left, self.validated)
+        return Position(len(self.history), self.share.images_done(len(self.history) + 1, self.segments), self.validated)
 
     def save(self) -> None:
         """Hand all that decides what comes next to the main rank's callbacks."""
@@ -359,12 +334,7 @@ class Trainer:
         """
         own = self.optimizer.state_dict()
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        expected = Expected(
-            self.network.state_dict(),
-            parameters,
-            batch_norm_statistics(self.network),
-            self.parameters.epochs,
-        )
+        expected = Expected(self.network.state_dict(), parameters, batch_norm_statistics(self.network), self.parameters.epochs)
         read = read_state(state, expected)
         same = len(read.statistics) == self.ranks.world_size
         self.network.load_state_dict(read.network)
@@ -393,14 +363,7 @@ class Trainer:
         left = self.meter.seconds_per_iteration(iteration) * (self.parameters.epochs * self.steps_per_epoch - done)
         self.callbacks.on_iteration(
             IterationLog(
-                epoch,
-                iteration,
-                self.steps_per_epoch,
-                images_per_second,
-                stretch.loss,
-                stretch.error,
-                self.learning_rate,
-                left,
+                epoch, iteration, self.steps_per_epoch, images_per_second, stretch.loss, stretch.error, self.learning_rate, left
             )
         )
 
@@ -431,19 +394,3 @@ class Trainer:
 
     def autocast(self) -> AbstractContextManager[object]:
         return autocast(self.hardware.device, self.hardware.precision)
-
-
-def copy_of_weights(network: nn.Module) -> dict[str, Tensor]:
-    """A copy on the CPU that later steps do not change, in torch's standard memory format."""
-    return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in network.state_dict().items()}
-
-
-def on_cpu(values: Any) -> Any:
-    """A copy of nested containers with their tensors on the CPU, each in its own memory format."""
-    return tree_map(lambda value: value.detach().to("cpu", copy=True) if isinstance(value, Tensor) else value, values)
-
-
-def slow_ranks(seconds: list[float]) -> list[int]:
-    """The ranks that took much longer than most for what each does alone: reading its images, and the forward pass."""
-    usual = statistics.median_low(seconds)
-    return [rank for rank, own in enumerate(seconds) if own > SLOW * usual and own - usual > SLOW_SECONDS]

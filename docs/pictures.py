@@ -1,0 +1,101 @@
+"""The pictures of README: a run as a terminal shows it, and the page that its training left; by `make pictures`.
+
+    python docs/pictures.py PIPELINE FOLDER     # runs the pipeline there; needs Chromium
+
+What the terminal shows is what the command wrote to it, read by pyte, a terminal in Python.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import html
+import os
+import pty
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import groupby
+from pathlib import Path
+
+import pyte
+
+PICTURES = Path(__file__).parent
+COLUMNS, LINES = 100, 18
+WIDTH = 980
+SHOWN_AT = "epoch 3/"
+"""The line of the training's log at which the picture is taken."""
+COLORS = {"default": "#d4d4d4", "red": "#f66", "green": "#7ec699", "magenta": "#d670d6", "cyan": "#6cb6c8"}
+PAGE = """<!doctype html><meta charset="utf-8"><style>body {{ margin: 0; background: #1e1e1e; color: #d4d4d4 }}
+pre {{ margin: 16px 20px; font: 15px/1.35 "DejaVu Sans Mono", monospace }} b {{ color: #fff }}</style><pre>{text}</pre>"""
+
+
+def frames(words: list[str]) -> Iterator[pyte.Screen]:
+    """The screen after each piece that a command writes to a terminal of its own.
+
+    Raises:
+        CalledProcessError: it failed.
+    """
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
+    variables = {name: value for name, value in os.environ.items() if name not in ("CI", "NO_COLOR", "COLUMNS", "LINES")}
+    screen = pyte.Screen(COLUMNS, LINES)
+    stream = pyte.ByteStream(screen)
+    variables["TERM"] = "xterm-256color"
+    with subprocess.Popen(words, stdin=theirs, stdout=theirs, stderr=theirs, env=variables) as process:
+        os.close(theirs)
+        with suppress(OSError):  # the other end is closed
+            while written := os.read(ours, 65536):
+                stream.feed(written)
+                yield screen
+    os.close(ours)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, words)
+
+
+def as_html(screen: pyte.Screen) -> str:
+    """The screen as lines of coloured text."""
+    lines = []
+    for number in range(LINES):
+        letters = [screen.buffer[number][column] for column in range(COLUMNS)]
+        line = ""
+        for (color, is_bold), some in groupby(letters, key=lambda letter: (letter.fg, letter.bold)):
+            text = html.escape("".join(letter.data for letter in some))
+            shade = COLORS.get(color, f"#{color}" if re.fullmatch("[0-9a-f]{6}", color) else COLORS["default"])
+            line += f'<span style="color: {shade}">{f"<b>{text}</b>" if is_bold else text}</span>'
+        lines.append(line)
+    while lines and not re.sub("<[^>]*>", "", lines[-1]).strip():
+        lines.pop()
+    return PAGE.format(text="\n".join(lines))
+
+
+def screenshot(page: Path, picture: Path, height: int) -> None:
+    """A page as a PNG file."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        sys.exit("make pictures needs Chromium")
+    words = [chromium, "--headless", "--no-sandbox", "--hide-scrollbars", f"--window-size={WIDTH},{height}"]
+    subprocess.run([*words, f"--screenshot={picture}", page.as_uri()], check=True, capture_output=True)
+
+
+def main(pipeline: str, folder: Path) -> None:
+    """Run the pipeline, and write run.png and report.png beside this file."""
+    command = [str(Path(sys.executable).parent / "designer-vision"), "run", pipeline, "--output_dir", str(folder)]
+    log, shown = folder / "train" / "user_logs" / "std_log.txt", ""
+    for screen in frames(command):
+        if not shown and log.exists() and SHOWN_AT in log.read_text(errors="replace"):
+            shown = as_html(screen)
+    with tempfile.TemporaryDirectory() as made:
+        page = Path(made, "run.html")
+        page.write_text(shown)
+        screenshot(page, PICTURES / "run.png", 300)
+    screenshot(folder / "train" / "outputs" / "trained_model" / "report.html", PICTURES / "report.png", 1250)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]).absolute())

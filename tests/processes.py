@@ -1,0 +1,88 @@
+"""Real processes that tests start, without the seconds that each would import the same for."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+TESTS = Path(__file__).parent
+SOURCES = str(TESTS.parent / "src")
+POLL_SECONDS = 0.01
+
+
+class Zygote:
+    """A process that has everything imported, and becomes those that are started; it ends with this one."""
+
+    def __init__(self, kind: str) -> None:
+        environment = os.environ | {"PYTHONPATH": f"{SOURCES}:{TESTS}"}
+        words = [sys.executable, str(TESTS / "zygote.py"), kind]
+        self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+
+    def ask(self, **request: object) -> int | None:
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())
+
+    def start(self, words: Sequence[object], environment: Mapping[str, str], folder: Path, out: Path, err: Path) -> int:
+        """The number of a new process; what it writes is added to the files."""
+        started = self.ask(words=[*map(str, words)], env=dict(environment), folder=str(folder), out=str(out), err=str(err))
+        assert started
+        return started
+
+
+@cache
+def zygote(kind: str) -> Zygote:
+    """The one that has `components` imported, or what the `pipeline` command needs."""
+    return Zygote(kind)
+
+
+def run_words(
+    kind: str, words: Sequence[object], environment: Mapping[str, str], folder: Path, seconds: float
+) -> subprocess.CompletedProcess[str]:
+    """Run a component (`words` begin with its name) or `designer-vision` to its end, as subprocess.run does.
+
+    Raises:
+        subprocess.TimeoutExpired: it took longer; it is ended with all that it started.
+    """
+    with tempfile.TemporaryDirectory() as streams:
+        out, err = Path(streams, "out"), Path(streams, "err")
+        number = zygote(kind).start(words, environment, folder, out, err)
+        deadline = time.monotonic() + seconds
+        while (code := zygote(kind).ask(poll=number)) is None:
+            if time.monotonic() > deadline:
+                with suppress(ProcessLookupError):
+                    os.killpg(number, signal.SIGKILL)
+                raise subprocess.TimeoutExpired([*map(str, words)], seconds, out.read_text(), err.read_text())
+            time.sleep(POLL_SECONDS)
+        return subprocess.CompletedProcess([*map(str, words)], code, out.read_text(), err.read_text())
+
+
+@cache
+def tracking_database() -> Path:
+    """An MLflow database in which nothing is logged: to make one takes MLflow seconds."""
+    path = Path(tempfile.mkdtemp(), "mlflow.db")
+    atexit.register(shutil.rmtree, path.parent, ignore_errors=True)
+    make = "import mlflow, sys; mlflow.MlflowClient(sys.argv[1]).search_experiments()"
+    subprocess.run([sys.executable, "-c", make, f"sqlite:///{path}"], check=True, capture_output=True)
+    return path
+
+
+def with_database(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment, in which the database that its MLFLOW_TRACKING_URI names is there."""
+    path = environment.get("MLFLOW_TRACKING_URI", "").removeprefix("sqlite:///")
+    if path.endswith(".db") and not Path(path).exists():
+        shutil.copy(tracking_database(), path)
+    return dict(environment)
