@@ -86,9 +86,9 @@ def screenshot(page: Path, picture: Path, height: int) -> None:
 def main(pipeline: str, folder: Path) -> None:
     """Run the pipeline, and write run.png and report.png beside this file."""
     command = [str(Path(sys.executable).parent / "designer-vision"), "run", pipeline, "--output_dir", str(folder)]
-    log, shown = folder / "train" / "user_logs" / "std_log.txt", ""
+    logs, shown = folder / "train" / "user_logs", ""
     for screen in frames(command):
-        if not shown and log.exists() and SHOWN_AT in log.read_text(errors="replace"):
+        if not shown and any(SHOWN_AT in log.read_text(errors="replace") for log in logs.glob("*.txt")):
             shown = as_html(screen)
     with tempfile.TemporaryDirectory() as made:
         page = Path(made, "run.html")

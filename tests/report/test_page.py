@@ -63,6 +63,13 @@ def test_nothing_is_fetched_and_no_script_may_run() -> None:
     assert "default-src 'none'" in page
 
 
+def test_a_name_of_300_letters_takes_four_lines_and_is_whole_where_it_is_pointed_at() -> None:
+    name, short = "photo_" * 50, "photo_" * 5
+    page = render(Page("t", "s", [], sections=[Section("x", header=["image", "true"], rows=[(name, short)], texts=2)]))
+    assert f'<td class="name"><div class="long" title="{name}">{name}</div></td><td class="name">{short}</td>' in page
+    assert "-webkit-line-clamp: 4" in page
+
+
 def test_lines_to_copy_keep_their_line_ends() -> None:
     page = render(Page("t", "s", [], sections=[Section("x", codes=["one\ntwo"])]))
     assert "<pre>one\ntwo</pre>" in page
