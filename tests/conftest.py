@@ -26,6 +26,8 @@ pytest_plugins = ["faults.jobs"]
 settings.register_profile("ours", deadline=None)  # machines are shared: how long a test takes says nothing
 settings.load_profile("ours")
 ROOT = Path(__file__).parent.parent
+TRACKED = {"train_pytorch_model", "evaluate_model"}
+"""Components that log to MLflow."""
 COLORS = {"blue": (30, 30, 220), "green": (30, 220, 30), "red": (220, 30, 30)}
 
 
@@ -63,10 +65,24 @@ def hear_ctrl_c() -> None:
 
 
 def run_entry(component: str, environment: dict[str, str] | None = None, **flags: object) -> subprocess.CompletedProcess[str]:
-    """Run a component's entry as a process of its own."""
+    """Run a component's entry as a process of its own, which has its imports already."""
     words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
-    variables = with_database(os.environ | {"PYTHONPATH": str(ROOT / "src")} | (environment or {}))
+    variables = os.environ | {"PYTHONPATH": str(ROOT / "src")} | (environment or {})
+    if component in TRACKED:
+        variables = with_database(variables)
     return run_words("components", [component, *words], variables, Path.cwd(), 120)
+
+
+def run_cold(component: str, environment: dict[str, str], **flags: object) -> subprocess.CompletedProcess[str]:
+    """Run a component's entry as a new interpreter, where what it imports matters."""
+    words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+    return subprocess.run(
+        [sys.executable, "-m", f"designer_vision.entry.{component}", *words],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ import processes
 import pytest
 from conftest import make_image_directory, training_flags
 from faults import tiny
-from processes import Zygote
+from processes import Zygote, with_database
 
 from designer_vision.formats.model_directory import Model, write_model_directory
 from designer_vision.networks import builders
@@ -65,7 +65,7 @@ class Job:
             changed = flags | {name: value for name, value in own.items() if name in flags}
             variables = (
                 {name: value for name, value in os.environ.items() if name not in ("MLFLOW_RUN_ID", *place)}
-                | {"MLFLOW_TRACKING_URI": f"sqlite:///{processes.tracking_database()}"}
+                | {"MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}"}
                 | common
                 | (place if world > 1 else {})
                 | environment
@@ -73,7 +73,7 @@ class Job:
             )
             argv = [word for name, value in changed.items() for word in (f"--{name}", str(value))]
             words = ["faulty", "train_pytorch_model", *argv]
-            self.pids.append(zygote.start(words, variables, folder, self.logs[rank], self.logs[rank]))
+            self.pids.append(zygote.start(words, with_database(variables), folder, self.logs[rank], self.logs[rank]))
 
     def log(self, rank: int = 0) -> str:
         return self.logs[rank].read_text(errors="replace") if self.logs[rank].exists() else ""
