@@ -15,8 +15,8 @@ def names(*folders: str, images: int = 2) -> list[str]:
 READINGS = {
     "class folders": (names("cat", "dog"), ["cat", "cat", "dog", "dog"], ""),
     "folders below classes": (names("cat/big", "cat/small/old", "dog"), ["cat", "cat", "cat", "cat", "dog", "dog"], ""),
-    "one folder around": (names("photos/cat", "photos/dog"), ["cat", "cat", "dog", "dog"], "the only folder at the top"),
-    "two folders around": (names("a/b/cat", "a/b/dog"), ["cat", "cat", "dog", "dog"], "a/b/, the one folder around"),
+    "one folder around": (names("photos/cat", "photos/dog"), ["cat", "cat", "dog", "dog"], "which holds all the images"),
+    "two folders around": (names("a/b/cat", "a/b/dog"), ["cat", "cat", "dog", "dog"], "a/b/, which holds all"),
     "one class": (names("cat"), ["cat", "cat"], ""),
     "one class with a folder": (names("cat", "cat/more"), ["cat"] * 4, ""),
     "images alone": (names(""), ["", ""], ""),
@@ -28,7 +28,7 @@ READINGS = {
     "training_set and test_set": (names("training_set/cat", "test_set/cat"), ["cat"] * 4, "parts of one set"),
     "Train and Train2": (names("Train/cat", "Train2/cat"), ["cat"] * 4, "parts of one set"),
     "test tubes and train stations": (names("test tube", "train station"), ["test tube"] * 2 + ["train station"] * 2, ""),
-    "train alone": (names("train/cat", "train/dog"), ["cat", "cat", "dog", "dog"], "the one folder around"),
+    "train alone": (names("train/cat", "train/dog"), ["cat", "cat", "dog", "dog"], "which holds all"),
     "a train among vehicles": (names("train", "car", "plane"), ["train", "train", "car", "car", "plane", "plane"], ""),
     "the same folders in each class": (names("2023/cat", "2023/dog", "2024/cat", "2024/dog"), ["2023"] * 4 + ["2024"] * 4, "not the folders cat, dog"),
 }  # fmt: skip

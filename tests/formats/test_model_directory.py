@@ -173,7 +173,7 @@ def test_case_42_numbers_may_be_written_with_an_exponent() -> None:
     ("name", "message"),
     [
         ("../model", "not the name of a file"), ("/etc/passwd", "not the name of a file"), ("other", "is missing"), (".", "not the name"),
-        ("folder", "is a folder"), ("pipe", "is a pipe"), ("outside", "a link that leads out"), ("file:///model", "is missing"),
+        ("folder", "is a folder"), ("pipe", "is a pipe"), ("outside", "a link that points outside"), ("file:///model", "is missing"),
         ("\\\\srv\\x", "is missing"),
     ],
 )  # fmt: skip

@@ -161,7 +161,7 @@ def test_what_is_not_used_and_how_the_folders_were_read_is_shown(tmp_path: Path)
     (photos / "red" / "a.svg").write_text("x")
     told = lines(tmp_path / "in")
     assert told["left out"] == "1 .svg"
-    assert told["note"] == "the classes are looked for in photos/, the only folder at the top"
+    assert told["note"] == "the classes are looked for in photos/, which holds all the images"
     convert(tmp_path / "in", tmp_path / "out")
     assert lines(tmp_path / "out")["left out"] == "1 .svg"
 

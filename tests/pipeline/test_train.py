@@ -53,7 +53,7 @@ def test_what_was_found_is_told(tmp_path: Path) -> None:
     lines = dict(choose(tmp_path / "around", None, gpus=0).lines)
     assert lines["photos"] == "11 of 3 classes, from red (3) to blue (4)"
     assert lines["left out"] == "1 .svg"
-    assert lines["note"] == "the classes are looked for in photos/, the only folder at the top"
+    assert lines["note"] == "the classes are looked for in photos/, which holds all the images"
 
 
 def test_labels_of_a_file_are_told_with_its_name(tmp_path: Path) -> None:

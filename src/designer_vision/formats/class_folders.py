@@ -70,7 +70,7 @@ def read_classes(names: Sequence[str]) -> Reading:
             break  # one class
         entered += 1
     around = "".join(f"{part}/" for part in split[0][:entered]) if entered else ""
-    notes = [f"the classes are looked for in {around}, the only folder at the top"] if entered else []
+    notes = [f"the classes are looked for in {around}, which holds all the images"] if entered else []
     if not tops:
         return Reading([""] * len(names), [True] * len(names), notes, around)
     deeper, more = _parts(tops, all(len(parts) > entered + 3 for parts in split))
