@@ -251,6 +251,7 @@ def main(folder: Path, minutes: float, target: Path, short: bool) -> None:
     folder = folder.resolve()
     command = f"make bench-accuracy{'-short' if short else ''}"
     precision = str(choose_precision(torch.device("cpu"), os.environ.get("DESIGNER_VISION_PRECISION"))).removeprefix("torch.")
+    assert precision in ("bfloat16", "float32"), "what the other programs can be trained in"
     bench = Bench(folder, time.time() + 60 * minutes, target, command, commit(), precision)
     image_sets.make(folder / "sets")
     unpack_before(folder / "before")

@@ -356,8 +356,8 @@ def page(results: Sequence[Result], machine: str, command: str, missing: int) ->
 {unfinished}Top-1 in percent on images held out, each program at its own best learning rate: the one with the best mean
 validation accuracy with the first seed. Neither the rate nor the epoch that is kept was chosen by what is held out. ResNet-18,
 batch size 16, {precision}. Beside each mean is its number of runs.
-Ours minus another program is paired by set, number of images, epochs, seed and number format, with its standard error and the number
-of pairs; where numbers of runs differ, only this compares like with like.
+Ours minus another program is paired by set, number of images, epochs, seed and number format, with its standard error and the
+number of pairs; where numbers of runs differ, only this compares like with like.
 
 What ours does by default was chosen with benchmarks/choices.py, which compared it on the same held-out images of fashion, clipart
 and stamps: there ours may look better than it is. It looked at none of the pictures of the unseen sets, and no learning rate was

@@ -26,6 +26,7 @@ from pathlib import Path
 import pyte
 
 PICTURES = Path(__file__).parent
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome") or ""
 COLUMNS, LINES = 100, 18
 WIDTH = 980
 SHOWN_AT = "epoch 3/"
@@ -76,20 +77,21 @@ def as_html(screen: pyte.Screen) -> str:
 
 def screenshot(page: Path, picture: Path, height: int) -> None:
     """A page as a PNG file."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        sys.exit("make pictures needs Chromium")
-    words = [chromium, "--headless", "--no-sandbox", "--hide-scrollbars", f"--window-size={WIDTH},{height}"]
+    words = [BROWSER, "--headless", "--no-sandbox", "--hide-scrollbars", f"--window-size={WIDTH},{height}"]
     subprocess.run([*words, f"--screenshot={picture}", page.as_uri()], check=True, capture_output=True)
 
 
 def main(pipeline: str, folder: Path) -> None:
     """Run the pipeline, and write run.png and report.png beside this file."""
+    if not BROWSER:
+        sys.exit("make pictures needs Chromium")
     command = [str(Path(sys.executable).parent / "designer-vision"), "run", pipeline, "--output_dir", str(folder)]
     logs, shown = folder / "train" / "user_logs", ""
     for screen in frames(command):
         if not shown and any(SHOWN_AT in log.read_text(errors="replace") for log in logs.glob("*.txt")):
             shown = as_html(screen)
+    if not shown:
+        sys.exit(f"nothing was shown while {folder}/train was at {SHOWN_AT!r}; remove {folder} and run it again")
     with tempfile.TemporaryDirectory() as made:
         page = Path(made, "run.html")
         page.write_text(shown)

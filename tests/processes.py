@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 TESTS = Path(__file__).parent
@@ -34,7 +35,9 @@ class Zygote:
         assert self._process.stdout
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())
+        answer = self._process.stdout.readline()
+        assert answer, f"the process that others are forked from ended with {self._process.wait()}"
+        return json.loads(answer)
 
     def start(self, words: Sequence[object], environment: Mapping[str, str], folder: Path, out: Path, err: Path) -> int:
         """The number of a new process; what it writes is added to the files."""
@@ -55,19 +58,32 @@ def run_words(
     """Run a component (`words` begin with its name) or `designer-vision` to its end, as subprocess.run does.
 
     Raises:
-        subprocess.TimeoutExpired: it took longer; it is ended with all that it started.
+        subprocess.TimeoutExpired: it took longer; it is ended, with what it started in its group.
     """
     with tempfile.TemporaryDirectory() as streams:
         out, err = Path(streams, "out"), Path(streams, "err")
         number = zygote(kind).start(words, environment, folder, out, err)
         deadline = time.monotonic() + seconds
-        while (code := zygote(kind).ask(poll=number)) is None:
-            if time.monotonic() > deadline:
-                with suppress(ProcessLookupError):
-                    os.killpg(number, signal.SIGKILL)
-                raise subprocess.TimeoutExpired([*map(str, words)], seconds, out.read_text(), err.read_text())
-            time.sleep(POLL_SECONDS)
+        try:
+            while (code := zygote(kind).ask(poll=number)) is None:
+                if time.monotonic() > deadline:
+                    raise subprocess.TimeoutExpired([*map(str, words)], seconds, out.read_text(), err.read_text())
+                time.sleep(POLL_SECONDS)
+        except BaseException:
+            end(number, kind)
+            raise
         return subprocess.CompletedProcess([*map(str, words)], code, out.read_text(), err.read_text())
+
+
+def end(number: int, kind: str) -> None:
+    """End a process, which has some seconds to end those that it started."""
+    for last in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(number, last)
+        for _ in range(500):
+            if zygote(kind).ask(poll=number) is not None:
+                return
+            time.sleep(POLL_SECONDS)
 
 
 @cache
@@ -83,6 +99,6 @@ def tracking_database() -> Path:
 def with_database(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment, in which the database that its MLFLOW_TRACKING_URI names is there."""
     path = environment.get("MLFLOW_TRACKING_URI", "").removeprefix("sqlite:///")
-    if path.endswith(".db") and not Path(path).exists():
+    if find_spec("sqlalchemy") and path.endswith(".db") and not Path(path).exists():
         shutil.copy(tracking_database(), path)
     return dict(environment)

@@ -54,7 +54,7 @@ def test_its_files_are_as_ours_are(project: Path) -> None:
 
 def test_its_test_passes_and_so_do_those_of_its_contract(project: Path) -> None:
     words = ["pytest", "-p", "no:cacheprovider", "tests/components/test_take_images.py", "tests/test_contracts.py", "-k"]
-    wanted = "take_images and not (the_component or ports_and_parameters) or components/test_take_images.py"
+    wanted = "take_images and not ports_and_parameters"  # these stand in a table of that test's own
     done = subprocess.run(
         [sys.executable, "-m", *words, wanted],
         cwd=project,
@@ -62,8 +62,10 @@ def test_its_test_passes_and_so_do_those_of_its_contract(project: Path) -> None:
         | {"PYTHONPATH": str(project / "src")},
         capture_output=True,
         text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    assert int(re.findall(r"(\d+) passed", done.stdout)[0]) >= 10
 
 
 def test_a_pipeline_runs_it(project: Path, tmp_path: Path) -> None:

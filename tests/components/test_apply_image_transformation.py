@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import make_image_directory, run_entry
+from conftest import make_image_directory, make_photos, run_entry
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
@@ -34,6 +34,14 @@ def test_for_training_leaves_what_is_random_to_the_training(folders: tuple[Path,
     assert index.names[0] == "image/0_0.png"
     assert index.original_names[0] == "blue/0.png"
     assert index.hashes[3].tobytes().hex() == hash_of_file(index.path(3))
+
+
+def test_the_names_of_a_plain_folders_photos_are_kept(tmp_path: Path) -> None:
+    folder = tmp_path / "transformation"
+    write_transformation_directory(folder, [["Resize", 16]])
+    main(FOR_INFERENCE, folder, make_photos(tmp_path / "photos"), tmp_path / "out")
+    index = read_image_directory(tmp_path / "out", original_names=True)
+    assert (index.names[0], index.original_names[0]) == ("image/0_0.png", "blue/photo 0.png")
 
 
 def test_for_inference_drops_it(folders: tuple[Path, Path, Path]) -> None:

@@ -82,6 +82,7 @@ def test_photos_of_other_names_are_other_photos_whatever_their_ids_and_labels_ar
     one = replace(predictions(["a", "b"], eyes([0, 1])), names=("photos/a/1.jpg", "photos/b/2.jpg"))
     assert compare(one, replace(one, names=("a/1.jpg", "b/2.jpg"))) is not None
     assert compare(one, replace(one, names=("a/1.jpg", "b/3.jpg"))) is None
+    assert compare(one, replace(one, names=("image/0_0.png", "image/1_1.png"))) is not None  # nobody says what these were
 
 
 def test_two_networks_are_compared_on_the_images_that_both_have() -> None:

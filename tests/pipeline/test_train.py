@@ -5,7 +5,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,8 +16,6 @@ from processes import run_words, with_database
 from designer_vision.pipeline.command_line import main
 from designer_vision.pipeline.train import choose, gpus_here
 from designer_vision.runtime.errors import DesignerError
-
-PROGRAM = str(Path(sys.executable).parent / "designer-vision")
 
 
 def train(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -75,12 +75,6 @@ def test_sets_of_different_images_stand_side_by_side_only(tmp_path: Path) -> Non
     assert "do not have the same images" in (tmp_path / "report.html").read_text()
 
 
-def test_images_of_other_names_are_not_those_that_were_scored(tmp_path: Path) -> None:
-    names = tuple(f"{LABELS[label]}/other.png" for label in TRUE)
-    with pytest.raises(InvalidDatasetError, match=r"is 'other.png' in the scored set and '\d+.png' there"):
-        photos(tmp_path / "images", Predictions(LABELS, TRUE, TRUE, np.ones(12), np.arange(12), names))
-
-
 @pytest.mark.parametrize(("ids", "found"), [(np.arange(12) + 12, "nothing"), (np.arange(12)[::-1], "red")])
 def test_images_that_were_not_scored_are_refused(tmp_path: Path, ids: np.ndarray, found: str) -> None:
     predictions = Predictions(LABELS, TRUE, TRUE, np.ones(12), ids)

@@ -58,7 +58,7 @@ def test_a_cell_is_one_line_and_nothing_that_a_spreadsheet_computes(text: str, e
     ("text", "expected"),
     [
         ("à l’œil : 5\u00a0%", None), ("\u3000全角", None), ("می\u200cخواهم", None), ("\U0001f468\u200d\U0001f373", None),
-        ("a\u2028b", "a\\u2028b"), ("a\u200bb", "a\\u200bb"), ("\u202egnp.exe", "\\u202egnp.exe"), ("\ufeffa", "\\ufeffa"),
+        ("a\u2028b", "a\\u2028b"), ("a\u200bb", "a\\u200bb"), ("cat\u200d", "cat\\u200d"), ("ca\u200ct", "ca\\u200ct"), ("\u202egnp.exe", "\\u202egnp.exe"), ("\ufeffa", "\\ufeffa"),
     ],
 )  # fmt: skip
 def test_a_name_is_shown_as_people_of_its_language_write_it(text: str, expected: str | None) -> None:

@@ -22,7 +22,7 @@ SHARE_OF_SHARED_MEMORY = 0.5
 WORKERS_A_CPU = 4
 """At most, whatever the operator asks for."""
 LONGEST_FOLDER = 60
-"""Of a name, in bytes, below which multiprocessing can make sockets: theirs has at most 104 on macOS, 108 on Linux."""
+"""Bytes of a folder's name up to which multiprocessing's sockets fit into it: theirs has at most 104 on macOS, 108 on Linux."""
 
 
 def worker_count(cpus: int, local_world_size: int, device: torch.device, forced: int | None = None) -> int:

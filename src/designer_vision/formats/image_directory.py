@@ -23,7 +23,7 @@ import msgspec
 from designer_vision.data.images import FORMATS
 from designer_vision.data.read_ahead import reading
 from designer_vision.formats.image_index import ImageIndex, Row
-from designer_vision.formats.left_out import LINKS, LeftOut, in_words, shortened
+from designer_vision.formats.left_out import LINKS, LeftOut, in_words, readable, shortened
 from designer_vision.formats.manifest import (
     MANIFEST,
     Extension,
@@ -207,7 +207,9 @@ class ImageDirectoryWriter:
         number = self._numbers[row.category] if row.category is not None else 0
         name = f"{IMAGE_FOLDER}/{number}_{self._count}{suffix.lower() if suffix.lower() in SUFFIXES else ''}"
         (self.folder / name).write_bytes(content)
-        info = msgspec.structs.replace(row.image_info, file_name=name, base_file_name=None)
+        given = row.image_info.original_file_name or readable(row.image_info.name)
+        original = None if given.startswith(f"{IMAGE_FOLDER}/") else given or None  # what a component called it nobody looks for
+        info = msgspec.structs.replace(row.image_info, file_name=name, base_file_name=None, original_file_name=original)
         line = Row(info, row.category, self._count)
         self._list.write(msgspec.json.encode(line) + b"\n")
         if len(self._samples) < 3:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -205,15 +206,16 @@ class Comparison:
 
 
 def file_name(name: str) -> str:
-    """The name of an image without its folders: a set that was converted may be called from another root than a plain folder."""
-    return name.rpartition("/")[2]
+    """What a person called an image, without its folders, which can be named from another root; "" where a component named it."""
+    last = name.rpartition("/")[2]
+    return "" if re.fullmatch(r"\d+_\d+(\.\w+)?", last) else last
 
 
 def compare(first: Predictions, second: Predictions) -> Comparison | None:
     """Compare two networks image by image, matched by id; None where the sets are not of the same images.
 
-    Those have the same labels and, where both sets have names, the same ones; their pixels may differ, as each network can have
-    a size of its own.
+    Those have the same labels and, where people named them in both sets, the same names; their pixels may differ, as each network
+    can have a size of its own.
 
     The test is McNemar's (1947) in its exact form: of the images that only one network gets right, each is equally good's with
     probability one half.
@@ -225,14 +227,12 @@ def compare(first: Predictions, second: Predictions) -> Comparison | None:
     names, other_names = np.array(first.labels, object), np.array(second.labels, object)
     if not len(ids) or not unique or (names[first.true[rows]] != other_names[second.true[other_rows]]).any():
         return None
-    if (
-        first.names
-        and second.names
-        and any(
-            file_name(first.names[row]) != file_name(second.names[other]) for row, other in zip(rows, other_rows, strict=True)
+    if first.names and second.names:
+        pairs = (
+            (file_name(first.names[row]), file_name(second.names[other])) for row, other in zip(rows, other_rows, strict=True)
         )
-    ):
-        return None
+        if any(one != other for one, other in pairs if one and other):
+            return None
     right, other_right = first.right[rows], second.right[other_rows]
     differs = names[first.predicted[rows]] != other_names[second.predicted[other_rows]]
     first_only, second_only = rows[right & ~other_right], rows[~right & other_right]

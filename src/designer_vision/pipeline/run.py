@@ -10,6 +10,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -68,18 +69,14 @@ def run_pipeline(pipeline: Path, inputs: Mapping[str, str], output_dir: Path, wo
                 runner = Runner(graph, folder, experiment, show, lambda line: console.print(printable(line), soft_wrap=True))
                 runner.run()
     except (DesignerError, OSError) as error:
-        if runner:
-            _print_steps(console, runner)
-            _print_reports(console, runner)
+        _print_so_far(console, runner)
         click.echo(line_of(error), err=True)
         if runner:
             click.echo(resume, err=True)
         sys.exit(1)
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # another one ends at once, and shows no traceback
-        if runner:
-            _print_steps(console, runner)
-            _print_reports(console, runner)
+        _print_so_far(console, runner)
         click.echo(f"stopped; {resume}", err=True)
         sys.exit(130)
     _print_end(console, runner, experiment)
@@ -122,6 +119,14 @@ def _print_end(console: Console, runner: Runner, experiment: Experiment) -> None
     if (line := result_line(runner.graph.steps, runner)) is not None:
         console.print(line)
     _print_reports(console, runner)
+
+
+def _print_so_far(console: Console, runner: Runner | None) -> None:
+    """What a run that does not come to its end has done; whoever read it may have been interrupted with it."""
+    if runner is not None:
+        with suppress(OSError, SystemExit):  # rich ends the process where a pipe is broken
+            _print_steps(console, runner)
+            _print_reports(console, runner)
 
 
 def _print_steps(console: Console, runner: Runner) -> None:

@@ -20,6 +20,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,8 @@ class Runner:
                 end_all([each.processes for each in running])
             finally:
                 for each in running:
-                    self._read_rest(each)
+                    with suppress(OSError, SystemExit):  # nobody may be left to read it
+                        self._read_rest(each)
                 self.experiment.close({name: state.phase in ("finished", "reused") for name, state in self.states.items()})
 
     def _may_start(self, step: Step, running: Sequence[_Running]) -> bool:
@@ -183,6 +185,7 @@ class Runner:
         try:
             processes = Processes(words, environments, logs, step.code)
         except FileNotFoundError as error:
+            self._tell(step, State("failed"))
             raise PipelineError(f"step {step.name} cannot start: {error.filename} is not on this machine") from error
         return _Running(step, processes, Logs(logs), time.monotonic(), before)
 

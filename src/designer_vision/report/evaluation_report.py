@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from designer_vision.formats.data_frame_directory import storable_name
 from designer_vision.formats.image_index import ImageIndex
 from designer_vision.inference.calibration import reliability, thresholds
 from designer_vision.inference.evaluation import (
     Comparison,
     Evaluation,
     Predictions,
-    file_name,
     known_figures,
     most_confident_mistakes,
 )
@@ -58,18 +56,16 @@ class Photos:
         """Find the images by their ids.
 
         Raises:
-            InvalidDatasetError: these are not the images that were scored: an id is missing, has another label or another name.
+            InvalidDatasetError: these are not the images that were scored: an id is missing or has another label.
         """
         numbers = {int(number): row for row, number in enumerate(index.ids)}
         rows = []
-        for place, (number, true) in enumerate(zip(predictions.ids, predictions.true, strict=True)):
-            row, scored = numbers.get(int(number)), predictions.labels[true]
+        for number, true in zip(predictions.ids, predictions.true, strict=True):
+            row, label = numbers.get(int(number)), predictions.labels[true]
             found = index.row(row).category if row is not None else None
-            if row is not None and found == scored and predictions.names:
-                scored, found = file_name(predictions.names[place]), file_name(storable_name(index.name(row)))
-            if row is None or found != scored:
+            if row is None or found != label:
                 raise InvalidDatasetError(
-                    f"{index.folder} does not hold the images that were scored: the id {number} is {scored!r} in the scored set "
+                    f"{index.folder} does not hold the images that were scored: the id {number} is {label!r} in the scored set "
                     f"and {found or 'nothing'!r} there; connect the dataset that Score Image Model scored"
                 )
             rows.append(row)

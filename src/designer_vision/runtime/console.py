@@ -11,17 +11,20 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TextIO
 
-SHOWN = "\u00a0\u202f\u3000" + "\u200c\u200d"
-"""Spaces that do not break a line or are wide, and the joiners of Persian and Indian letters and of pictures made of several."""
+SPACES = "\u00a0\u202f\u3000"
+JOINED = re.compile("(?<=[^\\x00-\\x7f])[\u200c\u200d](?=[^\\x00-\\x7f])")
+"""A joiner of Persian or Indian letters, or of pictures made of several; between other letters it would only hide."""
 
 
 def printable(text: str) -> str:
-    """The text with control characters, line ends and turned writing directions as escapes.
+    """The text with control characters, line ends, turned writing directions and what cannot be seen as escapes.
 
     A file's or a class's name could otherwise forge lines of the log, or hide some.
     """
+    joiners = {found.start() for found in JOINED.finditer(text)}
     return "".join(
-        letter if letter.isprintable() or letter in SHOWN else letter.encode("unicode_escape").decode() for letter in text
+        letter if letter.isprintable() or letter in SPACES or place in joiners else letter.encode("unicode_escape").decode()
+        for place, letter in enumerate(text)
     )
 
 
