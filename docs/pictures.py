@@ -33,7 +33,7 @@ SHOWN_AT = "epoch 3/"
 """The line of the training's log at which the picture is taken."""
 COLORS = {"default": "#d4d4d4", "red": "#f66", "green": "#7ec699", "magenta": "#d670d6", "cyan": "#6cb6c8"}
 PAGE = """<!doctype html><meta charset="utf-8"><style>body {{ margin: 0; background: #1e1e1e; color: #d4d4d4 }}
-pre {{ margin: 16px 20px; font: 15px/1.35 "DejaVu Sans Mono", monospace }} b {{ color: #fff }}</style><pre>{text}</pre>"""
+pre {{ margin: 16px 20px; font: 15px/1.35 "DejaVu Sans Mono", monospace }}</style><pre>{text}</pre>"""
 
 
 def frames(words: list[str]) -> Iterator[pyte.Screen]:

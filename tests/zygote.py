@@ -10,6 +10,7 @@ faulty one of its kind (tests/faults/tiny.py) with "faulty" before it, or `desig
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from contextlib import suppress
 from importlib import import_module
 
 import designer_vision.pipeline.command_line
+from designer_vision.pipeline import experiment
 from designer_vision.runtime.tracking import import_mlflow
 
 IMPORTED = {
@@ -46,6 +48,7 @@ def become(request: dict) -> None:
     program, *sys.argv[1:] = request["words"]
     sys.argv[0] = program
     if program == "designer-vision":
+        experiment.get_context = lambda _: multiprocessing.get_context("fork")  # with MLflow, which is imported already
         designer_vision.pipeline.command_line.main()
     if program == "faulty":
         import_module("faults.tiny").be_tiny_and_faulty()

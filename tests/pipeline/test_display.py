@@ -303,7 +303,7 @@ if len(sys.argv) > 2:
 
 
 @pytest.mark.parametrize(("files", "is_saved"), [(["begun"], True), (["begun", "asked"], False)])
-def test_ctrl_c_leaves_the_table_as_it_was_and_a_second_one_ends_at_once(
+def test_ctrl_c_leaves_the_table_and_a_second_one_ends_at_once(
     pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: list[str], is_saved: bool
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -313,7 +313,7 @@ def test_ctrl_c_leaves_the_table_as_it_was_and_a_second_one_ends_at_once(
     words = [*COMMAND, "p/pipeline.yaml", "--output_dir", "out"]
     last = frames_of(seen_at_a_terminal(words, 80, [out / name for name in files], 130))[-1]
     assert re.search(r"^✓  prepare +finished", last, re.MULTILINE)
-    assert re.search(r"^…  train +warning: few images", last, re.MULTILINE)
+    assert re.search(r"^–  train +stopped +\d", last, re.MULTILINE)
     assert last.count("prepare") == 1
     *_, warning, stopped = last.splitlines()
     assert "Traceback" not in last, last

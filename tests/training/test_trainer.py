@@ -416,7 +416,7 @@ def test_all_ranks_evaluate_one_network_also_with_batch_norm(tmp_path: Path) -> 
     assert same(first["weights"], second["weights"])
     assert [epoch.validation for epoch in first["history"]] == [epoch.validation for epoch in second["history"]]
     assert [epoch.validation.seen for epoch in first["history"]] == [7, 7]
-    images = make_trainer(tmp_path / "data_0", ALONE, parameters()).validation
+    images = make_trainer(tmp_path / "data_0", ALONE, parameters()).datasets[VALIDATION]
     assert top1_of(first["kept"], images) == pytest.approx(first["best"].validation.top1)
     assert first["kept"]
     assert not second["kept"]
