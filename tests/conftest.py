@@ -73,18 +73,6 @@ def run_entry(component: str, environment: dict[str, str] | None = None, **flags
     return run_words("components", [component, *words], variables, Path.cwd(), 120)
 
 
-def run_cold(component: str, environment: dict[str, str], **flags: object) -> subprocess.CompletedProcess[str]:
-    """Run a component's entry as a new interpreter, where what it imports matters."""
-    words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
-    return subprocess.run(
-        [sys.executable, "-m", f"designer_vision.entry.{component}", *words],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-
-
 @pytest.fixture(autouse=True)
 def _metrics_stay_in_the_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """MLflow, where a test reaches it, writes below the test's folder; and no test inherits a rank."""

@@ -52,6 +52,18 @@ def zygote(kind: str) -> Zygote:
     return Zygote(kind)
 
 
+def run_cold(
+    words: Sequence[object], environment: Mapping[str, str], folder: Path, seconds: float
+) -> subprocess.CompletedProcess[str]:
+    """Run a component, or `designer-vision`, in a new interpreter."""
+    program, *flags = map(str, words)
+    is_command = program == "designer-vision"
+    begin = (
+        [str(Path(sys.executable).parent / program)] if is_command else [sys.executable, "-m", f"designer_vision.entry.{program}"]
+    )
+    return subprocess.run([*begin, *flags], env=environment, cwd=folder, capture_output=True, text=True, timeout=seconds)
+
+
 def run_words(
     kind: str, words: Sequence[object], environment: Mapping[str, str], folder: Path, seconds: float
 ) -> subprocess.CompletedProcess[str]:
@@ -60,6 +72,8 @@ def run_words(
     Raises:
         subprocess.TimeoutExpired: it took longer; it is ended, with what it started in its group.
     """
+    if sys.platform != "linux":  # what macOS brings does not survive a fork
+        return run_cold(words, environment, folder, seconds)
     with tempfile.TemporaryDirectory() as streams:
         out, err = Path(streams, "out"), Path(streams, "err")
         number = zygote(kind).start(words, environment, folder, out, err)

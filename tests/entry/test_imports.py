@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, make_image_directory, make_photos, run_cold, training_flags
+from conftest import ROOT, make_image_directory, make_photos, training_flags
+from processes import run_cold
 
 from designer_vision.components import score_image_model
 from designer_vision.entry import init_image_transformation
@@ -32,7 +33,9 @@ def imported(tmp_path: Path, component: str, **flags: object) -> set[str]:
     (tmp_path / "hook").mkdir()
     (tmp_path / "hook" / "sitecustomize.py").write_text(AT_EXIT)
     path = os.pathsep.join([str(tmp_path / "hook"), str(ROOT / "src")])
-    result = run_cold(component, {"PYTHONPATH": path, "IMPORTED": str(tmp_path / "imported")}, **flags)
+    variables = os.environ | {"PYTHONPATH": path, "IMPORTED": str(tmp_path / "imported")}
+    words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+    result = run_cold([component, *words], variables, tmp_path, 120)
     assert result.returncode == 0, result.stderr
     return set((tmp_path / "imported").read_text().split())
 
