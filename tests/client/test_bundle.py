@@ -67,7 +67,9 @@ def test_the_sources_are_all_there_without_what_python_leaves_beside_them(made: 
 
 def test_the_entry_of_a_bundle_starts_from_its_own_folder(made: tuple[Path, str]) -> None:
     command = [sys.executable, "-m", "designer_vision.entry.resnet", "--help"]
-    result = subprocess.run(command, cwd=made[0] / "resnet/src", env={}, capture_output=True, text=True, timeout=60)
+    result = subprocess.run(
+        command, cwd=made[0] / "resnet/src", env={"PYTHONDONTWRITEBYTECODE": "1"}, capture_output=True, text=True, timeout=60
+    )
     assert "--untrained_model" in result.stdout, result.stderr
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import mlflow
 import pytest
 from conftest import ROOT, hear_ctrl_c, make_photos
-from processes import run_words
+from processes import run_cold, run_words
 
 from designer_vision.formats.data_frame_directory import read_data_frame_directory
 from designer_vision.formats.model_directory import read_model_directory
@@ -77,6 +77,12 @@ def run(*words: object, cwd: Path, **variables: str) -> subprocess.CompletedProc
     return run_words("pipeline", ["designer-vision", "run", *words], environment, cwd, 300)
 
 
+def run_anew(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The same in a new interpreter, whose hashes are others."""
+    environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
+    return run_cold(["designer-vision", "run", *words], environment, cwd, 300)
+
+
 @pytest.fixture
 def pipeline(tmp_path: Path) -> Path:
     """A pipeline of two steps that write texts."""
@@ -105,8 +111,7 @@ def test_steps_run_in_order_and_finished_unchanged_ones_only_once(pipeline: Path
     assert text(tmp_path / "out", "second") == "helloone"
     assert "42.5" in first.stdout
     assert "mlflow ui --backend-store-uri sqlite:///" in first.stdout
-    words = [*COMMAND, str(pipeline), "--output_dir", "out", "--input", "text=a b"]  # a new interpreter, with other hashes
-    again = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    again = run_anew(pipeline, "--output_dir", "out", "--input", "text=a b", cwd=tmp_path)
     assert "first: reused" in again.stdout
     assert "second: finished" in again.stdout
     shutil.rmtree(tmp_path / "out" / "first" / "outputs" / "out")
