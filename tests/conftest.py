@@ -70,7 +70,7 @@ def run_entry(component: str, environment: dict[str, str] | None = None, **flags
     variables = os.environ | {"PYTHONPATH": str(ROOT / "src")} | (environment or {})
     if component in TRACKED:
         variables = with_database(variables)
-    return run_words("components", [component, *words], variables, Path.cwd(), 120)
+    return run_words([component, *words], variables, Path.cwd(), 120)
 
 
 @pytest.fixture(autouse=True)

@@ -45,6 +45,16 @@ class Zygote:
         assert started
         return started
 
+    def end(self, number: int) -> None:
+        """End a process, which has some seconds to end those that it started."""
+        for last in (signal.SIGTERM, signal.SIGKILL):
+            with suppress(ProcessLookupError):
+                os.killpg(number, last)
+            for _ in range(500):
+                if self.ask(poll=number) is not None:
+                    return
+                time.sleep(POLL_SECONDS)
+
 
 @cache
 def zygote(kind: str) -> Zygote:
@@ -65,7 +75,7 @@ def run_cold(
 
 
 def run_words(
-    kind: str, words: Sequence[object], environment: Mapping[str, str], folder: Path, seconds: float
+    words: Sequence[object], environment: Mapping[str, str], folder: Path, seconds: float
 ) -> subprocess.CompletedProcess[str]:
     """Run a component (`words` begin with its name) or `designer-vision` to its end, as subprocess.run does.
 
@@ -76,28 +86,18 @@ def run_words(
         return run_cold(words, environment, folder, seconds)
     with tempfile.TemporaryDirectory() as streams:
         out, err = Path(streams, "out"), Path(streams, "err")
-        number = zygote(kind).start(words, environment, folder, out, err)
+        parent = zygote("pipeline" if words[0] == "designer-vision" else "components")
+        number = parent.start(words, environment, folder, out, err)
         deadline = time.monotonic() + seconds
         try:
-            while (code := zygote(kind).ask(poll=number)) is None:
+            while (code := parent.ask(poll=number)) is None:
                 if time.monotonic() > deadline:
                     raise subprocess.TimeoutExpired([*map(str, words)], seconds, out.read_text(), err.read_text())
                 time.sleep(POLL_SECONDS)
         except BaseException:
-            end(number, kind)
+            parent.end(number)
             raise
         return subprocess.CompletedProcess([*map(str, words)], code, out.read_text(), err.read_text())
-
-
-def end(number: int, kind: str) -> None:
-    """End a process, which has some seconds to end those that it started."""
-    for last in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):
-            os.killpg(number, last)
-        for _ in range(500):
-            if zygote(kind).ask(poll=number) is not None:
-                return
-            time.sleep(POLL_SECONDS)
 
 
 @cache

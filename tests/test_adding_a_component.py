@@ -72,6 +72,6 @@ def test_a_pipeline_runs_it(project: Path, tmp_path: Path) -> None:
     (project / "pipeline.yaml").write_text(PIPELINE)
     images = make_image_directory(tmp_path / "images")
     words = ["designer-vision", "run", str(project / "pipeline.yaml"), "--input", f"images={images}", "--output_dir", "out"]
-    result = run_words("pipeline", words, with_database(os.environ), tmp_path, 120)
+    result = run_words(words, with_database(os.environ), tmp_path, 120)
     assert result.returncode == 0, result.stderr
     assert "9 of 12 images taken" in (tmp_path / "out/take/user_logs/std_log.txt").read_text()

@@ -74,7 +74,7 @@ LAST_LINES = {
 
 def run(*words: object, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"} | variables
-    return run_words("pipeline", ["designer-vision", "run", *words], environment, cwd, 300)
+    return run_words(["designer-vision", "run", *words], environment, cwd, 300)
 
 
 def run_anew(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:

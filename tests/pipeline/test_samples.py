@@ -21,7 +21,7 @@ def run(
     """`designer-vision run`, in this environment."""
     words = [word for name, value in inputs.items() for word in ("--input", f"{name}={value}")]
     words = ["designer-vision", "run", str(ROOT / f"pipelines/{pipeline}.yaml"), "--output_dir", str(folder), *words]
-    return run_words("pipeline", words, with_database(os.environ | (environment or {})), Path.cwd(), 280)
+    return run_words(words, with_database(os.environ | (environment or {})), Path.cwd(), 280)
 
 
 def zipped(folder: Path, per_class: int) -> Path:

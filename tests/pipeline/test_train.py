@@ -19,7 +19,7 @@ from designer_vision.runtime.errors import DesignerError
 
 
 def train(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return run_words("pipeline", ["designer-vision", "train", *words], with_database(os.environ), cwd, 280)
+    return run_words(["designer-vision", "train", *words], with_database(os.environ), cwd, 280)
 
 
 def test_without_a_gpu_the_images_are_smaller_and_with_some_each_gets_a_process(tmp_path: Path) -> None:
