@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 import multiprocessing
+import os
 import statistics
 import sys
 import time
@@ -32,6 +33,7 @@ from torchvision.transforms.v2 import RandomResizedCrop
 from torchvision.transforms.v2.functional import pil_to_tensor
 
 from designer_vision.data.epoch_order import batches
+from designer_vision.runtime.precision import choose_precision
 
 SETS = {"fashion": 500, "clipart": 500, "stamps": 400}
 """Images to train on; a sixth as many validate."""
@@ -145,6 +147,8 @@ class Run:
 def plan() -> Iterator[Run]:
     """All runs, the most telling first."""
     for seed in SEEDS:
+        yield from (run for name in FROM_SCRATCH for run in from_scratch(name, RATE, seed))
+    for seed in SEEDS:
         for name, choice in TUNED.items():
             for source, targets in SOURCES.items():
                 for target in targets:
@@ -152,14 +156,14 @@ def plan() -> Iterator[Run]:
                         for rate in LOW_RATES:
                             yield Run(name, choice, target, images, EPOCHS, rate, seed, source)
     for seed in SEEDS:
-        for name in RATED:
-            for target, images in SETS.items():
-                for rate in RATES:
-                    yield Run(name, FROM_SCRATCH[name], target, images, EPOCHS, rate, seed)
-        for name, choice in FROM_SCRATCH.items():
-            if name not in RATED:
-                for target, images in SETS.items():
-                    yield Run(name, choice, target, images, EPOCHS, RATE, seed)
+        for rate in RATES:
+            if rate != RATE:
+                yield from (run for name in RATED for run in from_scratch(name, rate, seed))
+
+
+def from_scratch(name: str, rate: float, seed: int) -> Iterator[Run]:
+    for target, images in SETS.items():
+        yield Run(name, FROM_SCRATCH[name], target, images, EPOCHS, rate, seed)
 
 
 # Data
@@ -211,8 +215,14 @@ class Half(ResNet):
         return super()._make_layer(block, planes // 2, *rest, **named)
 
 
+@cache
+def precision() -> torch.dtype:
+    """What everything is computed in."""
+    return choose_precision(torch.device("cpu"), os.environ.get("DESIGNER_VISION_PRECISION"))
+
+
 def autocast() -> torch.autocast:
-    return torch.autocast("cpu", torch.bfloat16)
+    return torch.autocast("cpu", torch.bfloat16, enabled=precision() == torch.bfloat16)
 
 
 def logits_of(network: nn.Module, images: Tensor) -> Tensor:
@@ -372,7 +382,8 @@ def train(run: Run, sets: Path, sources: Path) -> dict[str, Any]:
                 tensor.copy_(mean)
     else:
         network.load_state_dict(weights)
-    return {"last": last, "seconds": round(seconds, 1), "kept": top1_and_loss(network, held_out)[0]}
+    kept_top1 = top1_and_loss(network, held_out)[0]
+    return {"last": last, "seconds": round(seconds, 1), "kept": kept_top1, "precision": str(precision())}
 
 
 def source(name: str, sets: Path, folder: Path) -> None:
@@ -415,10 +426,12 @@ def shuffled(pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def done(results: Path) -> dict[str, dict[str, Any]]:
-    """Runs that are finished, by their key."""
+    """Runs that are finished, by their key; those in the number format of today's."""
     lines = results.read_text().splitlines() if results.exists() else []
     return {
-        Run(**line["run"] | {"choice": Choice(**line["run"]["choice"])}).key: line["result"] for line in map(json.loads, lines)
+        Run(**line["run"] | {"choice": Choice(**line["run"]["choice"])}).key: line["result"]
+        for line in map(json.loads, lines)
+        if line["result"].get("precision", "torch.bfloat16") == str(precision())
     }
 
 
@@ -454,9 +467,9 @@ def page(found: dict[str, dict[str, Any]]) -> str:
     )
     return f"""# Choices behind the seven parameters, one at a time
 
-Top-1 in percent on images held out, of a ResNet-18 of half the width after {EPOCHS} epochs of batch size {BATCH}. The epoch
-that is reported was chosen on other images (a sixth as many as those to train on). The difference is the mean over runs with the
-same set, images, rate and seed, with its standard error.
+Top-1 in percent on images held out, of a ResNet-18 of half the width after {EPOCHS} epochs of batch size {BATCH}, in
+{str(precision()).removeprefix("torch.")}. The epoch that is reported was chosen on other images (a sixth as many as those to
+train on). The difference is the mean over runs with the same set, images, rate and seed, with its standard error.
 
 The choices were made by these figures, so they flatter them; accuracy.py has sets that no choice looked at.
 
