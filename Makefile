@@ -51,7 +51,7 @@ bundle:
 
 # two tests at a time, each with one thread: OpenMP's wait by spinning, and would take each other's cores
 test: setup check
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/pytest -rs -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/pytest -rs -n 2 --dist loadfile --no-loadscope-reorder
 
 # ROUNDS times each; what came of it is kept in benchmarks/
 test-faults: setup

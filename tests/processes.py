@@ -25,9 +25,11 @@ POLL_SECONDS = 0.01
 class Zygote:
     """A process that has everything imported, and becomes those that are started; it ends with this one."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self) -> None:
         environment = os.environ | {"PYTHONPATH": f"{SOURCES}:{TESTS}"}
-        words = [sys.executable, str(TESTS / "zygote.py"), kind]
+        if find_spec("sqlalchemy"):
+            environment["EMPTY_DATABASE"] = str(tracking_database())
+        words = [sys.executable, str(TESTS / "zygote.py")]
         self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
 
     def ask(self, **request: object) -> int | None:
@@ -57,9 +59,9 @@ class Zygote:
 
 
 @cache
-def zygote(kind: str) -> Zygote:
-    """The one that has `components` imported, or what the `pipeline` command needs."""
-    return Zygote(kind)
+def zygote() -> Zygote:
+    """The one of this process."""
+    return Zygote()
 
 
 def run_cold(
@@ -86,7 +88,7 @@ def run_words(
         return run_cold(words, environment, folder, seconds)
     with tempfile.TemporaryDirectory() as streams:
         out, err = Path(streams, "out"), Path(streams, "err")
-        parent = zygote("pipeline" if words[0] == "designer-vision" else "components")
+        parent = zygote()
         number = parent.start(words, environment, folder, out, err)
         deadline = time.monotonic() + seconds
         try:

@@ -136,7 +136,7 @@ class Job:
 def zygote(tmp_path_factory: pytest.TempPathFactory) -> Zygote:
     if sys.platform != "linux":
         pytest.skip("looks for a job's processes in /proc")
-    return processes.zygote("components")
+    return processes.zygote()
 
 
 @pytest.fixture(scope="session")
