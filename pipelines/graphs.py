@@ -42,7 +42,7 @@ def photos(
 
     To train a model of yours further: `job.jobs["network"].inputs.trained_model = Input(type="mlflow_model", path=...)`.
     """
-    network = component("resnet")(model_name=model_name, pretrained=pretrained)
+    network = component("image_network")(model_name=model_name, pretrained=pretrained)
     convert = component("convert_to_image_directory")(input_dataset=images)
     hold_out = component("split_image_directory")(input_image_directory=convert.outputs.output_image_directory, fraction=0.9)
     split = component("split_image_directory")(input_image_directory=hold_out.outputs.output_image_directory1, fraction=0.9)

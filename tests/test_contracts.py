@@ -25,10 +25,11 @@ NAMES = [path.stem for path in COMPONENTS]
 PARTS = {
     "resnet": ("model_name pretrained zero_init_residual trained_model", "untrained_model"),
     "densenet": ("model_name pretrained memory_efficient trained_model", "untrained_model"),
+    "image_network": ("model_name pretrained trained_model", "untrained_model"),
     "convert_to_image_directory": ("input_dataset", "output_image_directory"),
     "split_image_directory": ("input_image_directory fraction random_seed", "output_image_directory1 output_image_directory2"),
     "init_image_transformation": (
-        "resize size center_crop crop_size pad padding color_jitter grayscale random_resized_crop random_resized_crop_size random_crop "
+        "resize size shape center_crop crop_size pad padding color_jitter grayscale random_resized_crop random_resized_crop_size random_crop "
         "random_crop_size random_horizontal_flip random_vertical_flip random_rotation random_rotation_degrees random_affine "
         "random_affine_degrees random_grayscale random_perspective",
         "output_image_transformation",

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import click
 import pytest
+import torchvision
 import yaml
 from conftest import ROOT
 
 from designer_vision import __version__
 from designer_vision.entry.command_line import DEBUG
+from designer_vision.networks.architectures import FAMILIES
+from designer_vision.networks.builders import WEIGHTS
 from designer_vision.pipeline.command_line import main, run
 from designer_vision.runtime.settings import Settings
 
@@ -59,6 +62,20 @@ def test_the_table_of_components_is_what_the_yamls_say() -> None:
         inputs = ", ".join(shown(name, port) for name, port in component["inputs"].items())
         expected[f"`{path.stem}`"] = [inputs, ", ".join(f"`{name}`" for name in component["outputs"])]
     assert {name: [inputs, outputs] for name, inputs, outputs in rows("component")} == expected
+
+
+def test_the_table_of_networks_is_what_torchvision_says_and_what_is_checked() -> None:
+    expected = []
+    for family in FAMILIES:
+        for name in family.names:
+            weights = torchvision.models.get_model_weights(name)[WEIGHTS]
+            crop, about = weights.transforms(), weights.meta
+            figures = [about["num_params"] / 1e6, about["_metrics"]["ImageNet-1K"]["acc@1"]]
+            learned_at = f"{crop.crop_size[0]}" + (" (bicubic)" if crop.interpolation.value == "bicubic" else "")
+            smallest = f"{family.only} only" if family.only else str(family.smallest)
+            row = [f"{figure:.1f}" for figure in figures] + [f"{about['_file_size']:.0f}", f"{about['_ops']:.1f}"]
+            expected.append([f"`{name}`", family.name, *row, learned_at, smallest])
+    assert rows("`model_name`") == expected
 
 
 def test_the_table_of_variables_names_those_that_the_code_reads() -> None:

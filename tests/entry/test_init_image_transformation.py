@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from conftest import ROOT
 
@@ -31,6 +32,17 @@ def test_everything_ticked_comes_in_the_classic_order_and_can_be_applied(tmp_pat
         "RandomVerticalFlip", "RandomRotation", "RandomAffine", "RandomGrayscale", "RandomPerspective",
     ]  # fmt: skip
     assert transforms.size_after(transforms.check(operations, tmp_path), (300, 400)) == (224, 224)
+
+
+@pytest.mark.parametrize("shape", ["padded", "squashed"])
+def test_a_resize_can_keep_all_of_the_image(shape: str) -> None:
+    operations = transforms.check(Choices(**DEFAULTS | {"size": 64, "shape": shape}).operations(), "")
+    photo = torch.full((3, 100, 200), 255, dtype=torch.uint8)
+    made = transforms.compose(operations)(photo)
+    assert made.shape == (3, 64, 64)
+    black = int((made.amax(dim=0) == 0).sum())
+    assert black == (64 * 32 if shape == "padded" else 0)
+    assert transforms.compose(operations).resized((100, 200)) == ((32, 64) if shape == "padded" else (64, 64))
 
 
 @pytest.mark.parametrize(("name", "value"), [("size", 0), ("crop_size", -1), ("padding", -1), ("random_rotation_degrees", -5)])

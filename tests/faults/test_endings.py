@@ -40,7 +40,7 @@ def test_an_error_is_told_also_where_the_output_is_closed(start: StartJob, tmp_p
 def test_a_second_job_that_waited_for_the_first_takes_what_is_finished(start: StartJob, whole: Callable) -> None:
     first = start(FAULT_STEP_SECONDS=0.4)
     first.until("epoch 3/3 iteration 1/4")
-    second = start()
+    second = start(FAULT_LOCK_SECONDS=60)
     assert first.end() == [0, 0], first.log()
     trained = (first.output / "model").stat().st_ino
     assert second.end() == [0, 0], second.log()

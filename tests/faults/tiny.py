@@ -3,6 +3,7 @@
 FAULT_STEP_SECONDS=0.1           every step takes at least that long
 FAULT_AT="RANK STEP WHAT"        before a step: exit (os._exit(0)), block (wait for ever), inf (a loss that is not finite),
                                      memory (more than there is)
+FAULT_LOCK_SECONDS=60            a second job waits so long for the first one's folder
 FAULT_FSYNC=EIO|2.0              every fsync fails, or takes that long
 FAULT_OUTPUT=closed|full         nobody reads the standard output, or its disk is full
 FAULT_FORKS=1                    each time a process is forked the log says beside which threads
@@ -23,6 +24,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from designer_vision.formats import manifest
 from designer_vision.networks import builders
 
 
@@ -37,7 +39,7 @@ def build(architecture: object, num_classes: int, seed: int | None = None) -> nn
             ("relu", nn.ReLU()),
             ("pool", nn.AdaptiveAvgPool2d(2)),
             ("flatten", nn.Flatten()),
-            ("fc", nn.Linear(16, num_classes)),
+            ("fc", builders.Head(16, num_classes)),
         ]
         return nn.Sequential(OrderedDict(layers))
 
@@ -66,6 +68,8 @@ def be_tiny_and_faulty() -> None:
         return step(trainer, batch, waited)
 
     Trainer.step = faulty_step
+    if lock_seconds := os.environ.get("FAULT_LOCK_SECONDS"):
+        manifest.LOCK_SECONDS = float(lock_seconds)  # type: ignore[assignment]
     if output := os.environ.get("FAULT_OUTPUT"):
         _spoil_output(output)
     if os.environ.get("FAULT_FORKS"):

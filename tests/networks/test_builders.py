@@ -9,15 +9,29 @@ import torchvision
 from torch import nn
 
 from designer_vision.networks import builders
-from designer_vision.networks.architectures import DENSENETS, RESNETS, Architecture
+from designer_vision.networks.architectures import FAMILIES, NETWORKS, Architecture
 from designer_vision.runtime.errors import PretrainedWeightsError
+from designer_vision.training.optimizer import has_layer_norm
+
+ONE_OF_EACH_FAMILY = [family.names[0] for family in FAMILIES]
 
 
-@pytest.mark.parametrize("name", [*RESNETS, *DENSENETS])
+@pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_of_the_list_has_a_head_for_the_classes(name: str) -> None:
-    with torch.device("meta"):
-        network = builders.build(Architecture(name), 7)
+    network = builders.on_meta(Architecture(name), 7)
     assert builders.head(network).out_features == 7
+    assert all(parameter.is_meta for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH_FAMILY)
+def test_a_family_is_trained_by_adamw_where_it_normalises_each_image_by_itself(name: str) -> None:
+    architecture = Architecture(name)
+    assert has_layer_norm(builders.on_meta(architecture, 3)) == architecture.family.has_layer_norm
+
+
+def test_batch_norm_averages_over_as_many_steps_in_every_network() -> None:
+    network = builders.on_meta(Architecture("mobilenet_v3_small"), 3)
+    assert {module.momentum for module in network.modules() if isinstance(module, nn.BatchNorm2d)} == {0.1}
 
 
 def test_the_same_seed_gives_the_same_weights_and_leaves_the_global_state_alone() -> None:
@@ -30,14 +44,15 @@ def test_the_same_seed_gives_the_same_weights_and_leaves_the_global_state_alone(
     assert torch.rand(1) == expected
 
 
-@pytest.mark.parametrize("name", ["resnet18", "densenet121"])
+@pytest.mark.parametrize("name", ["resnet18", "densenet121", "mobilenet_v3_small", "swin_v2_t"])
 def test_a_new_head_changes_nothing_but_the_head(name: str) -> None:
     network = builders.build(Architecture(name), 3, seed=1)
     before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
     builders.replace_head(network, 5)
     after = network.state_dict()
     changed = {key for key in before if before[key].shape != after[key].shape or not torch.equal(before[key], after[key])}
-    assert {key.split(".")[0] for key in changed} == {"fc" if name == "resnet18" else "classifier"}
+    head = Architecture(name).family.head
+    assert changed == {f"{head}.weight", f"{head}.bias"}
     assert not any(parameter.any() for parameter in builders.head(network).parameters())
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from designer_vision.formats.manifest import UNFINISHED
 from designer_vision.networks import builders
-from designer_vision.networks.architectures import DENSENETS, RESNETS, Architecture, smallest_side
+from designer_vision.networks.architectures import NETWORKS, Architecture, smallest_side
 from designer_vision.pipeline.checks import check
 from designer_vision.runtime.errors import (
     DesignerError,
@@ -110,13 +110,21 @@ def test_a_size_that_the_network_cannot_take_is_refused_before_a_step_runs(tmp_p
         check(path, {"images": str(photos), "image_size": "32", "batch_size": "1"})
 
 
+def test_a_network_of_one_size_takes_no_other(tmp_path: Path, photos: Path) -> None:
+    vit = {"component": "../component/image_network.yaml", "inputs": {"model_name": "vit_b_16", "pretrained": False}}
+    path = changed(tmp_path, {"network": vit})
+    with pytest.raises(InvalidDatasetError, match="256 x 256 pixels, and vit_b_16 takes 224 x 224 only; choose that size"):
+        check(path, {"images": str(photos), "image_size": "256"})
+    assert check(path, {"images": str(photos), "image_size": "224"}) == []
+
+
 def test_a_size_of_which_a_network_sees_little_is_said(photos: Path) -> None:
     first, second = check(PHOTOS, {"images": str(photos), "image_size": "8"})
     assert "augmentation.random_resized_crop_size (the pipeline's input image_size) makes images of 8 x 8 pixels" in first
     assert "centre.crop_size" in second
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnext50_32x4d", "densenet121", "densenet161"])
+@pytest.mark.parametrize("name", ["resnet18", "densenet121", "regnet_y_400mf", "convnext_tiny", "mobilenet_v3_small"])
 @pytest.mark.parametrize("batch_size", [1, 2])
 def test_the_smallest_side_is_what_the_network_says(name: str, batch_size: int) -> None:
     side = smallest_side(name, batch_size)
@@ -126,7 +134,7 @@ def test_the_smallest_side_is_what_the_network_says(name: str, batch_size: int) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*RESNETS, *DENSENETS])
+@pytest.mark.parametrize("name", NETWORKS)
 def test_the_smallest_side_is_what_every_network_says(name: str) -> None:
     for batch_size in (1, 2, 16):
         test_the_smallest_side_is_what_the_network_says(name, batch_size)
@@ -215,7 +223,7 @@ def test_a_pipeline_that_was_copied_elsewhere_says_where_its_components_are(tmp_
     shutil.copy(PHOTOS, tmp_path / "mine.yaml")
     with pytest.raises(
         PipelineError,
-        match=rf"step network has the component \.\./component/resnet\.yaml, .*; {ROOT}/component/resnet\.yaml has it",
+        match=rf"step network has the component \.\./component/image_network\.yaml, .*; {ROOT}/component/image_network\.yaml has it",
     ):
         check(tmp_path / "mine.yaml", {"images": str(photos)})
 

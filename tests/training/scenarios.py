@@ -69,6 +69,13 @@ def small_network(batch_norm: bool = False) -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 4, 3), norm, nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 2))
 
 
+def drawing_network() -> nn.Module:
+    """One that AdamW trains, and that draws at each step what it drops."""
+    torch.manual_seed(1)
+    layers = [nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.LayerNorm(16), nn.GELU(), nn.Dropout(0.5)]
+    return nn.Sequential(*layers, nn.Linear(16, 2))
+
+
 def parameters(**changed: float) -> Parameters:
     given: dict = {
         "epochs": 2,
@@ -172,7 +179,10 @@ def outcome(trainer: Trainer) -> dict:
     """All that two trainings of the same must have in common."""
     result = trainer.train()
     history = [{**asdict(epoch), "images_per_second": 0, "spent": 0} for epoch in result.history]
-    momentum = [trainer.optimizer.state[weight]["momentum_buffer"].clone() for weight in trainer.network.parameters()]
+    momentum = [
+        {name: tensor.clone() for name, tensor in trainer.optimizer.state[weight].items()}
+        for weight in trainer.network.parameters()
+    ]
     weights = {name: tensor.clone() for name, tensor in trainer.network.state_dict().items()}
     return {
         "history": history,
@@ -182,11 +192,12 @@ def outcome(trainer: Trainer) -> dict:
     }
 
 
-def stopped_and_gone_on(folder: Path, ranks: Ranks, after: int) -> dict:
+def stopped_and_gone_on(folder: Path, ranks: Ranks, after: int, draws: bool = False) -> dict:
     """Two outcomes: of a training in one go, and of one that was stopped and gone on with in new trainers."""
 
     def trainer() -> Trainer:
-        return make_trainer(folder / f"data_{ranks.rank}", ranks, parameters(), network=small_network(True), train=26)
+        network = drawing_network() if draws else small_network(True)
+        return make_trainer(folder / f"data_{ranks.rank}", ranks, parameters(), network=network, train=26)
 
     whole = outcome(trainer())
     first, recorder = trainer(), Recorder(after)
@@ -219,8 +230,8 @@ def run(scenario: str, folder: Path) -> dict:
                 remove_after_validation(trainer, data / "train")
                 decoded_once = trainer.train()
             return {"losses": [[epoch.training.loss for epoch in result.history] for result in (read_anew, decoded_once)]}
-        elif scenario.startswith("stopped"):
-            return stopped_and_gone_on(folder, ranks, int(scenario.split()[-1]))
+        elif "stopped" in scenario:
+            return stopped_and_gone_on(folder, ranks, int(scenario.split()[-1]), scenario.startswith("drawing"))
         elif scenario == "patience":
             trainer = make_trainer(folder / f"data_{ranks.rank}", ranks, parameters(epochs=50, learning_rate=1e-9, patience=2))
             trainer.ranks = Contrary(**vars(ranks))

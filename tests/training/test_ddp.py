@@ -9,9 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from designer_vision.networks.architectures import DENSENETS, RESNETS, Architecture
-from designer_vision.networks.builders import build
-from designer_vision.training.ddp import SMALLEST, compiled, warm_up
+from designer_vision.training.ddp import compiled, warm_up
 from designer_vision.training.ranks import Ranks
 from designer_vision.training.trainer import Hardware
 
@@ -29,13 +27,6 @@ def test_warming_up_changes_neither_weights_nor_statistics_nor_the_random_state(
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
     assert all(parameter.grad is None for parameter in network.parameters())
     assert torch.equal(state, torch.random.get_rng_state())
-
-
-@pytest.mark.parametrize("name", [RESNETS[0], DENSENETS[0]])
-def test_the_smallest_batch_is_one_that_the_networks_can_be_trained_on(name: str) -> None:
-    with torch.device("meta"):
-        network = build(Architecture(name), 10)
-    network.train()(torch.empty(SMALLEST, device="meta"))
 
 
 def test_a_network_that_cannot_be_compiled_is_trained_as_it_is_and_says_why(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from scenarios import small_network
+from scenarios import drawing_network, small_network
 
 from designer_vision.training.optimizer import centralize_gradients, make_optimizer
 
@@ -15,6 +15,26 @@ def test_biases_and_batch_norm_are_not_decayed() -> None:
     assert {id(p) for p in decayed["params"]} == {id(network[0].weight), id(network[5].weight)}
     assert (decayed["weight_decay"], others["weight_decay"], len(others["params"])) == (1e-4, 0.0, 4)
     assert all(group["nesterov"] and group["momentum"] == 0.9 for group in (decayed, others))
+
+
+def test_a_network_with_layer_norm_is_trained_by_adamw_at_a_part_of_the_rate() -> None:
+    network = torch.nn.Sequential(drawing_network(), torch.nn.Conv2d(4, 1, 1))
+    network.token = torch.nn.Parameter(torch.zeros(1, 1, 4))  # as the transformers have, and do not decay
+    optimizer = make_optimizer(network, 0.01, network[0][6])
+    assert isinstance(optimizer, torch.optim.AdamW)
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.05, 0.0, 0.05, 0.0]
+    assert [group["lr_scale"] for group in optimizer.param_groups] == pytest.approx([0.1, 0.1, 0.5, 0.5])
+    decayed = [id(one) for group in optimizer.param_groups if group["weight_decay"] for one in group["params"]]
+    assert set(decayed) == {id(network[0][0].weight), id(network[0][6].weight), id(network[1].weight)}
+
+
+def test_a_step_of_adamw_keeps_the_direction_of_its_gradient() -> None:
+    network = drawing_network()
+    optimizer = make_optimizer(network, 0.01)
+    for parameter in network.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    centralize_gradients(optimizer)
+    assert all(bool((parameter.grad == 1).all()) for parameter in network.parameters())
 
 
 def test_a_first_step_that_overflows_leaves_weights_and_momentum_as_they_were() -> None:

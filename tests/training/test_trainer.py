@@ -33,7 +33,7 @@ from designer_vision.training.results import (
 from designer_vision.training.trainer import VALIDATION, Hardware, Trainer
 
 sys.path.insert(0, str(Path(__file__).parent))
-from scenarios import Recorder, make_trainer, outcome, parameters, poison, small_network
+from scenarios import Recorder, make_trainer, outcome, parameters, poison, small_network, stopped_and_gone_on
 
 ALONE = Ranks()
 
@@ -278,6 +278,26 @@ def test_every_stored_item_counts(tmp_path: Path, item: str, edge: int | None, l
     assert not equal(gone_on(tmp_path, state | {item: left_out}), outcome(resumable(tmp_path)))
 
 
+def test_a_network_that_draws_and_is_trained_by_adamw_goes_on_with_the_same_bits(tmp_path: Path) -> None:
+    for after in (2, 9):
+        result = stopped_and_gone_on(tmp_path, ALONE, after, draws=True)
+        assert equal(result["gone on"], result["whole"])
+        assert result["whole"]["momentum"][0].keys() == {"step", "exp_avg", "exp_avg_sq"}
+
+
+def test_what_a_network_draws_follows_from_seed_step_and_rank(tmp_path: Path) -> None:
+    def drawn(seed: int, step: int, ranks: Ranks) -> float:
+        trainer = make_trainer(tmp_path, ALONE, parameters(random_seed=seed))
+        trainer.ranks = ranks
+        trainer.seed_network(step)
+        return torch.rand(()).item()
+
+    places = [(1, 0, ALONE), (1, 1, ALONE), (2, 0, ALONE), (1, 0, Ranks(1, 2))]
+    first, again = ([drawn(*place) for place in places] for _ in range(2))
+    assert first == again
+    assert len(set(first)) == len(places)
+
+
 def test_the_stored_momentum_counts(tmp_path: Path) -> None:
     state = saved_after(tmp_path, 4)
     state["optimizer"] = state["optimizer"] | {"state": {}}
@@ -390,9 +410,12 @@ def test_a_state_that_is_not_finite_is_not_saved(tmp_path: Path) -> None:
 # on several ranks
 
 
-@pytest.mark.parametrize(("world", "after"), [(2, 3), (2, 5), (3, 2)])
-def test_ranks_that_stop_together_go_on_with_the_same_bits(tmp_path: Path, world: int, after: int) -> None:
-    for result in on_ranks(f"stopped after {after}", tmp_path, world):
+@pytest.mark.parametrize(
+    ("world", "scenario"),
+    [(2, "stopped after 3"), (2, "stopped after 5"), (3, "stopped after 2"), (2, "drawing, stopped after 3")],
+)
+def test_ranks_that_stop_together_go_on_with_the_same_bits(tmp_path: Path, world: int, scenario: str) -> None:
+    for result in on_ranks(scenario, tmp_path, world):
         assert equal(result["gone on"], result["whole"])
         assert "images of epoch 1" in result["message"]
 

@@ -44,9 +44,11 @@ def check_batches(
     smallest = min(len(batch) for batch in batches(np.arange(-(-len(training) // world_size)), batch_size))
     height, width = preprocessing.size
     if reason := builders.refusal_of(architecture, len(training.classes), smallest, (height, width), training=True):
+        only = architecture.family.only
+        advice = f"resize and crop them to {only} x {only}" if only else "use larger images or a larger batch_size"
         raise InvalidDatasetError(
             f"{architecture.model_name} cannot be trained with batches of {smallest} images of {height} x {width} pixels, as "
-            f"{training.folder} has them: {reason}; use larger images or a larger batch_size"
+            f"{training.folder} has them: {reason}; {advice}"
         )
 
 

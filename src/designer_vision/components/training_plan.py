@@ -18,6 +18,7 @@ from designer_vision.runtime.console import numbered, say
 from designer_vision.runtime.gpus import describe as describe_device
 from designer_vision.runtime.settings import Settings
 from designer_vision.training.checkpoint import Manifest, Position
+from designer_vision.training.optimizer import ADAMW_LR_SCALE
 from designer_vision.training.ranks import Ranks
 from designer_vision.training.trainer import Hardware
 
@@ -100,6 +101,8 @@ def describe(plan: Plan) -> None:
     say(f"images: {len(training)} to train, {len(validation)} to validate, {height} x {width} pixels")
     steps = len(batches(np.arange(-(-len(training) // ranks.world_size)), parameters.batch_size))
     say(f"training: up to {numbered(parameters.epochs, 'epoch')} of {numbered(steps, 'step')}")
+    if model.architecture.family.has_layer_norm:
+        say(f"optimizer: AdamW at {ADAMW_LR_SCALE:g} times learning_rate, as networks with layer norm want it")
     if preprocessing.operations:
         say(f"the images have different sizes and no transformation: {preprocessing.operations} is applied to each")
     if preprocessing.random_operations:

@@ -23,7 +23,7 @@ from designer_vision.formats.image_index import ImageIndex
 from designer_vision.formats.manifest import is_unfinished
 from designer_vision.formats.model_directory import Model, read_model_directory
 from designer_vision.networks import builders
-from designer_vision.networks.architectures import DENSENETS, RESNETS, Architecture
+from designer_vision.networks.architectures import NETWORKS, Architecture
 from designer_vision.runtime.errors import CheckpointError, InvalidDatasetError, InvalidModelDirectoryError
 from designer_vision.training.checkpoint import CHECKPOINT, Checkpoints, Manifest
 from designer_vision.training.parameters import Parameters
@@ -125,7 +125,7 @@ def read_start(folder: Path) -> tuple[Model, Manifest | None]:
         classes = msgspec.convert(found.configuration.get("classes"), list[str])
     except msgspec.ValidationError as error:
         raise CheckpointError(f"{folder / CHECKPOINT / found.payload}: its manifest: {error}; run that training again") from error
-    if network.model_name not in (*RESNETS, *DENSENETS) or len(classes) < 2 or len(set(classes)) < len(classes):
+    if network.model_name not in NETWORKS or len(classes) < 2 or len(set(classes)) < len(classes):
         raise CheckpointError(
             f"{folder / CHECKPOINT}: {network.model_name[:50]!r} with {len(classes)} classes is not one of our networks"
         )

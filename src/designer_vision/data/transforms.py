@@ -139,13 +139,17 @@ class Composed(nn.Sequential):
     def resized(self, size: Size) -> Size | None:
         """As Prepare has it; None also for a resize that is not torchvision's plain one, and for thin images."""
         first = self[0] if len(self) else None
-        if not isinstance(first, v2.Resize) or not first.antialias or first.max_size or _is_thin(size):
+        if not isinstance(first, v2.Resize) or not first.antialias or _is_thin(size) or first.interpolation != "bilinear":
             return None
-        if first.interpolation != "bilinear":
+        height, width = size
+        if first.size is None:
+            longest = max(size)
+            return int(first.max_size * height / longest), int(first.max_size * width / longest)
+        if first.max_size:
             return None
         if len(first.size) == 2:
             return first.size[0], first.size[1]
-        short, (height, width) = first.size[0], size
+        short = first.size[0]
         if height <= width:
             return short, int(short * width / height)
         return int(short * height / width), short

@@ -8,11 +8,11 @@ import click
 
 from designer_vision.entry.command_line import BOOLEAN, Choice, Entry, output, parameter, port, run
 from designer_vision.entry.resnet import write_untrained
-from designer_vision.networks.architectures import DENSENETS, Architecture
+from designer_vision.networks.architectures import DENSENET, Architecture
 
 
 @click.command(cls=Entry)
-@parameter("model_name", Choice(DENSENETS))
+@parameter("model_name", Choice(DENSENET.names))
 @parameter("pretrained", BOOLEAN)
 @parameter("memory_efficient", BOOLEAN)
 @port("trained_model", required=False)

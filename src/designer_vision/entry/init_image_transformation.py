@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
-from designer_vision.entry.command_line import BOOLEAN, INTEGER, Entry, output, parameter, run
+from designer_vision.entry.command_line import BOOLEAN, INTEGER, Choice, Entry, output, parameter, run
 from designer_vision.formats.transformation_directory import write_transformation_directory
 from designer_vision.runtime.console import say
 from designer_vision.runtime.values import MAX_SIDE, check_range
 
 COLOR_JITTER = {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.0}
 
+PADDED = "padded"
+SHAPES: dict[str, Callable[[int], Any]] = {
+    "kept": lambda size: size,
+    PADDED: lambda size: {"size": None, "max_size": size},
+    "squashed": lambda size: {"size": [size, size]},
+}
+"""What Resize is given for a size: the shorter side has it, or the longer one (black is added around), or both."""
+
 
 @dataclass(frozen=True)
 class Choices:
-    """The classic module's parameters: a switch for each operation, and its one argument."""
+    """The classic module's parameters, a switch for each operation and its one argument; and `shape`, one of SHAPES."""
 
     resize: bool
     size: int
+    shape: str
     center_crop: bool
     crop_size: int
     pad: bool
@@ -51,7 +61,8 @@ class Choices:
     def operations(self) -> list[list[Any]]:
         """The chosen operations, in the classic module's order."""
         table: list[tuple[bool, str, Any]] = [
-            (self.resize, "Resize", self.size),
+            (self.resize, "Resize", SHAPES[self.shape](self.size)),
+            (self.resize and self.shape == PADDED, "CenterCrop", self.size),
             (self.center_crop, "CenterCrop", self.crop_size),
             (self.pad, "Pad", self.padding),
             (self.color_jitter, "ColorJitter", COLOR_JITTER),
@@ -71,6 +82,7 @@ class Choices:
 @click.command(cls=Entry)
 @parameter("resize", BOOLEAN)
 @parameter("size", INTEGER)
+@parameter("shape", Choice(tuple(SHAPES)))
 @parameter("center_crop", BOOLEAN)
 @parameter("crop_size", INTEGER)
 @parameter("pad", BOOLEAN)

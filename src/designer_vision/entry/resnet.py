@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from designer_vision.entry.command_line import BOOLEAN, Choice, Entry, output, parameter, port, run
-from designer_vision.networks.architectures import RESNETS, Architecture
+from designer_vision.networks.architectures import RESNET, Architecture
 from designer_vision.runtime.console import say
 
 
 @click.command(cls=Entry)
-@parameter("model_name", Choice(RESNETS))
+@parameter("model_name", Choice(RESNET.names))
 @parameter("pretrained", BOOLEAN)
 @parameter("zero_init_residual", BOOLEAN)
 @port("trained_model", required=False)

@@ -38,7 +38,7 @@ from designer_vision.formats.manifest import (
 )
 from designer_vision.formats.weights import read_weights
 from designer_vision.networks import builders
-from designer_vision.networks.architectures import DENSENETS, RESNETS, Architecture
+from designer_vision.networks.architectures import DENSENET, NETWORKS, RESNET, Architecture
 from designer_vision.runtime import files
 from designer_vision.runtime.console import say
 from designer_vision.runtime.description import MOST_JSON, MOST_YAML, from_yaml, to_yaml
@@ -48,10 +48,10 @@ TYPE = "ModelDirectory"
 SPEC, WEIGHTS, LABELS = "model_spec.yaml", "model", "index_to_label.csv"
 PREFIX = "model."
 MODULES = "azureml.designer.modules.dl.pytorch.initialize_models.vision.classification"
-FAMILIES = {
-    (f"{MODULES}.resnet", "ResNet"): RESNETS,
-    (f"{MODULES}.densenet", "DenseNet"): DENSENETS,
+CLASSES = {(f"{MODULES}.resnet", "ResNet"): RESNET.names, (f"{MODULES}.densenet", "DenseNet"): DENSENET.names} | {
+    (f"{MODULES}.{name}", "ImageNetwork"): (name,) for name in NETWORKS if name not in RESNET.names + DENSENET.names
 }
+"""Module and class in a spec, and the networks of that class; a classic reader finds no module of the last ones, and names it."""
 NORMALIZER = ("azureml.designer.core.model.model_spec.builtin_model_meta.pre_processor", "ImageNormalizer")
 
 
@@ -218,10 +218,10 @@ def _normalizer(path: Path, spec: _Spec) -> _NormalizerParams:
 def _architecture(path: Path, extras: _FlavorExtras) -> Architecture:
     """The network that a spec names, looked up in a closed table."""
     params = extras.init_params
-    if params.model_name not in FAMILIES.get((extras.module, extras.class_name), ()):
+    if params.model_name not in CLASSES.get((extras.module, extras.class_name), ()):
         raise InvalidModelDirectoryError(
             f"{path} names {extras.class_name[:100]} {params.model_name[:100]!r} of {extras.module[:200]}; "
-            f"expected a network made by ResNet ({', '.join(RESNETS)}) or DenseNet ({', '.join(DENSENETS)})"
+            f"expected a network made by ResNet, DenseNet or Image Network ({', '.join(NETWORKS)})"
         )
     return Architecture(params.model_name, bool(params.zero_init_residual), bool(params.memory_efficient))
 
@@ -251,9 +251,9 @@ def _read_weights(
     folder: Path, name: str, manifest: Manifest, architecture: Architecture, classes: int, pretrained: bool
 ) -> dict[str, Tensor]:
     path = folder / name
-    with torch.device("meta"):
-        expected = builders.build(architecture, builders.IMAGENET_CLASSES if pretrained else classes).state_dict()
-        if pretrained:
+    expected = builders.on_meta(architecture, builders.IMAGENET_CLASSES if pretrained else classes).state_dict()
+    if pretrained:
+        with torch.device("meta"):
             expected |= builders.second_head(classes)
     with files.opened(folder, name, InvalidModelDirectoryError) as file:
         recorded = manifest.hash_of(name)
@@ -316,13 +316,13 @@ def _copy(dataset: Path, name: str, folder: Path) -> None:
 
 
 def _spec_text(model: Model) -> str:
-    resnet = model.architecture.is_resnet
-    (module, class_name), _ = next(item for item in FAMILIES.items() if model.architecture.model_name in item[1])
+    architecture = model.architecture
+    (module, class_name), _ = next(item for item in CLASSES.items() if architecture.model_name in item[1])
     params = _InitParams(
-        model.architecture.model_name,
+        architecture.model_name,
         model.pretrained and not model.is_trained,  # a trained network's head is its own, also for a classic reader
-        zero_init_residual=model.architecture.zero_init_residual if resnet else None,
-        memory_efficient=None if resnet else model.architecture.memory_efficient,
+        zero_init_residual=architecture.zero_init_residual if architecture.family is RESNET else None,
+        memory_efficient=architecture.memory_efficient if architecture.family is DENSENET else None,
         num_classes=len(model.labels) or None,
     )
     params_of_input = _NormalizerParams(tuple(model.mean), tuple(model.std))  # type: ignore[arg-type]

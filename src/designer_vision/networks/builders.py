@@ -11,7 +11,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from designer_vision.networks.architectures import Architecture
+from designer_vision.networks.architectures import DENSENET, RESNET, Architecture
 from designer_vision.runtime.errors import PretrainedWeightsError
 
 IMAGENET_CLASSES = 1000
@@ -20,6 +20,7 @@ PLAIN_MEAN, PLAIN_STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 WEIGHTS = "IMAGENET1K_V1"
 """The weights that the classic module fetched; V2 of some networks scores higher but wants another resize."""
 
+BATCH_NORM_MOMENTUM = 0.1
 SECOND_HEAD = "out_linear_model"
 SECONDS_WITHOUT_AN_ANSWER = 20
 
@@ -49,17 +50,32 @@ def build(architecture: Architecture, num_classes: int, seed: int | None = None)
 
     The global random state is left as it was. Without a seed the weights are arbitrary, for loading over them.
     """
-    own: dict[str, bool] = (
-        {"zero_init_residual": architecture.zero_init_residual}
-        if architecture.is_resnet
-        else {"memory_efficient": architecture.memory_efficient}
-    )
+    own: dict[str, bool] = {}
+    if architecture.family is RESNET:
+        own["zero_init_residual"] = architecture.zero_init_residual
+    if architecture.family is DENSENET:
+        own["memory_efficient"] = architecture.memory_efficient
     with torch.random.fork_rng(devices=[]):
         if seed is not None:
             torch.manual_seed(seed)
         network: nn.Module = torchvision.models.get_model(architecture.model_name, weights=None, num_classes=num_classes, **own)
-    _set_head(network, Head.of(head(network)))
+    path = architecture.family.head
+    layer = network.get_submodule(path)
+    assert isinstance(layer, nn.Linear)
+    network.set_submodule(path, Head.of(layer))
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):  # MobileNetV3's 0.01 averages over more steps than a short training has
+            module.momentum = BATCH_NORM_MOMENTUM
     return network
+
+
+def on_meta(architecture: Architecture, num_classes: int) -> nn.Module:
+    """The same without memory for its weights."""
+    try:
+        with torch.device("meta"):
+            return build(architecture, num_classes)
+    except NotImplementedError:  # RegNet computes its widths by tensors
+        return build(architecture, num_classes).to("meta")
 
 
 def refusal_of(architecture: Architecture, num_classes: int, batch: int, size: tuple[int, int], training: bool) -> str:
@@ -67,20 +83,17 @@ def refusal_of(architecture: Architecture, num_classes: int, batch: int, size: t
 
     It is shown one on the meta device, which costs no memory and no computation.
     """
-    with torch.device("meta"):
-        network = build(architecture, num_classes).train(training)
-        try:
-            network(torch.empty(batch, 3, *size))
-        except (RuntimeError, ValueError) as error:
-            return " ".join(str(error).split())[:200]
+    network = on_meta(architecture, num_classes).train(training)
+    try:
+        network(torch.empty(batch, 3, *size, device="meta"))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        return " ".join(str(error).split())[:200]
     return ""
 
 
-def head(network: nn.Module) -> nn.Linear:
+def head(network: nn.Module) -> Head:
     """The last layer of a network that `build` made."""
-    layer = network.fc if hasattr(network, "fc") else network.classifier
-    assert isinstance(layer, nn.Linear)
-    return layer
+    return next(layer for layer in network.modules() if isinstance(layer, Head))
 
 
 def replace_head(network: nn.Module, num_classes: int) -> None:
@@ -88,17 +101,11 @@ def replace_head(network: nn.Module, num_classes: int) -> None:
 
     Random weights would send random gradients through the layers that have learned before.
     """
+    path = next(name for name, layer in network.named_modules() if isinstance(layer, Head))
     layer = Head(head(network).in_features, num_classes)
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
-    _set_head(network, layer)
-
-
-def _set_head(network: nn.Module, layer: Head) -> None:
-    if hasattr(network, "fc"):
-        network.fc = layer
-    else:
-        network.classifier = layer
+    network.set_submodule(path, layer)
 
 
 def second_head(num_classes: int) -> dict[str, Tensor]:
@@ -134,9 +141,10 @@ def fetch_pretrained(model_name: str) -> dict[str, Tensor]:
     socket.setdefaulttimeout(SECONDS_WITHOUT_AN_ANSWER)
     try:
         state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
-        # torchvision's DenseNet files have the keys of an old version: norm.1 for norm1
-        state = {re.sub(r"\.(norm|relu|conv)\.([12])\.", r".\1\2.", name): tensor for name, tensor in state.items()}
-        build(Architecture(model_name), IMAGENET_CLASSES).load_state_dict(state)
+        if model_name in DENSENET.names:  # whose files have the keys of an old version: norm.1 for norm1
+            state = {re.sub(r"\.(norm|relu|conv)\.([12])\.", r".\1\2.", name): tensor for name, tensor in state.items()}
+        network = build(Architecture(model_name), IMAGENET_CLASSES)
+        network.load_state_dict(state)
     except (OSError, RuntimeError, EOFError, KeyError, AttributeError, UnpicklingError) as error:
         folder = f"{torch.hub.get_dir()}/checkpoints"
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -147,4 +155,4 @@ def fetch_pretrained(model_name: str) -> dict[str, Tensor]:
         ) from error
     finally:
         socket.setdefaulttimeout(timeout)
-    return state
+    return network.state_dict()  # ViT's file, too, has keys of an old version, which the network knows

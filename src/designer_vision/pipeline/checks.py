@@ -13,7 +13,7 @@ from typing import Any
 
 from designer_vision.formats.manifest import is_unfinished, read_manifest
 from designer_vision.formats.plain_folder import looks_packed, unwrap
-from designer_vision.networks.architectures import smallest_side
+from designer_vision.networks.architectures import NETWORKS, family_of, smallest_side
 from designer_vision.pipeline.data_folders import check_images, closest, nearest, refuse_folders_around
 from designer_vision.pipeline.graph import (
     ELSEWHERE,
@@ -49,6 +49,7 @@ MODEL_PORTS = {
     ("score_image_model", "trained_model"),
     ("resnet", "trained_model"),
     ("densenet", "trained_model"),
+    ("image_network", "trained_model"),
 }
 SHRINKS = 32
 """Times that these networks make an image smaller before they pool it."""
@@ -290,10 +291,16 @@ def check_sizes(train: Node, nodes: Mapping[str, Node]) -> list[str]:
     network = _writer_of(train, "untrained_model", nodes)
     if network is None or "trained_model" in network.given or "model_name" not in network.given:
         return []
-    name, found = str(network.given["model_name"]), []
+    name, found = str(network.given["model_name"]), list[str]()
+    if name not in NETWORKS:  # the network's own step will say so
+        return []
     for port in ("training_dataset", "validation_dataset"):
         side, place = _side_of(train, port, nodes)
-        smallest = smallest_side(name, int(str(train.given.get("batch_size", 2))))
+        smallest, only = smallest_side(name, int(str(train.given.get("batch_size", 2)))), family_of(name).only
+        if side is not None and only and side != only:
+            raise InvalidDatasetError(
+                f"{place} makes images of {side} x {side} pixels, and {name} takes {only} x {only} only; choose that size"
+            )
         if side is not None and side < smallest:
             raise InvalidDatasetError(
                 f"{place} makes images of {side} x {side} pixels, and {name} takes {smallest} x {smallest} or more; "
@@ -331,6 +338,10 @@ def _side_of(train: Node, port: str, nodes: Mapping[str, Node]) -> tuple[int | N
             if not isinstance(init.given.get(size), str):
                 break
             return int(str(init.given[size])) + padding, init.place(size)
+    else:
+        is_square = is_on("resize") and not is_on("pad") and init.given.get("shape") in ("padded", "squashed")
+        if is_square and isinstance(init.given.get("size"), str):
+            return int(str(init.given["size"])), init.place("size")
     return None, ""
 
 

@@ -16,6 +16,7 @@ from designer_vision.formats.image_index import NO_LABEL, ImageIndex
 from designer_vision.formats.left_out import in_words
 from designer_vision.formats.manifest import MANIFEST, read_manifest
 from designer_vision.formats.plain_folder import looks_packed, unwrap
+from designer_vision.networks.architectures import NETWORKS, family_of
 from designer_vision.pipeline.checks import CHECKOUT
 from designer_vision.pipeline.data_folders import nearest, refuse_folders_around, trainable
 from designer_vision.pipeline.run import command, line_of, pairs, run_pipeline, short
@@ -28,6 +29,8 @@ SCRATCH = "scratch"
 GPUS = Path("/proc/driver/nvidia/gpus")
 LARGE, SMALL = 224, 160
 """Pixels a side of what the network sees: what its weights were made with, and what takes half of that time."""
+MODEL_NAME = "resnet18"
+"""What pipelines/photos.yaml trains where nothing else is asked for."""
 RESIZED = 8 / 7
 """Of that, the shorter side of the photos that it is cropped from."""
 FROM_SCRATCH = {"pretrained": "false", "learning_rate": "0.02", "epochs": "30"}
@@ -115,9 +118,12 @@ def choose(folder: Path, start: str | None, gpus: int, given: Mapping[str, str] 
         raise InvalidDatasetError(f"{folder} does not exist; {nearest(folder)}")
     side, why = (LARGE, "there is a GPU") if gpus else (SMALL, f"there is no GPU, and {LARGE} x {LARGE} would take twice as long")
     inputs = dict(FROM_SCRATCH) if start == SCRATCH else {}
+    name = given.get("model_name", MODEL_NAME)
+    if name in NETWORKS and (only := family_of(name).only):
+        side, why = only, f"the only size of {name}"
     network = {
-        None: f"resnet18 with weights from ImageNet; --from {SCRATCH} does without, --from MODEL takes a model of yours",
-        SCRATCH: "resnet18 with random weights; hence 30 epochs and a learning rate of 0.02, unless you chose others",
+        None: f"{name} with weights from ImageNet; --from {SCRATCH} does without, --from MODEL takes a model of yours",
+        SCRATCH: f"{name} with random weights; hence 30 epochs and a learning rate of 0.02, unless you chose others",
     }.get(start, f"that of {start}; its head is replaced unless the classes are the same")
     if start not in (None, SCRATCH):
         model = Path(str(start)).expanduser()

@@ -273,15 +273,12 @@ def _sizes(index: ImageIndex) -> Sizes | None:
 
 
 def _network(folder: Path) -> Network:
-    import torch
-
     from designer_vision.formats.model_directory import read_model_directory
     from designer_vision.networks import builders
     from designer_vision.training.parameters import Parameters
 
     model = read_model_directory(folder)
-    with torch.device("meta"):
-        network = builders.build(model.architecture, len(model.labels) or builders.IMAGENET_CLASSES)
+    network = builders.on_meta(model.architecture, len(model.labels) or builders.IMAGENET_CLASSES)
     asked = {"processes", *(field.name for field in fields(Parameters))}
     return Network(
         network=model.architecture.model_name,

@@ -14,9 +14,6 @@ from designer_vision.runtime.errors import ProcessSetupError
 from designer_vision.runtime.precision import autocast
 from designer_vision.training.ranks import Ranks
 
-SMALLEST = (2, 3, 32, 32)
-"""A batch that any of the networks can be trained on."""
-
 
 def wrap_ddp(network: nn.Module, ranks: Ranks, device: torch.device) -> nn.Module:
     """DDP around the network where there are other ranks; batch-norm statistics are equalized once an epoch instead."""
@@ -114,14 +111,15 @@ def equalize_batch_norm(network: nn.Module, ranks: Ranks) -> None:
 def batch_norm_statistics(network: nn.Module) -> Tensor:
     """This rank's batch-norm means and variances, float32 [n]; until an epoch's end each rank has its own."""
     device = next(network.parameters()).device
-    return torch.cat([torch.empty(0, device=device), *(buffer.flatten() for buffer in _float_buffers(network))])
+    return torch.cat([torch.empty(0, device=device), *(buffer.flatten() for buffer in _statistics(network))])
 
 
 def set_batch_norm_statistics(network: nn.Module, values: Tensor) -> None:
-    buffers = _float_buffers(network)
+    buffers = _statistics(network)
     for buffer, own in zip(buffers, torch.split(values, [buffer.numel() for buffer in buffers]), strict=True):
         buffer.copy_(own.view_as(buffer))
 
 
-def _float_buffers(network: nn.Module) -> list[Tensor]:
-    return [buffer for buffer in network.buffers() if buffer.is_floating_point()]
+def _statistics(network: nn.Module) -> list[Tensor]:
+    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    return [buffer for norm in norms for buffer in (norm.running_mean, norm.running_var) if buffer is not None]

@@ -1,4 +1,4 @@
-"""SGD as every training here uses it."""
+"""The optimizer, which follows from the network."""
 
 from __future__ import annotations
 
@@ -8,10 +8,17 @@ from torch import nn
 MOMENTUM, WEIGHT_DECAY = 0.9, 1e-4
 NEW_HEAD_LR_SCALE, NEW_HEAD_LR = 10, 0.05
 """A new head on a trained network takes a larger learning rate: so many times the others', but no more than that, or theirs."""
+ADAMW_LR_SCALE, ADAMW_WEIGHT_DECAY = 0.1, 0.05
+"""AdamW takes a part of the learning rate, so that one and the same is sensible for all networks."""
+
+
+def has_layer_norm(network: nn.Module) -> bool:
+    """Whether it normalises each image by itself, as ConvNeXt and the transformers do: those are trained by AdamW."""
+    return any(isinstance(module, nn.LayerNorm) for module in network.modules())
 
 
 def make_optimizer(network: nn.Module, learning_rate: float, new_head: nn.Module | None = None) -> torch.optim.Optimizer:
-    """SGD with Nesterov momentum; weight decay on matrices and kernels only, not on biases and batch norm.
+    """SGD with Nesterov momentum, or AdamW for networks with layer norm; weight decay on matrices and kernels only.
 
     Args:
         network: what is trained.
@@ -21,36 +28,50 @@ def make_optimizer(network: nn.Module, learning_rate: float, new_head: nn.Module
     Returns:
         The optimizer; each of its groups has an `lr_scale`, which the learning rate is multiplied by.
     """
+    is_adamw = has_layer_norm(network)
+    lr_scale, weight_decay = (ADAMW_LR_SCALE, ADAMW_WEIGHT_DECAY) if is_adamw else (1.0, WEIGHT_DECAY)
     new = set(new_head.parameters()) if new_head else set()
     new_head_lr_scale = max(1.0, min(NEW_HEAD_LR_SCALE, NEW_HEAD_LR / learning_rate))
+    matrices = {one for name, one in network.named_parameters() if one.ndim > 1 and name.endswith("weight")}
     groups = [
-        {"params": parameters, "weight_decay": decay, "lr_scale": scale}
+        {"params": parameters, "weight_decay": decay, "lr_scale": lr_scale * scale}
         for scale, some in ((1.0, set(network.parameters()) - new), (new_head_lr_scale, new))
-        for decay, is_matrix in ((WEIGHT_DECAY, True), (0.0, False))
-        if (parameters := [one for one in network.parameters() if one in some and (one.ndim > 1) == is_matrix])
+        for decay, is_matrix in ((weight_decay, True), (0.0, False))
+        if (parameters := [one for one in network.parameters() if one in some and (one in matrices) == is_matrix])
     ]
-    optimizer = torch.optim.SGD(groups, lr=0.0, momentum=MOMENTUM, nesterov=True, fused=True)
-    start_momentum(optimizer)
+    optimizer: torch.optim.Optimizer = (
+        torch.optim.AdamW(groups, lr=0.0, fused=True)
+        if is_adamw
+        else torch.optim.SGD(groups, lr=0.0, momentum=MOMENTUM, nesterov=True, fused=True)
+    )
+    start_state(optimizer)
     return optimizer
 
 
-def start_momentum(optimizer: torch.optim.Optimizer) -> None:
-    """Momentum of zero where there is none yet; the first step is the same.
+def start_state(optimizer: torch.optim.Optimizer) -> None:
+    """Momentum (and what else there is) of zero where there is none yet; the first step is the same.
 
-    Where float16 overflows at its first step, which is usual, torch's fused step would leave memory as it found it.
+    Where float16 overflows at its first step, which is usual, torch's fused SGD would leave memory as it found it.
     """
     for group in optimizer.param_groups:
         for parameter in group["params"]:
-            if optimizer.state[parameter].get("momentum_buffer") is None:
-                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+            state = optimizer.state[parameter]
+            if isinstance(optimizer, torch.optim.AdamW):
+                if not state:
+                    state["step"] = torch.zeros((), device=parameter.device)
+                    state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
+            elif state.get("momentum_buffer") is None:
+                state["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def centralize_gradients(optimizer: torch.optim.Optimizer) -> None:
     """Take from the gradient of each output's weights their mean (Yong et al. 2020, arXiv 2004.01461).
 
     What comes out of a ReLU is positive, so that one step along that mean moves an output for every image alike; without it the
-    other directions are learned faster.
+    other directions are learned faster. It is SGD's: AdamW scales each weight's gradient by itself.
     """
+    if not isinstance(optimizer, torch.optim.SGD):
+        return
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             if parameter.grad is not None and parameter.ndim > 1:

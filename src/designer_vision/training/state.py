@@ -31,7 +31,7 @@ class MeterState(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class OptimizerState(msgspec.Struct):
-    """The momentum of each parameter, by its number; what else is there the parameters say."""
+    """What the optimizer keeps of each parameter, such as its momentum, by its number; its settings the parameters say."""
 
     state: dict[int, dict[str, Tensor | None]]
 
@@ -73,13 +73,13 @@ class Expected:
 
     Attributes:
         weights: the network's state_dict.
-        parameters: of the network, in the optimizer's order.
+        momentum: what the optimizer keeps of each parameter, by its number.
         statistics: the network's batch-norm statistics.
         epochs: of the whole training.
     """
 
     weights: Mapping[str, Tensor]
-    parameters: Sequence[Tensor]
+    momentum: Mapping[int, Mapping[str, Tensor]]
     statistics: Tensor
     epochs: int
 
@@ -90,7 +90,7 @@ def read_state(state: Any, expected: Expected) -> TrainerState:
     Raises:
         ValueError: it is another network's state, or none.
     """
-    weights, parameters = expected.weights, expected.parameters
+    weights = expected.weights
     read = msgspec.convert(state, TrainerState)
     ranks = len(read.statistics) if read.statistics.ndim else 0
     sums = new_totals(torch.device("cpu"))
@@ -113,10 +113,11 @@ def read_state(state: Any, expected: Expected) -> TrainerState:
         else:
             _require(not found, f"its {name}")
     for number, buffers in read.optimizer.state.items():
-        momentum = buffers.get("momentum_buffer")
-        _require(0 <= number < len(parameters) and set(buffers) == {"momentum_buffer"}, "its momentum")
-        if momentum is not None:
-            _same_shape("momentum", [momentum], [parameters[number]])
+        own = expected.momentum.get(number, {})
+        _require(set(buffers) == set(own), "its momentum")
+        for name, momentum in buffers.items():
+            if momentum is not None:  # a checkpoint of an earlier version, before its first step
+                _same_shape("momentum", [momentum], [own[name]])
     return read
 
 

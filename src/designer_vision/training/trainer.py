@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -25,7 +26,6 @@ from designer_vision.runtime.errors import JobStoppedError, TrainingDivergedErro
 from designer_vision.runtime.precision import autocast
 from designer_vision.training.checkpoint import Position, State
 from designer_vision.training.ddp import (
-    SMALLEST,
     batch_norm_statistics,
     compiled,
     equalize_batch_norm,
@@ -35,7 +35,7 @@ from designer_vision.training.ddp import (
 )
 from designer_vision.training.meter import ThroughputMeter
 from designer_vision.training.metrics import Averages, add_to_totals, averages, loss_function, new_totals
-from designer_vision.training.optimizer import centralize_gradients, make_optimizer, start_momentum
+from designer_vision.training.optimizer import centralize_gradients, make_optimizer, start_state
 from designer_vision.training.parameters import Parameters
 from designer_vision.training.ranks import Ranks
 from designer_vision.training.results import (
@@ -149,7 +149,7 @@ class Trainer:
         if device.type == "cuda":
             warm_up(self.ddp, shapes[0], device, precision)
         elif self.ranks.world_size > 1:
-            warm_up(self.ddp, SMALLEST, device, precision)
+            warm_up(self.ddp, (2, *shapes[0][1:]), device, precision)
 
     def result(self) -> TrainingResult:
         """What the epochs that are finished came to; there is at least one."""
@@ -198,7 +198,9 @@ class Trainer:
             self.ranks.note("waiting for images")
             batch = self.next_batch(number, TRAINING)
             waited = self.spend("waiting")
-            self.learning_rate = self.set_learning_rate((number - 1) * self.steps_per_epoch + iteration - 1)
+            done = (number - 1) * self.steps_per_epoch + iteration - 1
+            self.learning_rate = self.set_learning_rate(done)
+            self.seed_network(done)
             loss, logits, labels = self.step(batch, waited)
             self.meter.add(iteration, loss, logits, labels)
             self.segments[-1] = (self.ranks.world_size, self.segments[-1][1] + 1)
@@ -333,14 +335,13 @@ class Trainer:
             ValueError: it is not the state of this training.
         """
         own = self.optimizer.state_dict()
-        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        expected = Expected(self.network.state_dict(), parameters, batch_norm_statistics(self.network), self.parameters.epochs)
+        expected = Expected(self.network.state_dict(), own["state"], batch_norm_statistics(self.network), self.parameters.epochs)
         read = read_state(state, expected)
         same = len(read.statistics) == self.ranks.world_size
         self.network.load_state_dict(read.network)
         set_batch_norm_statistics(self.network, read.statistics[self.ranks.rank] if same else read.statistics.mean(dim=0))
         self.optimizer.load_state_dict(own | {"state": read.optimizer.state})
-        start_momentum(self.optimizer)
+        start_state(self.optimizer)
         if read.scaler:  # none where the steps before were in another number format
             self.scaler.load_state_dict(read.scaler)
         self.history = list(read.history)
@@ -378,6 +379,10 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate * group["lr_scale"]
         return learning_rate
+
+    def seed_network(self, step: int) -> None:
+        """Have what a network draws at a step (dropout, stochastic depth) be the same in a resumed training."""
+        torch.manual_seed(int(np.random.SeedSequence((self.parameters.torch_seed, step, self.ranks.rank)).generate_state(1)[0]))
 
     def to_device(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Images and labels on the device; a GPU takes them on a stream of its own, while it computes on those before."""
