@@ -109,7 +109,9 @@ def main(folder: Path, runs: int) -> None:
     (scratch / "applied").rename(scratch / "images")
     outputs = [scratch / name for name in ("one", "two", "scored", "applied")]
     convert = entry("convert_to_image_directory", input_dataset=photos / "photos", output_image_directory=scratch / "two")
-    score = entry("score_image_model", trained_model=model, dataset=scratch / "images", scored_dataset=scratch / "scored")
+    score = entry(
+        "score_image_model", trained_model=model, dataset=scratch / "images", threshold=0, scored_dataset=scratch / "scored"
+    )
     script = [sys.executable, ONE_PROCESS]
     rows = [
         ("Convert, images/s", [*script, "convert", photos / "photos", scratch / "one"], convert),

@@ -105,7 +105,9 @@ def commands(folder: Path) -> list[Measured]:
         return component("convert_to_image_directory", input_dataset=source, output_image_directory=output)
 
     def score(source: Path, output: Path) -> list[object]:
-        return component("score_image_model", trained_model=folder / "trained", dataset=source, scored_dataset=output)
+        return component(
+            "score_image_model", trained_model=folder / "trained", dataset=source, threshold=0, scored_dataset=output
+        )
 
     loaders = f"{WORKERS} workers and no network, images/s"
     return [

@@ -72,6 +72,8 @@ def steps(folder: Path) -> dict[str, list[object]]:
             out / "trained",
             "--dataset",
             out / "second",
+            "--threshold",
+            0,
             "--scored_dataset",
             out / "scored",
         ],

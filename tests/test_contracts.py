@@ -40,7 +40,7 @@ PARTS = {
         "print_frequency",
         "trained_model",
     ),
-    "score_image_model": ("trained_model dataset", "scored_dataset"),
+    "score_image_model": ("trained_model dataset threshold", "scored_dataset"),
     "evaluate_model": ("scored_dataset scored_dataset_to_compare dataset", "evaluation_results"),
 }
 """Inputs and outputs of each component, in the order in which the designer shows them."""
@@ -248,7 +248,7 @@ def test_the_range_of_the_yaml_is_that_of_the_entry(component: dict, tmp_path: P
         return ""
 
     for name, port in ranges.items():
-        step = 1 if port["type"] == "integer" else port.get("min", 1)
+        step = 1 if port["type"] == "integer" else port.get("min", 1) or 0.001
         for limit, beyond in (("min", -step), ("max", step)):
             if limit in port:
                 assert not re.search(rf"\b{name} is\b", refusal(name, port[limit])), (name, limit)

@@ -78,7 +78,7 @@ def test_score_image_model_gives_the_validation_images_the_reports_probabilities
     monkeypatch.setattr(train_pytorch_model, "see_validation_images", kept_and_noted)
     train_pytorch_model.main(untrained_model, datasets[0], trained[1], SEVEN, tmp_path / "model")
     assert seen[0].model.temperature != 1
-    score_image_model.main(tmp_path / "model", trained[1], tmp_path / "scored")
+    score_image_model.main(tmp_path / "model", trained[1], 0, tmp_path / "scored")
     scored = read_data_frame_directory(tmp_path / "scored")
     assert scored.ids.tolist() == seen[0].images.ids.tolist()
     assert scored.probabilities.argmax(axis=1).tolist() == seen[0].predictions.predicted.tolist()

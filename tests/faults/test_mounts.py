@@ -141,7 +141,9 @@ def test_components_write_the_same_from_a_mount(photos: Path, slow_mount: Mount,
         assert (
             entry("split_image_directory", input_image_directory=converted, fraction=0.7, random_seed=3, **halves).returncode == 0
         )
-        scored = entry("score_image_model", trained_model=trained_model, dataset=converted, scored_dataset=out / "scored")
+        scored = entry(
+            "score_image_model", trained_model=trained_model, dataset=converted, threshold=0, scored_dataset=out / "scored"
+        )
         assert scored.returncode == 0, scored.stderr
         written[name] = [files_of(out / folder) for folder in ("c", "s1", "s2", "scored")]
     assert written["local"] == written["far"]
@@ -154,7 +156,12 @@ def test_a_component_names_the_image_that_the_mount_does_not_give(
     mounted = slow_mount(photos, **SLOW, stall="photo 7.png")
     ports = {
         "convert_to_image_directory": {"input_dataset": mounted, "output_image_directory": tmp_path / "out"},
-        "score_image_model": {"trained_model": trained_model, "dataset": mounted, "scored_dataset": tmp_path / "out"},
+        "score_image_model": {
+            "trained_model": trained_model,
+            "dataset": mounted,
+            "threshold": 0,
+            "scored_dataset": tmp_path / "out",
+        },
     }
     done = entry(name, patience=3, **ports[name])
     assert done.returncode == 1

@@ -172,7 +172,11 @@ def test_jpeg_and_png_of_any_size_are_answered_as_score_image_model_scores_them(
     for number, content in enumerate(contents):
         (tmp_path / f"photos/{number}.png").write_bytes(content)  # the name plays no part
     result = run_entry(
-        "score_image_model", trained_model=trained_model, dataset=tmp_path / "photos", scored_dataset=tmp_path / "scored"
+        "score_image_model",
+        trained_model=trained_model,
+        dataset=tmp_path / "photos",
+        threshold=0,
+        scored_dataset=tmp_path / "scored",
     )
     assert result.returncode == 0, result.stderr
     scored = read_data_frame_directory(tmp_path / "scored")

@@ -62,6 +62,8 @@ def test_mlflow_gives_the_probabilities_with_the_models_temperature(trained_mode
     photos = make_photos(tmp_path / "photos", per_class=3)
     frame = pd.DataFrame({"image": [base64.b64encode(path.read_bytes()).decode() for path in sorted(photos.rglob("*.png"))]})
     warm = mlflow.pyfunc.load_model(str(tmp_path / "model")).predict(frame)
+    unsure = mlflow.pyfunc.load_model(str(tmp_path / "model")).predict(frame, params={"threshold": 1.0})
+    assert set(unsure["Scored Labels"]) == {"unknown"}
     plain = ServedModel(replace(model, temperature=1.0)).predict(frame)
     columns = [f"Scored Probabilities_{label}" for label in model.labels]
     powers = plain[columns].to_numpy(dtype=float) ** (1 / 3.0)
@@ -153,6 +155,17 @@ def test_every_way_to_send_photos_has_the_same_answer(served: ServedModel, good:
     assert answer(served, b'{"input_data": []}') == (200, [])
 
 
+@pytest.mark.parametrize("place", ["beside the rows", "among them"])
+def test_a_request_can_say_from_which_probability_on_a_label_is_given(served: ServedModel, good: str, place: str) -> None:
+    rows: dict = {"columns": ["image"], "data": [[good]]}
+    params = {"params": {"threshold": 1.0}}
+    request = {"input_data": rows | params} if place == "among them" else {"input_data": rows} | params
+    status, (found,) = answer(served, json.dumps(request).encode())
+    assert status == 200
+    assert found["Scored Labels"] == "unknown"
+    assert found == answer(served, json.dumps({"input_data": rows}).encode())[1][0] | {"Scored Labels": "unknown"}
+
+
 WRONG = {
     "empty": (b"", "the request: "),
     "no JSON": (b"hello", "the request: "),
@@ -161,6 +174,9 @@ WRONG = {
     "nothing": (b"{}", "the request has nothing, expected JSON like"),
     "another column": (b'{"input_data": {"columns": ["photo"], "data": [["x"]]}}', "input_data without a column image"),
     "no columns": (b'{"dataframe_split": {"data": [["x"]]}}', "dataframe_split without a column image"),
+    "a threshold that is a text": (b'{"input_data": [], "params": {"threshold": "x"}}', 'expected {"threshold": 0.5}'),
+    "params that are a list": (b'{"input_data": [], "params": [1]}', "the request has params [1]"),
+    "a threshold above 1": (b'{"input_data": [], "params": {"threshold": 2}}', "threshold is 2.0, it must be between 0 and 1"),
     "a key twice": (b'{"input_data": [], "input_data": []}', "the key 'input_data' appears twice"),
     "no text": (b"\xff\xfe{}", "UTF-16"),
     "too large": (b" " * (MOST_BYTES + 1), "67,108,865 bytes, expected 67,108,864 at most"),
@@ -173,7 +189,9 @@ def test_a_request_that_is_none_is_answered_by_400_and_a_sentence(served: Served
     status, content = answer(served, body)
     assert status == 400
     assert message in content["message"]
-    assert re.search(r'\{"input_data": \{"columns": \["image"\]|send fewer|save it again', content["message"])
+    assert re.search(
+        r'\{"input_data": \{"columns": \["image"\]|send fewer|save it again|between 0 and 1|"threshold": 0.5', content["message"]
+    )
 
 
 def test_rows_of_another_length_and_without_the_column_are_told_by_row(served: ServedModel, good: str) -> None:

@@ -52,7 +52,7 @@ def saved(path: Path, label: str = "red", number: int = 0) -> Path:
 
 def test_probabilities_are_those_of_score_image_model(trained_model: Path, tmp_path: Path) -> None:
     photos = make_photos(tmp_path / "photos", per_class=7, size=(70, 50))  # more than a batch
-    score_image_model.main(trained_model, photos, tmp_path / "scored")
+    score_image_model.main(trained_model, photos, 0, tmp_path / "scored")
     scored = read_data_frame_directory(tmp_path / "scored")
     result = predict(trained_model, photos, "--json")
     assert result.exit_code == 0, result.output

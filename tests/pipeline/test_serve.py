@@ -73,7 +73,9 @@ def test_the_printed_line_gives_the_label_of_score_image_model_and_a_signal_ends
     (tmp_path / "photos").mkdir()
     noise = np.random.default_rng(0).integers(0, 120, (1500, 1000, 3), np.uint8)  # longer than a word of a command line may be
     Image.fromarray(noise + colored_pixels("red", 1, 1500, 1000) // 2).save(tmp_path / "photos" / "photo.jpg", quality=95)
-    result = run_entry("score_image_model", trained_model=copied, dataset=tmp_path / "photos", scored_dataset=tmp_path / "scored")
+    result = run_entry(
+        "score_image_model", trained_model=copied, dataset=tmp_path / "photos", threshold=0, scored_dataset=tmp_path / "scored"
+    )
     assert result.returncode == 0, result.stderr
     scored = read_data_frame_directory(tmp_path / "scored")
     with serving(copied, tmp_path) as (server, line):

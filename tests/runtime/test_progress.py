@@ -85,7 +85,7 @@ def test_convert_apply_and_split_tell_of_every_image(tmp_path: Path, capsys: pyt
 def test_score_tells_of_every_batch(trained_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from designer_vision.components import score_image_model
 
-    score_image_model.main(trained_model, make_image_directory(tmp_path / "images"), tmp_path / "scored")
+    score_image_model.main(trained_model, make_image_directory(tmp_path / "images"), 0, tmp_path / "scored")
     out = capsys.readouterr().out
     assert LINE.fullmatch(out.splitlines()[0])
     assert re.fullmatch(r"12 images scored, \d+\.\d images/s", out.splitlines()[-1])

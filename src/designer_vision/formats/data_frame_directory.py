@@ -4,8 +4,8 @@ _data.parquet         columns: category (labelled input only), id, file_name, Sc
 schema/_schema.json   the columns, and which of them are labels and scores
 _samples.json         the first 3 rows
 _meta.yaml            type, format: Parquet, the names of the files above
-scores.csv            the same for people: file_name, true_label (labelled input only), predicted_label, probability (of that
-                      label), probability_<label> ...
+scores.csv            the same for people: file_name, true_label (labelled input only), predicted_label, probability (of the
+                      most probable label), probability_<label> ...
 unreadable.txt        the images that could not be scored, where there were any
 
 `file_name` and the last two files are ours; a classic reader passes over them.
@@ -33,7 +33,8 @@ from designer_vision.formats.manifest import (
     write_manifest,
 )
 from designer_vision.runtime.console import cell, printable
-from designer_vision.runtime.errors import InvalidDatasetError
+from designer_vision.runtime.errors import InvalidDatasetError, NotInRangeValueError
+from designer_vision.runtime.values import check_range
 
 TYPE = "DataFrameDirectory"
 MOST_BYTES, MOST_ROWS, MOST_COLUMNS = 4 * 2**30, 20_000_000, 6000
@@ -43,6 +44,8 @@ LONGEST = {"category": 1000, "file_name": 5000}
 DATA, SAMPLES, SCHEMA = "_data.parquet", "_samples.json", "schema/_schema.json"
 SCORES, UNREADABLE = "scores.csv", "unreadable.txt"
 PROBABILITIES, SCORED_LABELS, CATEGORY, FILE_NAME = "Scored Probabilities_", "Scored Labels", "category", "file_name"
+UNKNOWN = "unknown"
+"""The label of an image whose most probable class is less probable than a threshold."""
 DIGITS = 6
 """Of a probability in `scores.csv`."""
 
@@ -57,6 +60,7 @@ class ScoredSet:
         ids: int64 [images].
         categories: the true label of each image, None where it has none; None for an unlabelled set.
         names: what the person called each image's file; None in a set that does not say, as a classic one.
+        threshold: the probability from which on a label is given.
     """
 
     labels: tuple[str, ...]
@@ -64,17 +68,38 @@ class ScoredSet:
     ids: npt.NDArray[np.int64]
     categories: list[str | None] | None
     names: list[str] | None = None
+    threshold: float = 0.0
 
     @property
     def scored_labels(self) -> list[str]:
-        """The most probable label of each image."""
-        return [self.labels[index] for index in self.probabilities.argmax(axis=1)]
+        """The label of each image."""
+        return labels_of(self.labels, self.probabilities, self.threshold)
 
 
-def score_columns(labels: tuple[str, ...], probabilities: npt.NDArray[np.float64]) -> dict[str, Any]:
+def labels_of(labels: tuple[str, ...], probabilities: npt.NDArray[np.float64], threshold: float) -> list[str]:
+    """The most probable label of each row [n, classes], or UNKNOWN where its probability is below the threshold."""
+    is_known = probabilities.max(axis=1, initial=0) >= threshold
+    return [labels[index] if known else UNKNOWN for index, known in zip(probabilities.argmax(axis=1), is_known, strict=True)]
+
+
+def check_threshold(threshold: float, labels: tuple[str, ...]) -> None:
+    """Refuse what is no threshold for a model with these labels.
+
+    Raises:
+        NotInRangeValueError: it is not between 0 and 1, or UNKNOWN would be taken for one of the labels.
+    """
+    check_range("threshold", threshold, 0, 1)
+    if threshold > 0 and UNKNOWN in labels:
+        raise NotInRangeValueError(
+            f"threshold is {threshold}, and the model has a class called {UNKNOWN!r}, which could not be told from images below "
+            "the threshold; expected 0"
+        )
+
+
+def score_columns(labels: tuple[str, ...], probabilities: npt.NDArray[np.float64], threshold: float = 0.0) -> dict[str, Any]:
     """The columns that scoring adds, by name: a probability a class in index order, then the label."""
     columns: dict[str, Any] = {PROBABILITIES + label: probabilities[:, index] for index, label in enumerate(labels)}
-    return columns | {SCORED_LABELS: [labels[index] for index in probabilities.argmax(axis=1)]}
+    return columns | {SCORED_LABELS: labels_of(labels, probabilities, threshold)}
 
 
 def write_data_frame_directory(folder: Path, scored: ScoredSet, unreadable: Sequence[str] = ()) -> None:
@@ -89,7 +114,7 @@ def write_data_frame_directory(folder: Path, scored: ScoredSet, unreadable: Sequ
     columns |= {"id": scored.ids}
     if scored.names is not None:
         columns |= {FILE_NAME: pa.array([_storable(name) for name in scored.names], pa.string())}
-    table = pa.table(columns | score_columns(scored.labels, scored.probabilities))
+    table = pa.table(columns | score_columns(scored.labels, scored.probabilities, scored.threshold))
     with publishing(folder):
         (folder / "schema").mkdir()
         pq.write_table(table, folder / DATA)

@@ -21,23 +21,24 @@ import torch
 import yaml
 
 import designer_vision
-from designer_vision.formats.data_frame_directory import PROBABILITIES, SCORED_LABELS, score_columns
+from designer_vision.formats.data_frame_directory import PROBABILITIES, SCORED_LABELS, check_threshold, score_columns
 from designer_vision.formats.model_directory import Model
 from designer_vision.inference.scoring import Scorer, batch_size_for, fit_for, pixels_of, read_trained_model
 from designer_vision.runtime.description import from_json
-from designer_vision.runtime.errors import DesignerError, ModuleOutOfMemoryError, RequestError
+from designer_vision.runtime.errors import DesignerError, ModuleOutOfMemoryError, NotInRangeValueError, RequestError
 from designer_vision.runtime.gpus import device_for_scoring
 from designer_vision.runtime.precision import choose_precision
 from designer_vision.runtime.settings import Settings
 from designer_vision.runtime.tracking import import_mlflow
 
-IMAGE = "image"
+IMAGE, THRESHOLD = "image", "threshold"
 ERROR = "Error"
 """The column of an answer that says why a row has no label; None in all other rows."""
 REQUIREMENTS = ("msgspec", "numpy", "pandas", "pillow", "pillow-heif", "pyyaml", "simplejpeg", "torch", "torchvision")
 """Without pyarrow, which mlflow brings: what Azure ML adds for a batch endpoint wants an older one."""
 ON_AZURE = ("azureml-ai-monitoring==1.0.0", "azureml-inference-server-http==1.5.1")
 """What Azure ML's own scoring script imports where a model is deployed without another one, and the server that runs it."""
+EXAMPLE = f'{{"input_data": {{"columns": ["{IMAGE}"], "data": [["base64 text"]]}}}}'
 MOST_BYTES = 2**26
 """Of a request: some twenty photos as they come from a camera."""
 
@@ -67,11 +68,12 @@ def _description(labels: tuple[str, ...]) -> Any:
     """What MLflow is told of a model: its input and its outputs."""
     from mlflow.models import Model as MlflowModel
     from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema
+    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
     outputs = [ColSpec("double", PROBABILITIES + label, required=False) for label in labels]
     outputs += [ColSpec("string", name, required=False) for name in (SCORED_LABELS, ERROR)]
-    return MlflowModel(signature=ModelSignature(inputs=Schema([ColSpec("string", IMAGE)]), outputs=Schema(outputs)))
+    params = ParamSchema([ParamSpec(THRESHOLD, "double", 0.0)])
+    return MlflowModel(signature=ModelSignature(Schema([ColSpec("string", IMAGE)]), Schema(outputs), params))
 
 
 def _write_yaml(path: Path, content: Any) -> None:
@@ -90,19 +92,27 @@ class ServedModel:
     def predict(self, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """The score columns for a column `image` of base64 texts of JPEG, PNG or other image files, of any size.
 
+        Args:
+            model_input: with that column.
+            params: `threshold`, where images with no class of that probability shall be labelled unknown.
+
         Returns:
             A row for each text, in their order. One that cannot be scored has the reason in the column `Error`, and else None:
             an endpoint on Azure does not hand on what an exception says.
-        """
-        return self.score(list(model_input[IMAGE]))
 
-    def score(self, texts: Sequence[object]) -> pd.DataFrame:
+        Raises:
+            NotInRangeValueError: threshold is not between 0 and 1, or there is a class called unknown.
+        """
+        return self.score(list(model_input[IMAGE]), (params or {}).get(THRESHOLD, 0.0))
+
+    def score(self, texts: Sequence[object], threshold: float = 0.0) -> pd.DataFrame:
         """The rows of some texts, as `predict` gives them."""
+        check_threshold(threshold, self._labels)
         size = self._batch_size
-        frames = [self._answers(texts[start : start + size], start) for start in range(0, len(texts), size)]
+        frames = [self._answers(texts[start : start + size], start, threshold) for start in range(0, len(texts), size)]
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[SCORED_LABELS, ERROR])
 
-    def _answers(self, texts: Sequence[object], first: int) -> pd.DataFrame:
+    def _answers(self, texts: Sequence[object], first: int, threshold: float) -> pd.DataFrame:
         """The rows of one batch; `first` is the number of its first row."""
         read = {row: self._pixels(text, f"row {first + row}, column {IMAGE}") for row, text in enumerate(texts)}
         reasons = {row: reason for row, reason in read.items() if isinstance(reason, str)}
@@ -117,7 +127,7 @@ class ServedModel:
         for row, numbers in zip(pixels, probabilities, strict=True):
             if not np.isfinite(numbers).all():
                 reasons[row] = f"the network gives no numbers for row {first + row}; train the model again"
-        frame = pd.DataFrame(score_columns(self._labels, probabilities), index=[*pixels])
+        frame = pd.DataFrame(score_columns(self._labels, probabilities, threshold), index=[*pixels])
         if reasons:
             frame = frame.drop(index=[row for row in reasons if row in pixels]).reindex([*read]).astype(object)
             frame = frame.where(frame.notna(), None)  # not NaN, which is no JSON
@@ -150,22 +160,39 @@ def answer(model: ServedModel, body: bytes) -> tuple[int, Any]:
         The status, and what goes into the answer as JSON: the rows, or a message.
     """
     try:
-        texts = _texts_of(body)
-    except RequestError as error:
+        request = _request_of(body)
+        return 200, model.score(_texts_of(request), _threshold_of(request)).to_dict("records")
+    except (RequestError, NotInRangeValueError) as error:
         return 400, {"message": error.message}
-    return 200, model.score(texts).to_dict("records")
 
 
-def _texts_of(body: bytes) -> list[object]:
+def _request_of(body: bytes) -> dict[str, Any]:
+    """The object that a request is.
+
+    Raises:
+        RequestError: it is not what an endpoint takes.
+    """
+    if len(body) > MOST_BYTES:
+        raise RequestError(f"the request has {len(body):,} bytes, expected {MOST_BYTES:,} at most; send fewer or smaller photos")
+    return from_json(body, dict[str, Any], "the request", RequestError, expected=f"JSON like {EXAMPLE}")
+
+
+def _threshold_of(request: dict[str, Any]) -> float:
+    """The parameter of a request, beside its rows or, as Azure's own script has it, among them; 0 without one."""
+    inside = request.get("input_data")
+    params = request.get("params") or (inside.get("params") if isinstance(inside, dict) else None) or {}
+    threshold = params.get(THRESHOLD, 0.0) if isinstance(params, dict) else None
+    if isinstance(threshold, bool) or not isinstance(threshold, (int, float)):
+        raise RequestError(f'the request has params {str(params)[:100]}, expected {{"{THRESHOLD}": 0.5}}')
+    return float(threshold)
+
+
+def _texts_of(request: dict[str, Any]) -> list[object]:
     """The column `image` of a request, whatever is in its rows.
 
     Raises:
         RequestError: it is not what an endpoint takes.
     """
-    example = f'{{"input_data": {{"columns": ["{IMAGE}"], "data": [["base64 text"]]}}}}'
-    if len(body) > MOST_BYTES:
-        raise RequestError(f"the request has {len(body):,} bytes, expected {MOST_BYTES:,} at most; send fewer or smaller photos")
-    request = from_json(body, dict[str, Any], "the request", RequestError, expected=f"JSON like {example}")
     key = next((key for key in ("input_data", "dataframe_split", "dataframe_records") if key in request), None)
     content = request.get(key) if key else None
     if isinstance(content, dict) and {"columns", "data"} <= content.keys():
@@ -176,7 +203,7 @@ def _texts_of(body: bytes) -> list[object]:
     if isinstance(content, list):
         return [row.get(IMAGE) if isinstance(row, dict) else row for row in content]
     found = ", ".join(request) if key is None else f"{key} without a column {IMAGE}"
-    raise RequestError(f"the request has {found[:100] or 'nothing'}, expected JSON like {example}")
+    raise RequestError(f"the request has {found[:100] or 'nothing'}, expected JSON like {EXAMPLE}")
 
 
 def application(model: Model) -> Any:
