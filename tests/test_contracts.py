@@ -28,6 +28,7 @@ PARTS = {
     "image_network": ("model_name pretrained trained_model", "untrained_model"),
     "convert_to_image_directory": ("input_dataset", "output_image_directory"),
     "split_image_directory": ("input_image_directory fraction random_seed", "output_image_directory1 output_image_directory2"),
+    "balance_classes": ("input_image_directory weighting", "output_image_directory"),
     "init_image_transformation": (
         "resize size shape center_crop crop_size pad padding color_jitter grayscale random_resized_crop random_resized_crop_size random_crop "
         "random_crop_size random_horizontal_flip random_vertical_flip random_rotation random_rotation_degrees random_affine "

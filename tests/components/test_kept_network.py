@@ -23,7 +23,7 @@ from designer_vision.networks.architectures import Architecture
 from designer_vision.networks.builders import build
 from designer_vision.training.parameters import Parameters
 from designer_vision.training.ranks import Ranks
-from designer_vision.training.trainer import Hardware, Trainer
+from designer_vision.training.trainer import Hardware, Recipe, Trainer
 
 CPU = torch.device("cpu")
 SEVEN = Parameters(1, 6, 0, 0.01, 1, 3, 2)
@@ -126,7 +126,7 @@ def test_of_very_many_probabilities_evenly_spaced_images_are_taken(
         SEVEN,
         Ranks(),
         Hardware(CPU, torch.float32, 0),
-        Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+        Recipe(Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))),
     )
     weights = trainer.network.state_dict()
     model = Model(Architecture("resnet18"), weights, labels=index.classes, operations=[], size=(32, 32))

@@ -103,7 +103,7 @@ def test_classes_with_few_images_and_sizes_far_apart_are_said(tmp_path: Path) ->
     uneven = training.subset(np.concatenate([of_class[0], of_class[1][:5], of_class[2][:4]]))
     assert said(uneven, validation) == [
         "classes with fewer than 5 images to train on: red (4)",
-        "blue has 40 images to train on and red 4: the network will prefer the larger classes; more images of the small ones help",
+        "blue has 40 images to train on and red 4: the network will prefer the larger classes; more images of the small ones help, or Balance Classes",
     ]
     assert said(training.subset(np.concatenate([of_class[0], of_class[1][:5], of_class[2][:5]])), validation) == []
 

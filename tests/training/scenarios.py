@@ -30,7 +30,7 @@ from designer_vision.training.checkpoint import state_of
 from designer_vision.training.parameters import Parameters
 from designer_vision.training.ranks import Ranks, Timeouts
 from designer_vision.training.results import Callbacks
-from designer_vision.training.trainer import Hardware, Trainer
+from designer_vision.training.trainer import Hardware, Recipe, Trainer
 
 SIZE = 8
 
@@ -102,6 +102,7 @@ def make_trainer(
     hardware: Hardware | None = None,
     cache: PixelCache | None = None,
     new_head: nn.Module | None = None,
+    class_weights: tuple[float, ...] = (),
 ) -> Trainer:
     torch.set_num_threads(1)
     fit = EvaluationTransform([], (SIZE, SIZE))
@@ -114,9 +115,8 @@ def make_trainer(
         seven,
         ranks,
         hardware or Hardware(torch.device("cpu"), torch.float32, workers),
-        Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+        Recipe(Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)), new_head, class_weights),
         callbacks,
-        new_head,
     )
 
 
@@ -218,6 +218,8 @@ def run(scenario: str, folder: Path) -> dict:
     with ranks.connected(0, Timeouts(*[timedelta(seconds=60)] * 3), {}) as (ranks, _):
         if scenario == "plain":
             trainer = make_trainer(folder / f"data_{ranks.rank}", ranks, parameters())
+        elif scenario == "weighted":
+            trainer = make_trainer(folder / f"data_{ranks.rank}", ranks, parameters(), class_weights=(0.25, 1.75))
         elif scenario == "batch norm":
             trainer = make_trainer(folder / f"data_{ranks.rank}", ranks, parameters(), network=small_network(True))
         elif scenario == "validation of one image":

@@ -28,3 +28,11 @@ def test_fewer_than_five_classes_are_all_among_the_first_five() -> None:
     logits, labels = torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
     add_to_totals(totals, logits, labels, loss_function(logits, labels))
     assert averages(totals).top5 == 1
+
+
+def test_an_images_loss_counts_as_much_as_its_class_and_the_batch_is_divided_by_its_images() -> None:
+    logits, labels = torch.randn(6, 3, generator=torch.Generator().manual_seed(1)), torch.tensor([0, 0, 0, 1, 2, 2])
+    weights = torch.tensor([0.5, 2.0, 1.25])
+    each = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+    assert loss_function(logits, labels, weights).item() == pytest.approx((each * weights[labels]).mean().item())
+    assert loss_function(logits, labels, torch.ones(3)).item() == pytest.approx(loss_function(logits, labels).item())

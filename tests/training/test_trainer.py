@@ -434,6 +434,17 @@ def test_two_processes_equal_one_on_the_same_global_batch(tmp_path: Path) -> Non
         assert ours.learning_rate == pytest.approx(theirs.learning_rate)
 
 
+def test_two_processes_with_weighted_classes_equal_one_on_the_same_global_batch(tmp_path: Path) -> None:
+    first, _ = on_ranks("weighted", tmp_path, world=2)
+    alone = make_trainer(tmp_path / "alone", ALONE, parameters(batch_size=8, learning_rate=0.1), class_weights=(0.25, 1.75))
+    result = alone.train()
+    assert same(first["weights"], alone.network.state_dict(), tolerance=1e-5)
+    plain = make_trainer(tmp_path / "plain", ALONE, parameters(batch_size=8, learning_rate=0.1))
+    assert not same(first["weights"], (plain.train(), plain.network.state_dict())[1], tolerance=1e-3)
+    for ours, theirs in zip(first["history"], result.history, strict=True):
+        assert ours.validation.loss == pytest.approx(theirs.validation.loss, abs=1e-5)
+
+
 def test_all_ranks_evaluate_one_network_also_with_batch_norm(tmp_path: Path) -> None:
     first, second = on_ranks("batch norm", tmp_path, world=2)
     assert same(first["weights"], second["weights"])

@@ -43,6 +43,7 @@ def main(mode: str, input_image_transformation: Path, input_image_directory: Pat
         index.classes,
         transformation=[*index.transformation, *now],
         random_operations=later,
+        weighting=index.weighting,
     )
     with writer:
         if now:

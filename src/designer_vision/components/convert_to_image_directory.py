@@ -49,6 +49,7 @@ def main(input_dataset: Path, output_image_directory: Path) -> None:
             index.classes,
             transformation=index.transformation,
             random_operations=index.random_operations,
+            weighting=index.weighting,
             left_out=left_out,
         )
         with writer:

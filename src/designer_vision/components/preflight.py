@@ -70,11 +70,11 @@ def warnings_of(training: ImageIndex, validation: ImageIndex, parameters: Parame
     few = [f"{name} ({number})" for name, number in zip(training.classes, numbers, strict=True) if number < FEW_IMAGES]
     if few:
         found.append(f"classes with fewer than {FEW_IMAGES} images to train on: {some(few)}")
-    if numbers.max() >= IMBALANCED * numbers.min():
+    if numbers.max() >= IMBALANCED * numbers.min() and training.weighting == "none":
         most, least = int(numbers.argmax()), int(numbers.argmin())
         found.append(
             f"{training.classes[most]} has {numbers[most]} images to train on and {training.classes[least]} {numbers[least]}: "
-            "the network will prefer the larger classes; more images of the small ones help"
+            "the network will prefer the larger classes; more images of the small ones help, or Balance Classes"
         )
     same = number_of_same_images(training, validation)
     if same:

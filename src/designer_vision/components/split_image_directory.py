@@ -94,5 +94,9 @@ def shares(counts: Indices, whole: int, most: Indices) -> Indices:
 
 def _writer(index: ImageIndex, output: Path) -> ImageDirectoryWriter:
     return ImageDirectoryWriter(
-        output, index.classes, transformation=index.transformation, random_operations=index.random_operations
+        output,
+        index.classes,
+        transformation=index.transformation,
+        random_operations=index.random_operations,
+        weighting=index.weighting,
     )

@@ -44,7 +44,7 @@ from designer_vision.training.progress import Progress
 from designer_vision.training.ranks import Ranks, Timeouts, sentence_of
 from designer_vision.training.results import Callbacks, EpochResult, TrainingResult
 from designer_vision.training.stopping import StopRequest
-from designer_vision.training.trainer import Trainer
+from designer_vision.training.trainer import Recipe, Trainer
 
 PROBED = 16
 
@@ -141,8 +141,11 @@ def make_trainer(stack: ExitStack, plan: Plan, network: nn.Module) -> Trainer:
         task.parameters,
         ranks,
         plan.hardware,
-        Normalize(task.model.mean, task.model.std),
-        new_head=builders.head(network) if task.has_new_head else None,
+        Recipe(
+            Normalize(task.model.mean, task.model.std),
+            builders.head(network) if task.has_new_head else None,
+            task.class_weights,
+        ),
     )
 
 

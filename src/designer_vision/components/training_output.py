@@ -14,6 +14,7 @@ from torch import nn
 
 from designer_vision.formats.manifest import MANIFEST, UNFINISHED, publishing
 from designer_vision.formats.model_directory import Model, read_model_directory, write_model_directory, write_model_files
+from designer_vision.inference.evaluation import balanced_accuracy
 from designer_vision.report.training_report import TrainingRun, write_training_report
 from designer_vision.runtime.console import best_effort, say, within_a_second
 from designer_vision.runtime.errors import CheckpointError, FailedToWriteOutputsError, LostRankError
@@ -159,6 +160,7 @@ class TrainingOutput:
         """Leave something to look at, here and in MLflow."""
         calibration = run.calibration
         metrics = {"Best epoch": run.result.best.number, "Calibration error": calibration.after.error}
+        metrics["Balanced accuracy"] = balanced_accuracy(run.predictions)
         if calibration.refusal:
             say(f"probabilities are left as they are, without a temperature: {calibration.refusal}")
         else:

@@ -103,6 +103,12 @@ def describe(plan: Plan) -> None:
     say(f"training: up to {numbered(parameters.epochs, 'epoch')} of {numbered(steps, 'step')}")
     if model.architecture.family.has_layer_norm:
         say(f"optimizer: AdamW at {ADAMW_LR_SCALE:g} times learning_rate, as networks with layer norm want it")
+    if weights := task.class_weights:
+        lightest, heaviest = (training.classes[weights.index(weight)] for weight in (min(weights), max(weights)))
+        say(
+            f"weighting {training.weighting}: an image of {lightest} counts {min(weights):.2g} times in the loss, "
+            f"one of {heaviest} {max(weights):.2g} times"
+        )
     if preprocessing.operations:
         say(f"the images have different sizes and no transformation: {preprocessing.operations} is applied to each")
     if preprocessing.random_operations:

@@ -58,6 +58,10 @@ class Task:
         return self.configuration.get("new head") is True
 
     @property
+    def class_weights(self) -> tuple[float, ...]:
+        return class_weights(self.training)
+
+    @property
     def is_from_scratch(self) -> bool:
         return str(self.configuration["weights from"]).startswith("seed")
 
@@ -99,6 +103,8 @@ def read_task(
     network = initial_network(model, training.classes, parameters.torch_seed)
     configuration = configuration_of(parameters, model, network, training, validation, preprocessing)
     configuration["weights from"] = origin_of(model, parameters)
+    if training.weighting != "none":
+        configuration["weighting"] = training.weighting
     if (model.is_trained or model.pretrained) and model.labels != training.classes:
         configuration["new head"] = True
     if source is not None:  # it began from another folder's weights
@@ -169,6 +175,18 @@ def with_same_classes(labels: tuple[str, ...], training: ImageIndex, validation:
         return index.relabeled(classes, np.array([numbers[name] for name in index.classes], dtype=np.int32)[index.labels])
 
     return renumbered(training), renumbered(validation)
+
+
+def class_weights(training: ImageIndex) -> tuple[float, ...]:
+    """How much an image of each class counts in the loss, 1 on average over the images; empty where all count alike.
+
+    `full` has every class count as much as any other; `square_root` is halfway. AutoML for images calls them `weighted_loss` 2 and 1.
+    """
+    if training.weighting == "none":
+        return ()
+    counts = np.bincount(training.labels, minlength=len(training.classes))
+    weights = counts ** (-1.0 if training.weighting == "full" else -0.5)
+    return tuple((weights * counts.sum() / (weights * counts).sum()).tolist())
 
 
 def initial_network(model: Model, classes: tuple[str, ...], seed: int) -> nn.Module:

@@ -29,6 +29,7 @@ from designer_vision.formats.manifest import (
     Extension,
     Manifest,
     Operations,
+    Weighting,
     publishing,
     read_manifest,
     read_verified,
@@ -173,8 +174,8 @@ def _read_plain(folder: Path) -> ImageIndex:
 class ImageDirectoryWriter:
     """Writes an ImageDirectory row by row; the manifest comes last, and only if no exception passes.
 
-    Use as a context manager. `classes` are all label names (empty: unlabelled); `transformation` and
-    `random_operations` are recorded for the trainer, `left_out` for people; it may grow until the end.
+    Use as a context manager. `classes` are all label names (empty: unlabelled); `transformation`,
+    `random_operations` and `weighting` are recorded for the trainer, `left_out` for people; it may grow until the end.
     """
 
     def __init__(
@@ -184,11 +185,14 @@ class ImageDirectoryWriter:
         *,
         transformation: Operations | None = None,
         random_operations: Operations | None = None,
+        weighting: Weighting = "none",
         left_out: LeftOut | None = None,
     ) -> None:
         self.folder = folder
         self.classes = tuple(sorted(classes))
-        self._ours = Extension(transformation=transformation or [], random_operations=random_operations or [])
+        self._ours = Extension(
+            transformation=transformation or [], random_operations=random_operations or [], weighting=weighting
+        )
         self._left_out = {} if left_out is None else left_out
         self._numbers = {name: number for number, name in enumerate(self.classes)}
         self._count = 0

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from designer_vision.data import images
 from designer_vision.data.read_ahead import Reserve, reading
 from designer_vision.formats.left_out import LeftOut
-from designer_vision.formats.manifest import Extension, Operations
+from designer_vision.formats.manifest import Extension, Operations, Weighting
 from designer_vision.runtime import files
 from designer_vision.runtime.description import to_json
 from designer_vision.runtime.errors import InvalidDatasetError, NotLabeledDatasetError
@@ -95,6 +95,7 @@ class ImageIndex:
         notes: how a plain folder was read, where that is not plain to see.
         labels_from: the names of the label files that give the labels; empty where folders or an image list do.
         not_found: what a file of labels names and is not there, a sentence each.
+        weighting: how much images of small classes count in a training.
     """
 
     folder: Path
@@ -112,6 +113,7 @@ class ImageIndex:
     notes: tuple[str, ...] = ()
     labels_from: str = ""
     not_found: tuple[str, ...] = ()
+    weighting: Weighting = "none"
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -278,6 +280,7 @@ def index_rows(folder: Path, rows: Iterable[Row], labeled: bool, recorded: Exten
         list(recorded.random_operations),
         list(recorded.transformation),
         left_out=recorded.left_out,
+        weighting=recorded.weighting,
     ).with_sorted_classes()
 
 

@@ -116,6 +116,7 @@ def _read_fast(folder: Path, name: str, labeled: bool, recorded: Extension, orig
         list(recorded.random_operations),
         list(recorded.transformation),
         left_out=recorded.left_out,
+        weighting=recorded.weighting,
     ).with_sorted_classes()
     give_back_freed_memory()  # the parser's blocks
     return index

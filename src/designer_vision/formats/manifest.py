@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, Literal
 
 import msgspec
 
@@ -36,6 +36,8 @@ Operations = list[Annotated[list[Any], msgspec.Meta(min_length=2, max_length=2)]
 """Image operations as `[name, argument]`; which names and arguments make sense, `transforms.check` says."""
 Side = Annotated[int, msgspec.Meta(gt=0, le=MAX_SIDE)]
 Temperature = Annotated[float, msgspec.Meta(ge=0.001, le=1000)]
+Weighting = Literal["none", "square_root", "full"]
+"""How much the images of a small class count in a training; `class_weights` of components/training_task.py says."""
 
 
 class Extension(msgspec.Struct, omit_defaults=True, frozen=True):
@@ -50,6 +52,7 @@ class Extension(msgspec.Struct, omit_defaults=True, frozen=True):
         temperature: that a network's logits are divided by; none where that is 1.
         training: parameters and results of a training, for people.
         configuration: what the training was started with.
+        weighting: how much images of small classes count in a training.
         left_out: what lay in the folder that images were converted from and was not used, by kind and folder.
     """
 
@@ -61,6 +64,7 @@ class Extension(msgspec.Struct, omit_defaults=True, frozen=True):
     temperature: Temperature | None = None
     training: dict[str, Any] = {}
     configuration: dict[str, Any] = {}
+    weighting: Weighting = "none"
     left_out: LeftOut = {}
 
 

@@ -121,11 +121,19 @@ def evaluate(predictions: Predictions) -> Evaluation:
         "Images": count,
         "Overall accuracy": accuracy,
         "Average accuracy": float(1 - ((predicted + true - 2 * right) / count).mean()),
+        "Balanced accuracy": balanced_accuracy(predictions),
         **{f"Micro {name}": accuracy for name in macro},  # with one label an image, each of them is
         **{f"Macro {name}": float(value) for name, value in macro.items()},
         "Expected calibration error": reliability(predictions.probability, predictions.right).error,
     }
     return Evaluation(labels, matrix, per_class, summary)
+
+
+def balanced_accuracy(predictions: Predictions) -> float:
+    """The mean recall of the classes that have images: what overall accuracy would be if all had equally many."""
+    images = np.bincount(predictions.true)
+    right = np.bincount(predictions.true[predictions.right], minlength=len(images))
+    return float((right[images > 0] / images[images > 0]).mean())
 
 
 def _share(part: Numbers, whole: Numbers) -> Figures:

@@ -36,13 +36,14 @@ CONVERT, TRAIN = "convert_to_image_directory", "train_pytorch_model"
 IMAGE_PORTS = {
     (CONVERT, "input_dataset"),
     ("split_image_directory", "input_image_directory"),
+    ("balance_classes", "input_image_directory"),
     ("apply_image_transformation", "input_image_directory"),
     (TRAIN, "training_dataset"),
     (TRAIN, "validation_dataset"),
     ("score_image_model", "dataset"),
 }
 """Component and port."""
-PASSING_ON = {CONVERT, "split_image_directory", "apply_image_transformation"}
+PASSING_ON = {CONVERT, "split_image_directory", "apply_image_transformation", "balance_classes"}
 """Components whose output has the classes of their input."""
 MODEL_PORTS = {
     (TRAIN, "untrained_model"),

@@ -13,7 +13,7 @@ import numpy as np
 
 from designer_vision.formats.image_index import ImageIndex
 from designer_vision.inference.calibration import Calibration
-from designer_vision.inference.evaluation import MOST_CLASSES, Evaluation, Predictions, evaluate, known_figures
+from designer_vision.inference.evaluation import MOST_CLASSES, Evaluation, Predictions, balanced_accuracy, evaluate, known_figures
 from designer_vision.report.files import write_csv, write_report
 from designer_vision.report.mistakes import find_mistakes
 from designer_vision.report.page import Page, Section
@@ -114,7 +114,7 @@ def write_training_report(folder: Path, run: TrainingRun) -> list[Path]:
         f"{len(run.training):,} images to train, {len(run.validation):,} to validate"
         f"{'' if are_all else f' ({len(run.scored):,} of them are counted below)'}, {len(evaluation.labels):,} classes",
         _tiles(run),
-        [quality(run), *remarks(run.result.history, run.parameters, len(run.training.classes))],
+        [quality(run), *balance(run), *remarks(run.result.history, run.parameters, len(run.training.classes))],
         run.warnings,
         [
             Section("Epochs", picture=pictures["curves.png"], header=epochs[0], rows=epochs[1:]),
@@ -161,6 +161,16 @@ def quality(run: TrainingRun) -> str:
         f"images are predicted correctly; {would}. Try more epochs, {pretrained}or {rate} learning_rate, and look at "
         "the labels of some images."
     )
+
+
+def balance(run: TrainingRun) -> list[str]:
+    """What is left where every class counts alike, of a training that was weighted."""
+    if run.training.weighting == "none":
+        return []
+    return [
+        f"Balanced accuracy, the mean over the classes of the share predicted correctly, is "
+        f"{percent(balanced_accuracy(run.predictions))} (weighting {run.training.weighting})."
+    ]
 
 
 def explosion(first: EpochResult, classes: int) -> str:

@@ -22,7 +22,7 @@ def add_to_totals(totals: Tensor, logits: Tensor, labels: Tensor, loss: Tensor) 
         totals: as `new_totals` gives them; changed in place.
         logits: float [n, classes].
         labels: int64 [n].
-        loss: mean cross-entropy of the batch, a scalar.
+        loss: of the batch, as `loss_function` gives it.
     """
     top = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]
     seen = torch.full((), len(labels), dtype=totals.dtype, device=totals.device)  # torch.tensor would wait for the GPU
@@ -34,7 +34,7 @@ class Averages:
     """Means over the images of an epoch or a stretch of it.
 
     Attributes:
-        loss: mean cross-entropy.
+        loss: mean cross-entropy, with the classes' weights where there are some.
         top1, top5: fraction of images whose label is the first, or among the first five.
         seen: how many images.
     """
@@ -55,4 +55,11 @@ def averages(totals: Tensor) -> Averages:
     return Averages(loss / seen, top1 / seen, top5 / seen, round(seen))
 
 
-loss_function = nn.functional.cross_entropy
+def loss_function(logits: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
+    """The mean cross-entropy of a batch, a scalar; with weights [classes], of each image's loss times its class's weight.
+
+    It is divided by the number of images, not by the sum of their weights: only then is the mean over ranks that of their images.
+    """
+    if class_weights is None:
+        return nn.functional.cross_entropy(logits, labels)
+    return nn.functional.cross_entropy(logits, labels, class_weights, reduction="sum") / len(labels)

@@ -74,6 +74,21 @@ class Hardware:
     compiled: bool = False
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """What follows from the network and the images, not from the parameters.
+
+    Attributes:
+        normalize: what the network expects to be done to its RGB input.
+        new_head: the network's last layer, where it begins from nothing and the others have learned before.
+        class_weights: of each class in the loss, 1 on average over the images; empty where all count alike.
+    """
+
+    normalize: Normalize
+    new_head: nn.Module | None = None
+    class_weights: tuple[float, ...] = ()
+
+
 class Trainer:
     """Trains a network on this rank's share of the images, in step with the other ranks.
 
@@ -82,9 +97,8 @@ class Trainer:
         datasets: to train on and to validate with, the same on every rank.
         parameters: the person's seven.
         ranks, hardware: this process's place and means.
-        normalize: what the network expects to be done to its RGB input.
+        recipe: how it is trained.
         callbacks: told of progress.
-        new_head: the network's last layer, where it begins from nothing and the others have learned before.
     """
 
     def __init__(
@@ -94,18 +108,19 @@ class Trainer:
         parameters: Parameters,
         ranks: Ranks,
         hardware: Hardware,
-        normalize: Normalize,
+        recipe: Recipe,
         callbacks: Callbacks | None = None,
-        new_head: nn.Module | None = None,
     ) -> None:
         self.parameters, self.ranks, self.hardware = parameters, ranks, hardware
         self.callbacks = callbacks or Callbacks()
         self.network = network.to(hardware.device).to(memory_format=torch.channels_last)
         self.ddp = wrap_ddp(self.network, ranks, hardware.device)
         self.highest_learning_rate = parameters.learning_rate * ranks.world_size
-        self.optimizer = make_optimizer(self.network, self.highest_learning_rate, new_head)
+        self.optimizer = make_optimizer(self.network, self.highest_learning_rate, recipe.new_head)
         self.scaler = torch.amp.GradScaler(hardware.device.type, enabled=hardware.precision == torch.float16)
-        self.normalize = normalize.to(hardware.device)
+        self.normalize = recipe.normalize.to(hardware.device)
+        weights = recipe.class_weights
+        self.class_weights = torch.tensor(weights, device=hardware.device) if weights else None
         is_gpu = hardware.device.type == "cuda"
         self.copies = torch.cuda.Stream(hardware.device) if is_gpu else None  # type: ignore[no-untyped-call]
         self.datasets = datasets
@@ -236,7 +251,7 @@ class Trainer:
         with self.autocast():
             logits = self.ddp(self.normalize(images))
         logits = logits.float()
-        loss = loss_function(logits, labels)
+        loss = loss_function(logits, labels, self.class_weights)
         self.own_seconds += waited + time.perf_counter() - self.clock  # the ranks wait for each other in what follows
         self.ranks.note("averaging gradients")
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
@@ -259,7 +274,7 @@ class Trainer:
                 if number_of_batch < mine:
                     images, labels = self.to_device(self.next_batch(number, VALIDATION))
                     logits = self.network(self.normalize(images)).float()
-                    add_to_totals(self.totals, logits, labels, loss_function(logits, labels))
+                    add_to_totals(self.totals, logits, labels, loss_function(logits, labels, self.class_weights))
                 self.validated += 1
                 self.between_batches()
         result = averages(self.ranks.all_reduce_sum(self.totals))
