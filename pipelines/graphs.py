@@ -155,6 +155,13 @@ def score_only(trained_model, images) -> dict[str, Any]:
     return {"scored_dataset": score.outputs.scored_dataset}
 
 
+@dsl.pipeline(name="export_onnx", display_name="Export ONNX", default_compute="serverless")
+def export_onnx(trained_model) -> dict[str, Any]:
+    """Make one ONNX file of a trained model."""
+    export = component("export_onnx")(trained_model=trained_model)
+    return {"onnx_model": export.outputs.onnx_model}
+
+
 @dsl.pipeline(name="sweep", display_name="Sweep", default_compute="serverless")
 def sweep(training_dataset, validation_dataset, epochs: int = 5) -> dict[str, Any]:
     """Search learning rate and batch size of Train PyTorch Model for the highest top-1 validation accuracy."""

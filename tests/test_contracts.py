@@ -42,6 +42,7 @@ PARTS = {
         "trained_model",
     ),
     "score_image_model": ("trained_model dataset threshold", "scored_dataset"),
+    "export_onnx": ("trained_model", "onnx_model"),
     "evaluate_model": ("scored_dataset scored_dataset_to_compare dataset", "evaluation_results"),
 }
 """Inputs and outputs of each component, in the order in which the designer shows them."""
@@ -142,6 +143,7 @@ GRAPHS = {
     "imagenet_resnet50": ("training_images", "validation_images"),
     "fine_tune": ("images",),
     "score_only": ("trained_model", "images"),
+    "export_onnx": ("trained_model",),
     "sweep": ("training_dataset", "validation_dataset"),
     "image_classification_with_densenet": ("training_zip", "validation_zip"),
 }

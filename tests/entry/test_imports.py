@@ -75,21 +75,22 @@ def test_apply_imports_neither_pandas_nor_what_reports_need(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("component", "choice"), [("resnet", {"zero_init_residual": False}), ("densenet", {"memory_efficient": False})]
+    ("component", "choice"),
+    [("resnet", {"zero_init_residual": False}), ("densenet", {"memory_efficient": False}), ("image_network", {})],
 )
 def test_a_networks_component_imports_torch_and_torchvision_only(component: str, choice: dict[str, bool], tmp_path: Path) -> None:
-    name = {"resnet": "resnet18", "densenet": "densenet121"}[component]
+    name = {"resnet": "resnet18", "densenet": "densenet121", "image_network": "mobilenet_v3_small"}[component]
     flags = {"model_name": name, "pretrained": False, "untrained_model": tmp_path / "out"}
     assert imported(tmp_path, component, **flags, **choice) <= NETWORKS
 
 
 def test_score_imports_nothing_that_reports_need(trained_model: Path, datasets: tuple[Path, Path], tmp_path: Path) -> None:
-    flags = {"trained_model": trained_model, "dataset": datasets[1], "scored_dataset": tmp_path / "out"}
+    flags = {"trained_model": trained_model, "dataset": datasets[1], "threshold": 0, "scored_dataset": tmp_path / "out"}
     assert imported(tmp_path, "score_image_model", **flags) <= IMAGE_LISTS | SHAPES | {"pandas"}  # Arrow's, to write the tables
 
 
 def test_evaluate_does_not_import_torch(trained_model: Path, datasets: tuple[Path, Path], tmp_path: Path) -> None:
-    score_image_model.main(trained_model, datasets[1], tmp_path / "scored")
+    score_image_model.main(trained_model, datasets[1], 0, tmp_path / "scored")
     flags = {"scored_dataset": tmp_path / "scored", "dataset": datasets[1], "evaluation_results": tmp_path / "out"}
     assert imported(tmp_path, "evaluate_model", **flags) <= REPORTS
 

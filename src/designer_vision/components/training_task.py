@@ -180,7 +180,7 @@ def with_same_classes(labels: tuple[str, ...], training: ImageIndex, validation:
 def class_weights(training: ImageIndex) -> tuple[float, ...]:
     """How much an image of each class counts in the loss, 1 on average over the images; empty where all count alike.
 
-    `full` has every class count as much as any other; `square_root` is halfway. AutoML for images calls them `weighted_loss` 2 and 1.
+    `full` has every class count as much as any other; `square_root` is halfway. AutoML calls them `weighted_loss` 2 and 1.
     """
     if training.weighting == "none":
         return ()

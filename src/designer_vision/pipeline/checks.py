@@ -48,6 +48,7 @@ PASSING_ON = {CONVERT, "split_image_directory", "apply_image_transformation", "b
 MODEL_PORTS = {
     (TRAIN, "untrained_model"),
     ("score_image_model", "trained_model"),
+    ("export_onnx", "trained_model"),
     ("resnet", "trained_model"),
     ("densenet", "trained_model"),
     ("image_network", "trained_model"),
