@@ -178,8 +178,9 @@ class _Preparation:
 
     def interpolated(self, image: str, height: str, width: str, module: v2.Resize) -> str:
         sizes = self.add("Concat", self.add("Shape", image, end=2), height, width, axis=0)
-        how = {"mode": "linear", "coordinate_transformation_mode": "half_pixel", "antialias": int(bool(module.antialias))}
-        resized = self.add("Resize", image, "", "", sizes, **how, exclude_outside=1)
+        antialias = int(bool(module.antialias))
+        how = {"mode": "linear", "coordinate_transformation_mode": "half_pixel", "antialias": antialias, "exclude_outside": antialias}
+        resized = self.add("Resize", image, "", "", sizes, **how)
         return self.add("Clip", self.add("Round", resized), self.level(0), self.level(255))
 
     def center_crop(self, image: str, height: int, width: int) -> str:
