@@ -57,10 +57,10 @@ for path in sys.argv[1:]:
 
 ## JavaScript
 
-`npm install onnxruntime-node sharp`, then `node label.js PHOTO`:
+`npm install onnxruntime-web sharp`, then `node label.js PHOTO`; in a browser a canvas takes the place of sharp:
 
 ```js
-const ort = require("onnxruntime-node"), sharp = require("sharp");
+const ort = require("onnxruntime-web"), sharp = require("sharp");
 
 (async () => {{
   const session = await ort.InferenceSession.create("model.onnx");
@@ -129,12 +129,14 @@ class _Sample(msgspec.Struct):
 
 def _sampled(folder: Path) -> Iterator[Pixels]:
     """The photos that the model's folder keeps of its training; none where it keeps none that can be read."""
+    if not (folder / SAMPLES).exists():
+        return
     try:
         content = files.read(folder, SAMPLES, InvalidDatasetError, MOST_JSON)
         for sample in from_json(content, list[_Sample], folder / SAMPLES, InvalidDatasetError):
-            yield images.decode(base64.b64decode(sample.image), SAMPLES)
+            yield images.decode(base64.b64decode(sample.image), folder / SAMPLES)
     except (InvalidDatasetError, ValueError) as error:
-        say(f"note: {error}; the export is checked on made images only")
+        say(f"note: {error}; the export is compared on made images only")
 
 
 def _made(size: Size) -> Iterator[Pixels]:
