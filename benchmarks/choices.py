@@ -145,9 +145,13 @@ class Run:
 
 
 def plan() -> Iterator[Run]:
-    """All runs, the most telling first."""
+    """All runs, the most telling first; those with a source need networks that are trained before."""
     for seed in SEEDS:
         yield from (run for name in FROM_SCRATCH for run in from_scratch(name, RATE, seed))
+    for seed in SEEDS:
+        for rate in RATES:
+            if rate != RATE:
+                yield from (run for name in RATED for run in from_scratch(name, rate, seed))
     for seed in SEEDS:
         for name, choice in TUNED.items():
             for source, targets in SOURCES.items():
@@ -155,10 +159,6 @@ def plan() -> Iterator[Run]:
                     for images in FEW:
                         for rate in LOW_RATES:
                             yield Run(name, choice, target, images, EPOCHS, rate, seed, source)
-    for seed in SEEDS:
-        for rate in RATES:
-            if rate != RATE:
-                yield from (run for name in RATED for run in from_scratch(name, rate, seed))
 
 
 def from_scratch(name: str, rate: float, seed: int) -> Iterator[Run]:
@@ -503,17 +503,21 @@ def _one(given: tuple[Run, Path, Path]) -> tuple[Run, dict[str, Any]]:
 def main(sets: Path, results: Path, minutes: float) -> None:
     ends = time.monotonic() + 60 * minutes
     sources = results.parent / "sources_of_half_width"
-    for name in SOURCES:
-        source(name, sets, sources)
-    left = [(run, sets, sources) for run in plan() if run.key not in done(results)]
+    left = [run for run in plan() if run.key not in done(results)]
     say(f"{len(left)} runs to do")
-    with multiprocessing.get_context("spawn").Pool(2) as pool, results.open("a") as file:
-        for run, result in pool.imap_unordered(_one, left):
-            file.write(json.dumps({"run": asdict(run), "result": result}) + "\n")
-            file.flush()
-            say(f"{run.name}, {run.target} {run.images}, rate {run.rate}, seed {run.seed}: {result['kept']:.3f}")
-            if time.monotonic() > ends:
-                break
+    for is_tuned in (False, True):
+        some = [(run, sets, sources) for run in left if bool(run.source) == is_tuned]
+        if not some or time.monotonic() > ends:
+            continue
+        for name in SOURCES if is_tuned else ():
+            source(name, sets, sources)
+        with multiprocessing.get_context("spawn").Pool(2) as pool, results.open("a") as file:
+            for run, result in pool.imap_unordered(_one, some):
+                file.write(json.dumps({"run": asdict(run), "result": result}) + "\n")
+                file.flush()
+                say(f"{run.name}, {run.target} {run.images}, rate {run.rate}, seed {run.seed}: {result['kept']:.3f}")
+                if time.monotonic() > ends:
+                    break
     print(page(done(results)))
 
 

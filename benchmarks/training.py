@@ -65,9 +65,8 @@ def untrained(folder: Path, network: str) -> Path:
     """The ModelDirectory to train; made once."""
     model = folder / f"untrained_{network}"
     if not model.exists():
-        kind, own = ("densenet", "memory_efficient") if network.startswith("densenet") else ("resnet", "zero_init_residual")
-        prepare(sys.executable, "-m", f"designer_vision.entry.{kind}", "--model_name", network, "--pretrained", "False",
-                f"--{own}", "False", "--untrained_model", model)  # fmt: skip
+        prepare(sys.executable, "-m", "designer_vision.entry.image_network", "--model_name", network, "--pretrained", "False",
+                "--untrained_model", model)  # fmt: skip
     return model
 
 

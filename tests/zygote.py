@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib import import_module
@@ -108,12 +109,20 @@ class ForkedStep:
         self.returncode: int | None = None
         self.pid = os.fork()
         if self.pid == 0:
-            atexit._clear()  # the runner's
-            multiprocessing.process._children.clear()
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-            take_place(env, str(cwd), stdout.fileno(), os.dup(stdout.fileno()))
-            be_component(program, flags)
+            try:
+                self._become(program, flags, env, cwd, stdout.fileno())
+            except Exception:  # noqa: BLE001 (nothing of it may go on as the runner)
+                traceback.print_exc()
+            finally:
+                os._exit(1)
+
+    def _become(self, program: str, flags: list[str], environment: Mapping[str, str], folder: Path, out: int) -> None:
+        atexit._clear()  # the runner's
+        multiprocessing.process._children.clear()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        take_place(environment, str(folder), out, os.dup(out))
+        be_component(program, flags)
 
     def poll(self) -> int | None:
         return self.wait(os.WNOHANG)

@@ -32,7 +32,7 @@ def test_the_images_are_passed_on_with_the_weighting(tmp_path: Path, capsys: pyt
     assert [after.read(row) for row in range(21)] == [before.read(row) for row in range(21)]
     assert np.array_equal(after.labels, before.labels)
     said = capsys.readouterr().out
-    assert "blue: 16 images\ngreen: 4 images\nred: 1 images\n" in said
+    assert "blue: 16 images\ngreen: 4 images\nred: 1 image\n" in said
     assert "21 images passed on, weighting full" in said
 
 

@@ -175,6 +175,7 @@ WRONG = {
     "another column": (b'{"input_data": {"columns": ["photo"], "data": [["x"]]}}', "input_data without a column image"),
     "no columns": (b'{"dataframe_split": {"data": [["x"]]}}', "dataframe_split without a column image"),
     "a threshold that is a text": (b'{"input_data": [], "params": {"threshold": "x"}}', 'expected {"threshold": 0.5}'),
+    "a parameter misspelt": (b'{"input_data": [], "params": {"treshold": 0.5}}', "the request has params {'treshold': 0.5}"),
     "params that are a list": (b'{"input_data": [], "params": [1]}', "the request has params [1]"),
     "a threshold above 1": (b'{"input_data": [], "params": {"threshold": 2}}', "threshold is 2.0, it must be between 0 and 1"),
     "a key twice": (b'{"input_data": [], "input_data": []}', "the key 'input_data' appears twice"),

@@ -124,7 +124,7 @@ def test_our_folders_are_told_with_their_origin_and_hashes(ours: dict[str, Path]
 
 
 FIELDS = {
-    "ImageDirectory": "images labeled classes without_label sizes transformation random_operations with_content_hash repeated fingerprint labels_from left_out",
+    "ImageDirectory": "images labeled classes without_label sizes transformation random_operations weighting with_content_hash repeated fingerprint labels_from left_out",
     "ModelDirectory": "network state classes network_parameters mean std input_size transformation training_parameters best_epoch temperature",
     "TransformationDirectory": "operations random_operations",
     "DataFrameDirectory": "images labeled with_label accuracy predicted",

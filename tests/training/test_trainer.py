@@ -33,7 +33,7 @@ from designer_vision.training.results import (
 from designer_vision.training.trainer import VALIDATION, Hardware, Trainer
 
 sys.path.insert(0, str(Path(__file__).parent))
-from scenarios import Recorder, make_trainer, outcome, parameters, poison, small_network, stopped_and_gone_on
+from scenarios import Recorder, drawing_network, make_trainer, outcome, parameters, poison, small_network, stopped_and_gone_on
 
 ALONE = Ranks()
 
@@ -285,6 +285,25 @@ def test_a_network_that_draws_and_is_trained_by_adamw_goes_on_with_the_same_bits
         assert result["whole"]["momentum"][0].keys() == {"step", "exp_avg", "exp_avg_sq"}
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [{"step": torch.tensor(-1.0)}, {"exp_avg_sq": torch.tensor(-1.0)}, {"exp_avg": torch.tensor(torch.nan)}, {"exp_avg": None}],
+    ids=["a step before the first", "squares below zero", "no number", "nothing"],
+)
+def test_what_adamw_cannot_have_kept_is_refused(tmp_path: Path, changed: dict) -> None:
+    trainer, recorder = make_trainer(tmp_path, ALONE, parameters(), network=drawing_network()), Recorder(2)
+    trainer.callbacks = recorder.callbacks()
+    with pytest.raises(JobStoppedError):
+        trainer.train()
+    assert recorder.state is not None
+    state = dict(state_of(recorder.state))
+    kept = state["optimizer"]["state"][0]
+    for name, value in changed.items():
+        kept[name] = None if value is None else value.expand(kept[name].shape).clone()
+    with pytest.raises(ValueError, match="it does not hold"):
+        make_trainer(tmp_path, ALONE, parameters(), network=drawing_network()).load(state)
+
+
 def test_what_a_network_draws_follows_from_seed_step_and_rank(tmp_path: Path) -> None:
     def drawn(seed: int, step: int, ranks: Ranks) -> float:
         trainer = make_trainer(tmp_path, ALONE, parameters(random_seed=seed))
@@ -354,6 +373,7 @@ HOSTILE = {
     "weights that are a list": {"best": [1]},
     "weights of another network": {"network": {"x": torch.zeros(1)}},
     "momentum of another shape": {"optimizer": {"state": {0: {"momentum_buffer": torch.zeros(1)}}}},
+    "momentum of a weight that is not there": {"optimizer": {"state": {999_999: {}}}},
     "momentum that is a text": {"optimizer": {"state": {0: {"momentum_buffer": "x"}}}},
     "more": {"more": 1},
 }

@@ -8,7 +8,7 @@ import numpy as np
 
 from designer_vision.formats.image_directory import ImageDirectoryWriter, copy, read_image_directory, tell_reading
 from designer_vision.formats.manifest import Weighting
-from designer_vision.runtime.console import say
+from designer_vision.runtime.console import numbered, say
 from designer_vision.runtime.progress import Progress
 
 MOST_NAMED = 10
@@ -36,7 +36,7 @@ def main(input_image_directory: Path, weighting: Weighting, output_image_directo
     ) as writer:
         copy(index, range(len(index)), writer, progress.step)
     for row in np.argsort(-counts, kind="stable")[:MOST_NAMED]:
-        say(f"{index.classes[row]}: {counts[row]} images")
+        say(f"{index.classes[row]}: {numbered(int(counts[row]), 'image')}")
     if len(counts) > MOST_NAMED:
-        say(f"and {len(counts) - MOST_NAMED} classes more, the smallest of {counts.min()}")
+        say(f"and {len(counts) - MOST_NAMED} more, the smallest of {numbered(int(counts.min()), 'image')}")
     say(f"{len(index)} images passed on, weighting {weighting}, {progress.images_per_second():.1f} images/s")

@@ -13,7 +13,7 @@ import onnxruntime
 import torch
 
 from designer_vision.data import images
-from designer_vision.data.transforms import Size
+from designer_vision.data.transforms import EvaluationTransform, Size, check_size
 from designer_vision.formats.image_directory import SAMPLES
 from designer_vision.formats.manifest import publishing
 from designer_vision.formats.model_directory import Model
@@ -22,12 +22,12 @@ from designer_vision.inference.scoring import Scorer, fit_for, read_trained_mode
 from designer_vision.runtime import files
 from designer_vision.runtime.console import say
 from designer_vision.runtime.description import MOST_JSON, from_json
-from designer_vision.runtime.errors import FailedToWriteOutputsError, InvalidDatasetError
+from designer_vision.runtime.errors import FailedToWriteOutputsError, InvalidDatasetError, InvalidModelDirectoryError
 
 FILE, README = "model.onnx", "README.md"
 AS_IT_IS, RESIZED = 1e-3, 1e-2
 """How far probabilities may be apart for an image of the network's size, and for one that is resized, of which some pixels are
-rounded to the next level."""
+rounded to the next level; a temperature below 1 makes more of it."""
 HOW_TO = """# How to use model.onnx
 
 One file: it takes the RGB pixels of a photo of any size and gives each class's probability and the label. Resizing, cropping,
@@ -50,7 +50,8 @@ from PIL import Image, ImageOps
 
 session = onnxruntime.InferenceSession("model.onnx")
 for path in sys.argv[1:]:
-    photo = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+    photo = ImageOps.exif_transpose(Image.open(path)).convert("RGBA")
+    photo = Image.alpha_composite(Image.new("RGBA", photo.size, "white"), photo).convert("RGB")
     label, probabilities = session.run(["label", "probabilities"], {{"image": numpy.array(photo)[None]}})
     print(path, label[0], probabilities[0].max())
 ```
@@ -65,7 +66,8 @@ const ort = require("onnxruntime-web"), sharp = require("sharp");
 (async () => {{
   const session = await ort.InferenceSession.create("model.onnx");
   for (const path of process.argv.slice(2)) {{
-    const photo = await sharp(path).rotate().toColourspace("srgb").removeAlpha().raw().toBuffer({{ resolveWithObject: true }});
+    const opaque = sharp(path).rotate().flatten({{ background: "white" }}).toColourspace("srgb");
+    const photo = await opaque.raw().toBuffer({{ resolveWithObject: true }});
     const image = new ort.Tensor("uint8", photo.data, [1, photo.info.height, photo.info.width, 3]);
     const {{ label, probabilities }} = await session.run({{ image }});
     console.log(path, label.data[0], Math.max(...probabilities.data));
@@ -85,6 +87,10 @@ def main(trained_model: Path, output: Path) -> None:
         FailedToWriteOutputsError: what ONNX computes is not what Score Image Model does.
     """
     model = read_trained_model(trained_model)
+    if model.size is None:
+        say(
+            "note: this classic model does not record the size of its images; photos are resized to 256 and cropped to 224 pixels"
+        )
     content = onnx_model(model).SerializeToString()
     size = fit_for(model).size
     differences = [*compared(model, content, trained_model)]
@@ -111,16 +117,33 @@ def compared(model: Model, content: bytes, folder: Path) -> Iterator[float]:
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     scorer, fit = Scorer(model, torch.device("cpu"), torch.float32), fit_for(model)
     for pixels in [*_sampled(folder), *_made(fit.size)]:
-        expected = scorer(fit(torch.from_numpy(pixels).permute(2, 0, 1))[None])
+        expected = scorer(_fitted(pixels, fit, folder)[None])
         found, (label,) = session.run([PROBABILITIES, LABEL], {IMAGE: pixels[None]})
         apart = float(np.abs(found - expected).max())
-        most = AS_IT_IS if pixels.shape[:2] == fit.size else RESIZED
+        most = (AS_IT_IS if pixels.shape[:2] == fit.size else RESIZED) / min(1.0, model.temperature)
         if not apart <= most or label != model.labels[int(found[0].argmax())]:
             raise FailedToWriteOutputsError(
                 f"ONNX and Score Image Model give an image of {pixels.shape[0]} x {pixels.shape[1]} pixels other probabilities: "
                 f"they are {apart:.2g} apart, expected at most {most:g}; nothing is written"
             )
         yield apart
+
+
+def _fitted(pixels: Pixels, fit: EvaluationTransform, folder: Path) -> torch.Tensor:
+    """What the network sees of an image, uint8 [3, height, width].
+
+    Raises:
+        InvalidModelDirectoryError: what the model recorded does not take images to its size.
+    """
+    try:
+        fitted = fit(torch.from_numpy(pixels).permute(2, 0, 1))
+        check_size(fitted, fit.size)
+    except (ValueError, RuntimeError, TypeError) as error:
+        raise InvalidModelDirectoryError(
+            f"{folder} has the operations {fit.operations}, which do not take an image of {pixels.shape[0]} x {pixels.shape[1]} "
+            f"pixels to the network's size: {error}; copy the folder again, or train the model again"
+        ) from error
+    return fitted
 
 
 class _Sample(msgspec.Struct):

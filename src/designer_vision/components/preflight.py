@@ -52,7 +52,9 @@ def check_batches(
         )
 
 
-def warnings_of(training: ImageIndex, validation: ImageIndex, parameters: Parameters, world_size: int) -> list[str]:
+def warnings_of(
+    training: ImageIndex, validation: ImageIndex, parameters: Parameters, world_size: int, has_batch_norm: bool = True
+) -> list[str]:
     """What is allowed and may not be meant, a sentence each."""
     found = look_alike_labels(training.classes) + repeated_pictures(*_hashed(training), training.classes)
     if len(validation) > len(training):
@@ -86,7 +88,7 @@ def warnings_of(training: ImageIndex, validation: ImageIndex, parameters: Parame
         found.append(
             f"{validation.folder} was made for training; its random operations are left out: {validation.random_operations}"
         )
-    if parameters.batch_size == 1:
+    if parameters.batch_size == 1 and has_batch_norm:
         found.append("batch_size is 1, at which batch norm learns little; use 2 or more")
     share = -(-len(training) // world_size)
     if parameters.batch_size > share:

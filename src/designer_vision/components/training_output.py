@@ -20,6 +20,7 @@ from designer_vision.runtime.console import best_effort, say, within_a_second
 from designer_vision.runtime.errors import CheckpointError, FailedToWriteOutputsError, LostRankError
 from designer_vision.runtime.tracking import Tracker
 from designer_vision.training.checkpoint import CHECKPOINT, Checkpoints, Manifest, Position, differences
+from designer_vision.training.optimizer import has_layer_norm
 from designer_vision.training.ranks import Ranks
 from designer_vision.training.results import EpochResult
 from designer_vision.training.stopping import StopRequest
@@ -27,8 +28,8 @@ from designer_vision.training.stopping import StopRequest
 METRICS = "metrics.jsonl"
 """Of every epoch, a line each, whether MLflow took them or not."""
 PROFILE = "profile"
-WEIGHTS_ON_DISK = 10
-"""How often the size of the weights: three checkpoints, two of them kept, of weights, momentum and best weights; the model."""
+CHECKPOINTS = 3
+"""At a time: two that are kept, and one that is being written."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,8 @@ class TrainingOutput:
             self.folder.mkdir(parents=True, exist_ok=True)
             room = shutil.disk_usage(self.folder)
             weights = sum(tensor.nbytes for tensor in network.state_dict().values())
-            needed = weights * WEIGHTS_ON_DISK + 2**20
+            moments = 2 if has_layer_norm(network) else 1
+            needed = weights * (CHECKPOINTS * (2 + moments) + 1) + 2**20  # now's and the best ones; and the model
             used = sum(path.stat().st_size for path in (self.folder / CHECKPOINT).glob("*"))
             if room.total > 0 and room.free + used < needed:
                 raise FailedToWriteOutputsError(

@@ -76,7 +76,8 @@ def make_plan(task: Task, ranks: Ranks, device: torch.device, settings: Settings
     hardware = choose_hardware(ranks, device, settings, parameters.batch_size * 3 * height * width)
     warnings = mixed_gpus(ranks.all_gather_objects(describe_device(device)))
     if ranks.is_main:
-        warnings += warnings_of(task.training, task.validation, parameters, ranks.world_size)
+        has_batch_norm = not task.model.architecture.family.has_layer_norm
+        warnings += warnings_of(task.training, task.validation, parameters, ranks.world_size, has_batch_norm)
         warnings += advice(len(task.training), len(task.training.classes), parameters, ranks.world_size, task.is_from_scratch)
     return Plan(task, ranks, hardware, settings, tuple(warnings))
 

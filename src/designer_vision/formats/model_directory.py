@@ -48,7 +48,7 @@ TYPE = "ModelDirectory"
 SPEC, WEIGHTS, LABELS = "model_spec.yaml", "model", "index_to_label.csv"
 PREFIX = "model."
 MODULES = "azureml.designer.modules.dl.pytorch.initialize_models.vision.classification"
-CLASSES = {(f"{MODULES}.resnet", "ResNet"): RESNET.names, (f"{MODULES}.densenet", "DenseNet"): DENSENET.names} | {
+MODULE_CLASSES = {(f"{MODULES}.resnet", "ResNet"): RESNET.names, (f"{MODULES}.densenet", "DenseNet"): DENSENET.names} | {
     (f"{MODULES}.{name}", "ImageNetwork"): (name,) for name in NETWORKS if name not in RESNET.names + DENSENET.names
 }
 """Module and class in a spec, and the networks of that class; a classic reader finds no module of the last ones, and names it."""
@@ -170,7 +170,10 @@ def read_model_directory(folder: Path) -> Model:
             f"{path} has num_classes {params.num_classes}, and label_map_file has {len(labels)} labels; copy the folder again"
         )
     classes = len(labels) or builders.IMAGENET_CLASSES
-    weights = _read_weights(folder, spec.model_file, manifest, architecture, classes, params.pretrained and bool(labels))
+    has_second_head = (
+        params.pretrained and bool(labels) and architecture.family in (RESNET, DENSENET)
+    )  # as only classic ones have
+    weights = _read_weights(folder, spec.model_file, manifest, architecture, classes, has_second_head)
     ours = manifest.ours
     if ours.temperature is not None and not labels:
         raise InvalidModelDirectoryError(
@@ -218,7 +221,7 @@ def _normalizer(path: Path, spec: _Spec) -> _NormalizerParams:
 def _architecture(path: Path, extras: _FlavorExtras) -> Architecture:
     """The network that a spec names, looked up in a closed table."""
     params = extras.init_params
-    if params.model_name not in CLASSES.get((extras.module, extras.class_name), ()):
+    if params.model_name not in MODULE_CLASSES.get((extras.module, extras.class_name), ()):
         raise InvalidModelDirectoryError(
             f"{path} names {extras.class_name[:100]} {params.model_name[:100]!r} of {extras.module[:200]}; "
             f"expected a network made by ResNet, DenseNet or Image Network ({', '.join(NETWORKS)})"
@@ -248,11 +251,11 @@ def _whole_number(text: str) -> int:
 
 
 def _read_weights(
-    folder: Path, name: str, manifest: Manifest, architecture: Architecture, classes: int, pretrained: bool
+    folder: Path, name: str, manifest: Manifest, architecture: Architecture, classes: int, has_second_head: bool
 ) -> dict[str, Tensor]:
     path = folder / name
-    expected = builders.on_meta(architecture, builders.IMAGENET_CLASSES if pretrained else classes).state_dict()
-    if pretrained:
+    expected = builders.on_meta(architecture, builders.IMAGENET_CLASSES if has_second_head else classes).state_dict()
+    if has_second_head:
         with torch.device("meta"):
             expected |= builders.second_head(classes)
     with files.opened(folder, name, InvalidModelDirectoryError) as file:
@@ -317,7 +320,7 @@ def _copy(dataset: Path, name: str, folder: Path) -> None:
 
 def _spec_text(model: Model) -> str:
     architecture = model.architecture
-    (module, class_name), _ = next(item for item in CLASSES.items() if architecture.model_name in item[1])
+    (module, class_name), _ = next(item for item in MODULE_CLASSES.items() if architecture.model_name in item[1])
     params = _InitParams(
         architecture.model_name,
         model.pretrained and not model.is_trained,  # a trained network's head is its own, also for a classic reader

@@ -179,7 +179,12 @@ class _Preparation:
     def interpolated(self, image: str, height: str, width: str, module: v2.Resize) -> str:
         sizes = self.add("Concat", self.add("Shape", image, end=2), height, width, axis=0)
         antialias = int(bool(module.antialias))
-        how = {"mode": "linear", "coordinate_transformation_mode": "half_pixel", "antialias": antialias, "exclude_outside": antialias}
+        how = {
+            "mode": "linear",
+            "coordinate_transformation_mode": "half_pixel",
+            "antialias": antialias,
+            "exclude_outside": antialias,
+        }
         resized = self.add("Resize", image, "", "", sizes, **how)
         return self.add("Clip", self.add("Round", resized), self.level(0), self.level(255))
 

@@ -181,7 +181,7 @@ def _threshold_of(request: dict[str, Any]) -> float:
     """The parameter of a request, beside its rows or, as Azure's own script has it, among them; 0 without one."""
     inside = request.get("input_data")
     params = request.get("params") or (inside.get("params") if isinstance(inside, dict) else None) or {}
-    threshold = params.get(THRESHOLD, 0.0) if isinstance(params, dict) else None
+    threshold = params.get(THRESHOLD, 0.0) if isinstance(params, dict) and not set(params) - {THRESHOLD} else None
     if isinstance(threshold, bool) or not isinstance(threshold, (int, float)):
         raise RequestError(f'the request has params {str(params)[:100]}, expected {{"{THRESHOLD}": 0.5}}')
     return float(threshold)

@@ -131,6 +131,8 @@ def _images(images: Images) -> Lines:
         lines.append(("classes", _counts(images.classes)))
     lines.append(("sizes", _sizes(images.sizes, images.images) if images.sizes else NOT_RECORDED))
     lines.append(("transformation", _operations(images.transformation)))
+    if images.weighting != "none":
+        lines.append(("weighting", f"{images.weighting}, by Balance Classes"))
     if images.random_operations:
         lines.append(("in training", f"{_operations(images.random_operations)}, redrawn every epoch"))
     lines.append(("content hashes", _content_hashes(images)))

@@ -64,6 +64,7 @@ class Images(msgspec.Struct, frozen=True, kw_only=True):
         sizes: None where none is recorded.
         transformation: what the images have been through.
         random_operations: what is left to be redrawn every epoch.
+        weighting: how much images of small classes count in a training.
         with_content_hash: images whose content hash is recorded.
         repeated: how many of these have the content of another one before them.
         fingerprint: of names, labels, sizes and content hashes.
@@ -78,6 +79,7 @@ class Images(msgspec.Struct, frozen=True, kw_only=True):
     sizes: Sizes | None
     transformation: Operations
     random_operations: Operations
+    weighting: str
     with_content_hash: int
     repeated: int
     fingerprint: str
@@ -244,6 +246,7 @@ def _images(folder: Path) -> Images:
         sizes=_sizes(index),
         transformation=index.transformation,
         random_operations=index.random_operations,
+        weighting=index.weighting,
         with_content_hash=len(hashes),
         repeated=len(hashes) - len(np.unique(np.ascontiguousarray(hashes).view("S16"))),
         fingerprint=index.fingerprint,

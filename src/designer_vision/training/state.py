@@ -114,10 +114,14 @@ def read_state(state: Any, expected: Expected) -> TrainerState:
             _require(not found, f"its {name}")
     for number, buffers in read.optimizer.state.items():
         own = expected.momentum.get(number, {})
-        _require(set(buffers) == set(own), "its momentum")
+        _require(number in expected.momentum and set(buffers) == set(own), "its momentum")
         for name, momentum in buffers.items():
-            if momentum is not None:  # a checkpoint of an earlier version, before its first step
-                _same_shape("momentum", [momentum], [own[name]])
+            if momentum is None:  # in a checkpoint of an earlier version, before its first step
+                _require(name == "momentum_buffer", "its momentum")
+                continue
+            _same_shape("momentum", [momentum], [own[name]])
+            _require(name == "momentum_buffer" or bool(momentum.isfinite().all()), "finite momentum")
+            _require(name not in ("step", "exp_avg_sq") or bool((momentum >= 0).all()), "its momentum")
     return read
 
 
