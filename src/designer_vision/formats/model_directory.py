@@ -170,9 +170,8 @@ def read_model_directory(folder: Path) -> Model:
             f"{path} has num_classes {params.num_classes}, and label_map_file has {len(labels)} labels; copy the folder again"
         )
     classes = len(labels) or builders.IMAGENET_CLASSES
-    has_second_head = (
-        params.pretrained and bool(labels) and architecture.family in (RESNET, DENSENET)
-    )  # as only classic ones have
+    is_classic = architecture.family in (RESNET, DENSENET)
+    has_second_head = is_classic and params.pretrained and bool(labels)
     weights = _read_weights(folder, spec.model_file, manifest, architecture, classes, has_second_head)
     ours = manifest.ours
     if ours.temperature is not None and not labels:
