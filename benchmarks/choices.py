@@ -442,7 +442,9 @@ def table(found: dict[str, dict[str, Any]], runs: Sequence[Run], first: str, col
         if run.key in found:
             pair = (run.target, run.images, run.rate, run.seed, run.source)
             by_name.setdefault(run.name, {})[pair] = (column(run), 100 * found[run.key]["kept"])
-    columns = list(dict.fromkeys(column(run) for run in runs))
+    if not by_name:
+        return "No run in this number format yet."
+    columns = list(dict.fromkeys(column(run) for run in runs if run.key in found))
     lines = [f"| choice | {' | '.join(columns)} | difference | runs |", "|---" * (len(columns) + 3) + "|"]
     for name, rows in by_name.items():
         means = [[top1 for place, top1 in rows.values() if place == one] for one in columns]
