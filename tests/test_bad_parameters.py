@@ -158,7 +158,7 @@ def test_case_152_an_output_with_files_of_somebody_else_is_refused_and_they_stay
 
 
 INIT: dict[str, object] = {
-    "resize": True, "size": 256, "center_crop": False, "crop_size": 224, "pad": False, "padding": 0, "color_jitter": False,
+    "resize": True, "size": 256, "shape": "kept", "center_crop": False, "crop_size": 224, "pad": False, "padding": 0, "color_jitter": False,
     "grayscale": False, "random_resized_crop": False, "random_resized_crop_size": 256, "random_crop": False, "random_crop_size": 224,
     "random_horizontal_flip": False, "random_vertical_flip": False, "random_rotation": False, "random_rotation_degrees": 0,
     "random_affine": False, "random_affine_degrees": 0, "random_grayscale": False, "random_perspective": False,

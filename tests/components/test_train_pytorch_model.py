@@ -58,7 +58,7 @@ def test_metrics_and_log_lines_name_every_epoch(untrained_model: Path, datasets:
     (run,) = mlflow.MlflowClient().search_runs(["0"])
     assert set(run.data.metrics) == {
         "Train images per second", "Train loss", "Train error", "Valid loss",
-        "Top-1 validation accuracy", "Top-5 validation accuracy", "learning rate", "Best epoch",
+        "Top-1 validation accuracy", "Top-5 validation accuracy", "learning rate", "Best epoch", "Balanced accuracy",
         "Train images per second and process", "Seconds waiting for images", "Seconds computing", "Seconds validating",
         "Seconds saving", "Calibration error",
     }  # fmt: skip

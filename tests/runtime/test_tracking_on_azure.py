@@ -127,7 +127,7 @@ def train(azure: Azure, model: Path, datasets: tuple[Path, Path], output: Path) 
     return result.stdout
 
 
-OF_ALL = [(name, 0) for name in ("Best epoch", "Calibration error")]
+OF_ALL = [(name, 0) for name in ("Balanced accuracy", "Best epoch", "Calibration error")]
 
 
 def every_epochs(names: set[str]) -> list[tuple[str, int]]:
