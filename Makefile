@@ -172,6 +172,7 @@ bench-accuracy-short: $(BENCH)/venv
 bench-choices: setup
 	$(BIN)/python benchmarks/image_sets.py $(BENCH)/accuracy/sets
 	$(BIN)/python benchmarks/choices.py $(BENCH)/accuracy/sets $(BENCH)/accuracy/choices.jsonl $(ACCURACY_MINUTES) > benchmarks/$(TODAY)_choices.md
+	$(BIN)/python benchmarks/inference_resize.py $(BENCH)/accuracy/sets > benchmarks/$(TODAY)_inference_resize.md
 
 # timm and the sample photos in an environment of their own, which borrows torch and us from the other one
 $(BENCH)/venv: $(STAMP)
