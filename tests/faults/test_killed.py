@@ -209,7 +209,9 @@ def test_f19_a_data_worker_that_is_killed_is_told(start: StartJob, whole: Callab
     job.until("epoch 2/3 iteration 1/8")
     os.kill(job.workers()[0], signal.SIGKILL)  # the training images'
     assert job.end(10) == [1]
-    assert re.search(r"DataWorkerError: (training_dataset: )?a data worker ended", job.log())  # with the port, where it was reading
+    assert re.search(
+        r"DataWorkerError: (training_dataset: )?a data worker ended", job.log()
+    )  # with the port, where it was reading
     assert "shm_size" in job.log()
     again = start(world=1)
     assert again.end() == [0], again.log()
