@@ -24,6 +24,7 @@ from torchvision.transforms.v2 import RandomResizedCrop
 from torchvision.transforms.v2.functional import center_crop, resize
 
 from designer_vision.data.epoch_order import batches
+from designer_vision.training.optimizer import centralize_gradients
 
 SHARES = {"8/7 (now)": 8 / 7, "1.07": 1.07, "232/224": 232 / 224, "1 (the whole)": 1.0}
 """The shorter side of a photo that is measured, in sides of the crop."""
@@ -46,9 +47,7 @@ def trained(run: Training, training: Part, classes: int, side: int) -> Half:
                 logits = network(images)
             optimizer.zero_grad()
             nn.functional.cross_entropy(logits.float(), training.labels[rows]).backward()
-            for parameter in network.parameters():
-                if parameter.ndim > 1 and parameter.grad is not None:
-                    parameter.grad -= parameter.grad.mean(dim=tuple(range(1, parameter.ndim)), keepdim=True)
+            centralize_gradients(optimizer)
             optimizer.step()
             step += 1
     return network

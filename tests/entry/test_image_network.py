@@ -34,7 +34,7 @@ def test_a_network_is_made_trained_and_scored_with(name: str, datasets: tuple[Pa
     assert np.allclose(read_data_frame_directory(tmp_path / "scored").probabilities.sum(axis=1), 1)
 
 
-def test_a_new_head_is_put_where_the_network_has_its_last_layer(datasets: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_new_head_is_put_where_the_network_has_its_last_layer(tmp_path: Path) -> None:
     run_entry("image_network", model_name="mobilenet_v3_small", pretrained="False", untrained_model=tmp_path / "untrained")
     model = read_model_directory(tmp_path / "untrained")
     network = model.network()

@@ -128,8 +128,8 @@ class _Preparation:
         height, width = self.sides(image)
         is_fitting = self.add(
             "And",
-            self.add("Equal", height, self.number(fit.size[0])),
-            self.add("Equal", width, self.number(fit.size[1])),
+            self.add("Equal", height, self.numbers(fit.size[0])),
+            self.add("Equal", width, self.numbers(fit.size[1])),
         )
         before, self.nodes = self.nodes, []
         made = image
@@ -168,11 +168,11 @@ class _Preparation:
         else:
             sides = self.add("Concat", height, width, axis=0)
             if module.size is None:
-                side, target = self.add("Max", height, width), self.number(module.max_size)
+                side, target = self.add("Max", height, width), self.numbers(module.max_size)
             else:
-                side, target = self.add("Min", height, width), self.number(module.size[0])
+                side, target = self.add("Min", height, width), self.numbers(module.size[0])
             new = self.add("Div", self.add("Mul", sides, target), side)
-        new_height, new_width = self.add("Gather", new, self.number(0)), self.add("Gather", new, self.number(1))
+        new_height, new_width = self.add("Gather", new, self.numbers(0)), self.add("Gather", new, self.numbers(1))
         across = self.interpolated(image, height, new_width, module)  # first, and rounded, as torchvision does it with uint8
         return self.interpolated(across, new_height, new_width, module)
 
@@ -192,7 +192,7 @@ class _Preparation:
         """A smaller image gets a black border first."""
         wanted, found = self.numbers(height, width), self.add("Concat", *self.sides(image), axis=0)
         missing = self.add("Max", self.add("Sub", wanted, found), self.numbers(0, 0))
-        before = self.add("Div", missing, self.number(2))
+        before = self.add("Div", missing, self.numbers(2))
         none = self.numbers(0, 0)
         pads = self.add("Concat", none, before, none, self.add("Sub", missing, before), axis=0)
         padded = self.add("Pad", image, pads)
@@ -227,8 +227,6 @@ class _Preparation:
 
     def numbers(self, *values: int) -> str:
         return self.constant(np.array(values, np.int64))
-
-    number = numbers
 
     def level(self, value: float) -> str:
         return self.constant(np.array(value, np.float32))
