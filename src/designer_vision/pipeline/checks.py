@@ -26,6 +26,7 @@ from designer_vision.pipeline.graph import (
     not_here,
     refuse_optional,
 )
+from designer_vision.pipeline.sweep_checks import check_sweep
 from designer_vision.pipeline.yaml_files import local_file, read_pipeline, read_yaml
 from designer_vision.runtime import values
 from designer_vision.runtime.errors import DesignerError, InvalidDatasetError, InvalidModelDirectoryError, PipelineError
@@ -65,7 +66,7 @@ class Node:
         name: its key under `jobs`.
         component: the component's name.
         declared: the component's inputs, as its YAML has them.
-        given: a value for each input that has one, its default included.
+        given: a value for each input that has one, its default included; of a sweep, for those that are not searched.
         sources: the pipeline's input that a value came from, by port.
     """
 
@@ -102,7 +103,8 @@ def check(path: Path, overrides: Mapping[str, str]) -> list[str]:
         check_parameters(node)
     check_counts(raw, overrides)
     found = []
-    for node in nodes.values():
+    for name, node in nodes.items():
+        found += check_sweep(name, raw["jobs"][name], node.declared, overrides)
         if node.component == TRAIN:
             found += check_sizes(node, nodes)
         for port, value in node.given.items():
@@ -122,6 +124,8 @@ def read_nodes(path: Path, raw: Mapping[str, Any], overrides: Mapping[str, str])
         sources: dict[str, str] = {}
         all_declared = {port: _mapping(entry) for port, entry in _mapping(component.get("inputs")).items()}
         for port, declared in all_declared.items():
+            if port in _mapping(job.get("search_space")):
+                continue
             written = _mapping(job.get("inputs")).get(port, declared.get("default"))
             base, key, is_data = path.parent, f"{name}.{port}", str(declared.get("type")).startswith("uri_")
             if key not in overrides and (source := PIPELINE_INPUT.fullmatch(str(written))):
@@ -198,7 +202,7 @@ def check_counts(raw: Mapping[str, Any], overrides: Mapping[str, str]) -> None:
 
 def _read_component(path: Path, name: str, job: Any) -> Any:
     """The component's YAML; None where it is none of this machine's files, which the client knows more about."""
-    written = job.get("component") if isinstance(job, dict) else None
+    written = job.get("trial" if job.get("type") == "sweep" else "component") if isinstance(job, dict) else None
     if isinstance(written, dict):
         return written
     if not isinstance(written, str) or ":" in written.removeprefix("file:"):
@@ -248,20 +252,8 @@ def check_parameters(node: Node) -> None:
         DesignerError: as the component itself would.
     """
     for port, value in node.given.items():
-        declared, place = node.declared[port], node.place(port)
-        if not isinstance(value, str):
-            continue
-        if parse := values.PARSERS.get(str(declared.get("type"))):
-            parsed = parse(place, value)
-            if declared["type"] != "boolean":
-                values.check_range(place, parsed, _limit(declared, "min"), _limit(declared, "max"))
-        if isinstance(choices := declared.get("enum"), list):
-            values.check_choice(place, value, tuple(map(str, choices)))
-
-
-def _limit(declared: Mapping[str, Any], name: str) -> float | None:
-    value = declared.get(name)
-    return value if isinstance(value, (int, float)) else None
+        if isinstance(value, str):
+            values.check_declared(node.place(port), value, node.declared[port])
 
 
 def feeds_training(node: Node, port: str, nodes: Mapping[str, Node]) -> bool:

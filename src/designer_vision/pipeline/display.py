@@ -16,6 +16,8 @@ from rich.text import Text
 
 from designer_vision.pipeline.graph import OutputOf, Step
 from designer_vision.pipeline.runner import State, States
+from designer_vision.pipeline.sweep import Standing
+from designer_vision.pipeline.sweep_page import header, rows
 from designer_vision.runtime.console import clock, printable
 
 PLAIN_WIDTH = 200
@@ -98,6 +100,16 @@ def final_table(states: States) -> Table:
     return _table(rows, states, expand=False)
 
 
+def trials_table(sweep: Standing) -> Table:
+    """The trials of a sweep, the best first."""
+    table = Table(box=None, pad_edge=False)
+    for place, title in enumerate(header(sweep)):
+        table.add_column(printable(title), justify="left" if place and title == "state" else "right", overflow="fold")
+    for row in rows(sweep):
+        table.add_row(*map(printable, row))
+    return table
+
+
 def warnings_of(states: States) -> list[str]:
     """The warnings of all steps, each sentence once, with the steps that said it."""
     steps: dict[str, list[str]] = {}
@@ -161,9 +173,16 @@ def _progress(state: State, instead: str) -> RenderableType:
         return state.phase
     if state.phase == "running" and figures.share is not None:
         bar = Table.grid(Column(ratio=1), Column(no_wrap=True), padding=(0, 1), expand=True)
-        bar.add_row(ProgressBar(total=1, completed=figures.share), figures.left or f"{100 * figures.share:.0f} %")
+        beside = _trials(state.sweep) if state.sweep else figures.left or f"{100 * figures.share:.0f} %"
+        bar.add_row(ProgressBar(total=1, completed=figures.share), beside)
         return bar
     return _one_line(figures.last_line or instead)
+
+
+def _trials(sweep: Standing) -> str:
+    """How many trials have ended, and the best so far."""
+    done = f"{sweep.ended}/{sweep.total} trials"
+    return done if sweep.best is None else f"{done}, best {sweep.value(sweep.best):.4g}"
 
 
 def _one_line(text: str) -> Text:

@@ -9,12 +9,29 @@ import signal
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from designer_vision.runtime.machine import die_with_parent
 from designer_vision.runtime.tracking import import_mlflow
+
+STATUSES = {"finished": "FINISHED", "stopped": "KILLED"}
+"""MLflow's, of a trial's phases; a trial that was stopped did not fail."""
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What a run has logged.
+
+    Attributes:
+        values: of the metric that was asked for, in the order of their steps.
+        names: of all its metrics.
+    """
+
+    values: tuple[float, ...] = ()
+    names: tuple[str, ...] = ()
 
 
 class Experiment:
@@ -42,7 +59,8 @@ class Experiment:
         """A new run for a step, and the variables that lead MLflow there."""
         variables = {"MLFLOW_TRACKING_URI": self.uri, "MLFLOW_EXPERIMENT_NAME": self._name}
         try:
-            experiment, parent = self._opening.result()
+            experiment, whole = self._opening.result()
+            parent = self._runs.get(step.rpartition("/")[0], whole)  # a trial's is its sweep's
             run = self._mlflow.submit(_create_run, self.uri, experiment, step, {"mlflow.parentRunId": parent}).result()
         except Exception as error:  # noqa: BLE001 (whatever MLflow's store and server raise)
             self._warn(error)
@@ -50,13 +68,29 @@ class Experiment:
         self._runs[step] = run
         return variables | {"MLFLOW_RUN_ID": run, "MLFLOW_EXPERIMENT_ID": experiment}
 
-    def close(self, finished: Mapping[str, bool]) -> None:
-        """Mark the runs of these steps, and the whole, as finished or failed."""
+    def ask(self, step: str, metric: str) -> Future[Metrics] | None:
+        """What a step has logged, as soon as MLflow tells it; None where the step has no run."""
+        run = self._runs.get(step)
+        return None if run is None else self._mlflow.submit(_metrics, self.uri, run, metric)
+
+    def answer(self, asked: Future[Metrics]) -> Metrics:
+        """What was asked for; nothing, and a warning, where MLflow does not answer."""
+        try:
+            return asked.result()
+        except Exception as error:  # noqa: BLE001 (as above)
+            self._warn(error)
+            return Metrics()
+
+    def close(self, finished: Mapping[str, bool], trials: Mapping[str, str]) -> None:
+        """Mark the runs of these steps, and the whole, as finished or failed, and those of trials by their phases."""
         try:
             if self._runs:
                 _, parent = self._opening.result()
-                ended = {run: bool(finished.get(step)) for step, run in self._runs.items()}
-                self._mlflow.submit(_end_runs, self.uri, ended | {parent: all(finished.values())}).result()
+                statuses = {step: "FINISHED" if well else "FAILED" for step, well in finished.items()}
+                statuses |= {trial: STATUSES.get(phase, "FAILED") for trial, phase in trials.items()}
+                ended = {run: statuses.get(step, "FAILED") for step, run in self._runs.items()}
+                whole = "FINISHED" if all(finished.values()) else "FAILED"
+                self._mlflow.submit(_end_runs, self.uri, ended | {parent: whole}).result()
         except Exception as error:  # noqa: BLE001 (as above)
             self._warn(error)
         self._mlflow.shutdown(wait=False)
@@ -98,6 +132,12 @@ def _create_run(uri: str, experiment: str, name: str, tags: Mapping[str, str]) -
     return run
 
 
-def _end_runs(uri: str, finished: Mapping[str, bool]) -> None:
-    for run, well in finished.items():
-        _client(uri).set_terminated(run, "FINISHED" if well else "FAILED")
+def _metrics(uri: str, run: str, metric: str) -> Metrics:
+    client = _client(uri)
+    history = sorted(client.get_metric_history(run, metric), key=lambda entry: (entry.step, entry.timestamp))
+    return Metrics(tuple(float(entry.value) for entry in history), tuple(sorted(client.get_run(run).data.metrics)))
+
+
+def _end_runs(uri: str, statuses: Mapping[str, str]) -> None:
+    for run, status in statuses.items():
+        _client(uri).set_terminated(run, status)

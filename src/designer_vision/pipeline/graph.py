@@ -11,6 +11,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
+from designer_vision.pipeline.sweep import Sweep, read_sweep
 from designer_vision.pipeline.yaml_files import read_pipeline
 from designer_vision.runtime.errors import PipelineError
 
@@ -46,6 +47,7 @@ class Step:
         instance_count, process_count: nodes, and processes on each.
         distribution: `pytorch`, `mpi`, or empty for a single process.
         environment_variables: set for its processes.
+        sweep: what is searched where its command is that of many trials, which get the values that `inputs` lacks.
     """
 
     name: str
@@ -57,10 +59,16 @@ class Step:
     process_count: int
     distribution: str
     environment_variables: Mapping[str, str]
+    sweep: Sweep | None = None
 
     @property
     def takes_all(self) -> bool:
-        """Whether it is made for several processes, and so takes the machine for itself."""
+        """Whether it is made for several processes, or for several trials at a time, and so takes the machine for itself."""
+        return self.is_for_many or (self.sweep is not None and self.sweep.limits.concurrent > 1)
+
+    @property
+    def is_for_many(self) -> bool:
+        """Whether its command is made for several processes."""
         return bool(self.distribution) or self.instance_count * self.process_count > 1
 
     @property
@@ -198,10 +206,11 @@ def _step(
     name: str, node: Any, raw: Mapping[str, Any], values: Mapping[str, Value | None], path: Path, overrides: dict[str, str]
 ) -> Step:
     """A node as a step; what `overrides` has for it is taken out of there."""
-    component: Any = getattr(node, "component", None)
-    if node.type != "command" or not hasattr(component, "command"):
+    component: Any = getattr(node, "trial" if node.type == "sweep" else "component", None)
+    if node.type not in ("command", "sweep") or not hasattr(component, "command"):
         raise PipelineError(
-            f"{path}: step {name} is no command of a local component; only `component: some/file.yaml` can run here"
+            f"{path}: step {name} is neither a command of a local component nor a sweep of one; only those, with "
+            f"`component: some/file.yaml` or `trial: some/file.yaml`, can run here"
         )
     for kind in ("inputs", "outputs"):
         unknown = sorted(set(raw.get(kind) or {}) - set(getattr(component, kind)))
@@ -209,7 +218,10 @@ def _step(
             known = ", ".join(getattr(component, kind))
             raise PipelineError(f"{path}: step {name} has no {kind[:-1]} {unknown[0]!r}; {component.name} has {known}")
     inputs: dict[str, Value] = {}
+    searched = raw["search_space"] if node.type == "sweep" else {}
     for port, declared in component.inputs.items():
+        if port in searched:
+            continue
         value = _value(node.inputs[port]._data, values, path, f"{name}.{port}")
         if (own := overrides.pop(f"{name}.{port}", None)) is not None:
             value = local_path(own, Path()) if str(declared.type).startswith("uri_") else own
@@ -221,18 +233,33 @@ def _step(
             match = PIPELINE_INPUT.fullmatch(str(getattr(node.inputs[port]._data, "path", node.inputs[port]._data)))
             origin = match[1] if match else f"{name}.{port}"
             raise PipelineError(f"input {origin} has no path, and step {name} needs it; give --input {origin}=FOLDER")
-    distribution = node.distribution
+    # of a sweep's node the client keeps the last three as they are written, and does not take the component's
+    distribution, resources, variables = (_setting(node, component, raw, key) for key in SETTINGS)
+
+    def count(written: Any, place: str) -> int:
+        return _count(written, values, f"{name}.{place}")
+
     return Step(
         name,
         component.command,
         (Path(component.base_path) / component.code).resolve() if component.code else path.parent.resolve(),
         inputs,
         tuple(component.outputs),
-        _count((node.resources or {}).get("instance_count", 1), values, f"{name}.resources.instance_count"),
-        _count(getattr(distribution, "process_count_per_instance", None) or 1, values, f"{name}.process_count_per_instance"),
-        str(distribution.type).lower() if distribution else "",
-        {key: str(_value(text, values, path, f"{name}.{key}")) for key, text in (node.environment_variables or {}).items()},
+        count(resources.get("instance_count", 1), "resources.instance_count"),
+        count(distribution.get("process_count_per_instance") or 1, "process_count_per_instance"),
+        str(distribution.get("type", "")).lower(),
+        {key: str(_value(text, values, path, f"{name}.{key}")) for key, text in variables.items()},
+        read_sweep(raw, count) if node.type == "sweep" else None,
     )
+
+
+SETTINGS = ("distribution", "resources", "environment_variables")
+
+
+def _setting(node: Any, component: Any, raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """A block of settings: a command's as the client has it, a sweep's as it is written, or else its component's."""
+    found = raw.get(key) or getattr(component, key, None) if node.type == "sweep" else getattr(node, key)
+    return found if isinstance(found, Mapping) else vars(found) if found else {}
 
 
 def _value(data: Any, values: Mapping[str, Value | None], path: Path, place: str) -> Value | None:

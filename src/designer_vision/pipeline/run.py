@@ -18,11 +18,12 @@ import click
 from rich.console import Console
 
 from designer_vision.pipeline.checks import check
-from designer_vision.pipeline.display import final_table, open_console, shown, warnings_of
+from designer_vision.pipeline.display import final_table, open_console, shown, trials_table, warnings_of
 from designer_vision.pipeline.experiment import Experiment
 from designer_vision.pipeline.graph import Graph, load_graph
+from designer_vision.pipeline.results import reports, result_line, tables
 from designer_vision.pipeline.run_folder import refuse_running, run_folder
-from designer_vision.pipeline.runner import Runner, reports, result_line, tables
+from designer_vision.pipeline.runner import Runner
 from designer_vision.pipeline.yaml_files import experiment_name
 from designer_vision.runtime.console import printable
 from designer_vision.runtime.errors import DesignerError, FileSystemError, PipelineError
@@ -133,6 +134,10 @@ def _print_steps(console: Console, runner: Runner) -> None:
     """What each step came to, and the warnings of all."""
     if not console.is_interactive:  # a terminal shows the table already
         console.print(final_table(runner.states))
+    for name, state in runner.states.items():
+        if state.sweep and state.sweep.trials:
+            console.print(printable(f"trials of {name}, by {state.sweep.objective.metric}:"), soft_wrap=True)
+            console.print(trials_table(state.sweep))
     for warning in warnings_of(runner.states):
         console.print(warning, soft_wrap=True)
 

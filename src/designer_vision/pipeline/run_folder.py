@@ -14,6 +14,8 @@ from typing import Any
 from designer_vision.runtime.errors import PipelineError
 
 MARK, LOCK = "pipeline.json", "run.lock"
+LOGS = ("*/user_logs/*", "*/*/user_logs/*")
+"""Of steps, and of the trials of sweeps."""
 
 
 @contextmanager
@@ -39,7 +41,7 @@ def run_folder(folder: Path, pipeline: Path, inputs: Mapping[str, str]) -> Itera
         try:
             yield
         except BaseException:
-            if made and not any(log.stat().st_size for log in folder.glob("*/user_logs/*")):
+            if made and not any(log.stat().st_size for logs in LOGS for log in folder.glob(logs)):
                 shutil.rmtree(folder, ignore_errors=True)
                 for parent in made[1:]:
                     with suppress(OSError):  # somebody else put something there

@@ -8,6 +8,7 @@
     step.json                   what it ran with, and whether it finished
     outputs/<port>/             what it wrote
     user_logs/                  one file a process
+    trial_<n>/                  of a sweep: the same for each of its trials
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from designer_vision.formats.manifest import MANIFEST, UNFINISHED
 from designer_vision.pipeline.command import fill, split
@@ -32,13 +35,17 @@ from designer_vision.pipeline.graph import Graph, OutputOf, Step
 from designer_vision.pipeline.log import Figures, Logs
 from designer_vision.pipeline.processes import Failure, Processes, end_all, free_port, log_names, rank_variables
 from designer_vision.pipeline.run_folder import read_record, write_record
+from designer_vision.pipeline.sweep import Standing, trial_name
 from designer_vision.runtime.errors import PipelineError
+
+if TYPE_CHECKING:
+    from designer_vision.pipeline.trials import Trials
 
 RECORD = "step.json"
 SIDE_BY_SIDE = 2
 """Steps at most: they spend much of their time on one core, loading their libraries."""
 POLL_SECONDS = 0.1
-REPORT, MODEL, SCORES = "report.html", "model_spec.yaml", "scores.csv"
+MODEL = "model_spec.yaml"
 OPERATOR_VARIABLES = "DESIGNER_VISION_"
 WITHOUT_EFFECT = ("PROFILE", "DEBUG", "CHECKPOINT_SECONDS", "START_TIMEOUT", "PROCESS_GROUP_TIMEOUT")
 """On what a step writes: setting one of these throws away nothing that an earlier run left."""
@@ -53,19 +60,21 @@ class State:
     Attributes:
         phase: waiting, running, finished, reused, failed, or stopped as another one failed or the run was interrupted.
         seconds: how long it ran, this time or, when reused, then.
-        figures: what its main process's log says.
+        figures: what its main process's log says; of a sweep, what its trials' logs do.
+        sweep: how far the trials are, where it is a sweep that has begun.
     """
 
     phase: str = "waiting"
     seconds: float = 0.0
     figures: Figures = field(default_factory=Figures)
+    sweep: Standing | None = None
 
 
 States = dict[str, State]
 
 
 @dataclass(frozen=True)
-class _Running:
+class Running:
     """A step that was started.
 
     Attributes:
@@ -95,6 +104,8 @@ class Runner:
         self.graph, self.folder, self.experiment, self._show, self._say = graph, folder.absolute(), experiment, show, say
         self.states: States = {step.name: State() for step in graph.steps}
         self._made_of: dict[str, dict[str, str]] = {}
+        self._running: list[Running] = []
+        self._sweeps: list[Trials] = []
 
     def run(self) -> None:
         """Run what has not finished yet: each step when all that it reads is there, two small ones side by side.
@@ -102,34 +113,50 @@ class Runner:
         Raises:
             PipelineError: a step failed, and what ran beside it was ended; with the first error and its log's path.
         """
-        waiting, running = list(self.graph.steps), list[_Running]()
+        waiting = list(self.graph.steps)
         try:
-            while waiting or running:
+            while waiting or self._running or self._sweeps:
                 for step in list(waiting):
-                    if self._may_start(step, running):
+                    if self._may_start(step):
                         waiting.remove(step)
-                        if not self._is_reused(step):
-                            running.append(self._start(step))
-                for each in list(running):
-                    if self._has_finished(each):
-                        running.remove(each)
-                if running:
+                        self._begin(step)
+                self._running = [each for each in list(self._running) if not self._has_finished(each)]
+                self._sweeps = [sweep for sweep in list(self._sweeps) if not sweep.have_finished()]
+                if self._running or self._sweeps:
                     time.sleep(POLL_SECONDS)
         finally:
+            runners = [self, *self._sweeps]
             try:
-                end_all([each.processes for each in running])
+                end_all([each.processes for runner in runners for each in runner._running])
             finally:
-                for each in running:
-                    with suppress(OSError, SystemExit):  # nobody may be left to read it
-                        self._read_rest(each)
-                self.experiment.close({name: state.phase in ("finished", "reused") for name, state in self.states.items()})
+                for runner in runners:
+                    runner._read_rest()
+                self.experiment.close(
+                    {name: state.phase in ("finished", "reused") for name, state in self.states.items()},
+                    {
+                        trial_name(name, trial.number): trial.phase
+                        for name, state in self.states.items()
+                        if state.sweep
+                        for trial in state.sweep.trials
+                    },
+                )
 
-    def _may_start(self, step: Step, running: Sequence[_Running]) -> bool:
+    def _may_start(self, step: Step) -> bool:
         """Whether all that a step reads is there, and the machine has room for it beside what runs."""
         if any(self.states[name].phase not in ("finished", "reused") for name in step.needs):
             return False
-        steps = [each.step for each in running]
+        steps = [each.step for each in self._running] + [sweep.step for sweep in self._sweeps]
         return not steps or (len(steps) < SIDE_BY_SIDE and not any(each.takes_all for each in [step, *steps]))
+
+    def _begin(self, step: Step) -> None:
+        if self._is_reused(step):
+            return
+        if step.sweep is None:
+            self._running.append(self._start(step))
+        else:
+            from designer_vision.pipeline.trials import Trials  # which are run by a runner of their own
+
+            self._sweeps.append(Trials(step, self))
 
     def output(self, step: str, port: str) -> Path:
         """The folder that a step writes for an output."""
@@ -138,22 +165,32 @@ class Runner:
     def _is_reused(self, step: Step) -> bool:
         """Take what an earlier run finished; where it cannot be taken, it is removed."""
         made_of = self._made_of[step.name] = self._look_at(step)
-        fingerprint = _hash_of(made_of)
+        fingerprint = hash_of(made_of)
         record = read_record(self.folder / step.name / RECORD)
         same = record.get("fingerprint") == fingerprint
-        has_ended = (
-            self._has_outputs(step) if record.get("finished") else not record.get("failed") and self._ended_unrecorded(step)
-        )
-        if same and has_ended:
+        if same and self._has_ended(step, record):
             figures: dict[str, Any] = {name: record[name] for name in RECORDED if record.get(name) is not None}
             figures["warnings"] = tuple(map(str, figures.get("warnings", ())))
-            self._tell(step, State("reused", record.get("seconds", 0.0), Figures(**figures)))
+            sweep = msgspec.convert(record["sweep"], Standing) if "sweep" in record else None
+            self._tell(step, State("reused", record.get("seconds", 0.0), Figures(**figures), sweep))
             return True
         if record.get("finished") and (changes := changes_between(record.get("made_of"), made_of, self._has_model(step))):
-            self._say(f"{step.name}: {', '.join(changes)}: what it had finished is replaced")
+            consequence = "trials that are still the same are kept" if step.sweep else "what it had finished is replaced"
+            self._say(f"{step.name}: {', '.join(changes)}: {consequence}")
         if not (same and self._is_unfinished(step)):  # what a stopped step left it may know how to use
-            shutil.rmtree(self.folder / step.name, ignore_errors=True)
+            self._clear(step)
         return False
+
+    def _has_ended(self, step: Step, record: Mapping[str, Any]) -> bool:
+        """Whether an earlier run has left all of a step's output."""
+        if record.get("finished"):
+            return self._has_outputs(step)
+        return step.sweep is None and not record.get("failed") and self._ended_unrecorded(step)
+
+    def _clear(self, step: Step) -> None:
+        """Remove what an earlier run left of a step; the trials of a sweep look at what they have themselves."""
+        left = self.folder / step.name
+        shutil.rmtree(left if step.sweep is None else left / "outputs", ignore_errors=True)
 
     def _has_model(self, step: Step) -> bool:
         return any((self.output(step.name, port) / MODEL).exists() for port in step.outputs)
@@ -170,7 +207,7 @@ class Runner:
     def _is_unfinished(self, step: Step) -> bool:
         return any((self.output(step.name, port) / UNFINISHED).exists() for port in step.outputs)
 
-    def _start(self, step: Step) -> _Running:
+    def _start(self, step: Step) -> Running:
         folder = self.folder / step.name
         logs = [folder / "user_logs" / name for name in log_names(step.instance_count * step.process_count)]
         logs[0].parent.mkdir(parents=True, exist_ok=True)
@@ -187,9 +224,9 @@ class Runner:
         except FileNotFoundError as error:
             self._tell(step, State("failed"))
             raise PipelineError(f"step {step.name} cannot start: {error.filename} is not on this machine") from error
-        return _Running(step, processes, Logs(logs), time.monotonic(), before)
+        return Running(step, processes, Logs(logs), time.monotonic(), before)
 
-    def _has_finished(self, running: _Running) -> bool:
+    def _has_finished(self, running: Running) -> bool:
         """Tell how far a step is.
 
         Raises:
@@ -217,15 +254,17 @@ class Runner:
         self._record(step, finished=True, seconds=state.seconds, **{name: getattr(state.figures, name) for name in RECORDED})
         return True
 
-    def _read_rest(self, running: _Running) -> None:
-        """Show what a step that was ended said until then, such as its warnings."""
-        state = self.states[running.step.name]
-        phase = "stopped" if state.phase == "running" else state.phase
-        self._tell(running.step, replace(state, phase=phase, figures=running.logs.poll()))
+    def _read_rest(self) -> None:
+        """Show what the steps that were ended said until then, such as their warnings."""
+        for running in self._running:
+            with suppress(OSError, SystemExit):  # nobody may be left to read it
+                state = self.states[running.step.name]
+                phase = "stopped" if state.phase == "running" else state.phase
+                self._tell(running.step, replace(state, phase=phase, figures=running.logs.poll()))
 
     def _record(self, step: Step, **more: Any) -> None:
         made_of = self._made_of[step.name]
-        write_record(self.folder / step.name / RECORD, {"fingerprint": _hash_of(made_of), "made_of": made_of, **more})
+        write_record(self.folder / step.name / RECORD, {"fingerprint": hash_of(made_of), "made_of": made_of, **more})
 
     def _tell(self, step: Step, state: State) -> None:
         self.states[step.name] = state
@@ -246,24 +285,24 @@ class Runner:
         """All that decides a step's output: its parameters as they are, and hashes of the rest."""
         left_out = {OPERATOR_VARIABLES + name for name in WITHOUT_EFFECT}
         own = {name: os.environ[name] for name in os.environ if name.startswith(OPERATOR_VARIABLES) and name not in left_out}
-        made_of = {
-            CODE: _code_hash(step.code),
-            COMMAND: _hash_of(asdict(replace(step, inputs={}, code=Path()))),
-            VARIABLES: _hash_of(own),
-        }
+        command = asdict(replace(step, inputs={}, code=Path()))
+        sweep = command.pop("sweep")
+        made_of = {CODE: _code_hash(step.code), COMMAND: hash_of(command), VARIABLES: hash_of(own)}
+        if sweep is not None:
+            made_of[SEARCH] = hash_of(sweep)
         for name, value in sorted(step.inputs.items()):
             if isinstance(value, OutputOf):
-                made_of[name] = f"{FROM}{value.step}: {value.output} {_hash_of(self._made_of[value.step])}"
+                made_of[name] = f"{FROM}{value.step}: {value.output} {hash_of(self._made_of[value.step])}"
             elif isinstance(value, Path):
                 if not value.exists():
                     raise PipelineError(f"input {name} of step {step.name}: {value} does not exist")
-                made_of[name] = f"{FILES}{value}: {_hash_of(list(_listing(value)))}"
+                made_of[name] = f"{FILES}{value}: {hash_of(list(_listing(value)))}"
             else:
                 made_of[name] = value
         return made_of
 
 
-CODE, COMMAND, VARIABLES = "its code", "its command", "the operator's variables"
+CODE, COMMAND, VARIABLES, SEARCH = "its code", "its command", "the operator's variables", "its search"
 FROM, FILES = "from step ", "files of "
 """What `Runner._look_at` calls what is no parameter."""
 
@@ -285,7 +324,7 @@ def changes_between(before: Any, now: Mapping[str, str], even_of_others: bool) -
             continue
         if new.startswith(FROM):
             told += [f"what it reads from {new.removeprefix(FROM).partition(':')[0]} changed"] if even_of_others else []
-        elif name in (CODE, COMMAND, VARIABLES):
+        elif name in (CODE, COMMAND, VARIABLES, SEARCH):
             told.append(f"{name} changed")
         elif new.startswith(FILES):
             told.append(f"the files of {name} changed")
@@ -317,7 +356,7 @@ def _listing(path: Path) -> Iterator[tuple[str, int, int]]:
         yield str(file.relative_to(path)), status.st_size, status.st_mtime_ns
 
 
-def _hash_of(content: Any) -> str:
+def hash_of(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -326,26 +365,3 @@ def _code_hash(folder: Path) -> str:
     for file in sorted(folder.rglob("*.py")):
         digest.update(str(file.relative_to(folder)).encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()
-
-
-def result_line(steps: Sequence[Step], runner: Runner) -> str | None:
-    """`top-1 98.3 %` where a step left an evaluation's metrics.json."""
-    for step in reversed(steps):
-        for port in step.outputs:
-            path = runner.output(step.name, port) / "metrics.json"
-            metrics = read_record(path).get("metrics")
-            if isinstance(metrics, dict) and isinstance(metrics.get("Overall accuracy"), float):
-                return f"top-1 {100 * metrics['Overall accuracy']:.1f} %"
-    return None
-
-
-def tables(steps: Sequence[Step], runner: Runner) -> list[Path]:
-    """The tables of scored images, in the order of the steps that wrote them."""
-    found = [runner.output(step.name, port) / SCORES for step in steps for port in step.outputs]
-    return [table for table in found if table.is_file()]
-
-
-def reports(steps: Sequence[Step], runner: Runner) -> list[Path]:
-    """The pages that steps have written for people, in their order."""
-    pages = [runner.output(step.name, port) / REPORT for step in steps for port in step.outputs]
-    return [page for page in pages if page.is_file()]

@@ -24,6 +24,8 @@ MOST_PAIRS = 20
 DOTS_PER_INCH = 110
 BLUE, ORANGE, GREEN, GREY = "#2563eb", "#ea580c", "#16a34a", "#9ca3af"
 LONGEST_NAME = 24
+WIDE = 20
+"""Numbers of which the largest is so many times the smallest stand on a logarithmic axis."""
 
 
 def draw_curves(history: Sequence[EpochResult], best: EpochResult, with_top5: bool = True) -> bytes:
@@ -119,6 +121,55 @@ def _draw_pairs(evaluation: Evaluation) -> bytes:
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title(f"{_headline(evaluation)}; the pairs confused most often", fontsize=11)
     return _png(figure)
+
+
+def draw_trials(
+    metric: str, parameters: Mapping[str, Sequence[str]], values: Sequence[float | None], finished: Sequence[bool], best: int
+) -> bytes:
+    """A metric by each of some parameters: numbers on an axis of their own, other texts side by side.
+
+    Args:
+        metric: what is drawn upwards.
+        parameters: their values, one a trial.
+        values: of the metric, one a trial; None where a trial has none.
+        finished: whether it came to its end, one a trial.
+        best: the place of the best trial.
+    """
+    columns = min(3, len(parameters))
+    lines = -(-len(parameters) // columns)
+    figure = _figure(3.6 * columns + 0.6, 3.2 * lines)
+    cells = np.ravel(figure.subplots(lines, columns, squeeze=False, sharey=True))
+    known = [place for place, value in enumerate(values) if value is not None and np.isfinite(value)]
+    for axes in cells[len(parameters) :]:
+        axes.axis("off")
+    for axes, (name, texts) in zip(cells, parameters.items(), strict=False):
+        at = _places(axes, texts)
+        for place in known:
+            color = GREEN if place == best else BLUE
+            axes.plot(
+                at[place], values[place], "o", color=color, markersize=9 if place == best else 6,
+                fillstyle="full" if finished[place] else "none", zorder=3 if place == best else 2,
+            )  # fmt: skip
+        axes.set_xlabel(_short(name), parse_math=False)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    for axes in cells[::columns]:
+        axes.set_ylabel(_short(metric), parse_math=False)
+    return _png(figure)
+
+
+def _places(axes: Any, texts: Sequence[str]) -> list[float]:
+    """Where texts stand on a horizontal axis: numbers by their size, or its logarithm; others in the order of their names."""
+    try:
+        numbers = [float(text) for text in texts]
+    except ValueError:
+        names = sorted(set(texts))
+        axes.set_xticks(range(len(names)), [_short(name) for name in names], rotation=20, parse_math=False)
+        axes.set_xlim(-0.5, len(names) - 0.5)
+        return [float(names.index(text)) for text in texts]
+    if min(numbers) > 0 and max(numbers) > WIDE * min(numbers):
+        axes.set_xscale("log")
+    return numbers
 
 
 def draw_mistakes(mistakes: Sequence[Mistake]) -> bytes:

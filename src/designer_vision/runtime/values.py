@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from designer_vision.runtime.errors import GreaterThanOrEqualToError, NotInRangeValueError, ParameterParsingError
@@ -64,6 +64,25 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     """
     if value not in choices:
         raise ParameterParsingError(f"{name} is {value[:100]!r}, expected one of {', '.join(choices)}")
+
+
+def check_declared(name: str, text: str, declared: Mapping[str, Any]) -> None:
+    """Check a parameter's text by the type, range and choices that its component's YAML declares.
+
+    Raises:
+        DesignerError: as the component itself would.
+    """
+    if parse := PARSERS.get(str(declared.get("type"))):
+        parsed = parse(name, text)
+        if declared["type"] != "boolean":
+            check_range(name, parsed, _limit(declared, "min"), _limit(declared, "max"))
+    if isinstance(choices := declared.get("enum"), list):
+        check_choice(name, text, tuple(map(str, choices)))
+
+
+def _limit(declared: Mapping[str, Any], name: str) -> float | None:
+    value = declared.get(name)
+    return value if isinstance(value, (int, float)) else None
 
 
 def _matched(pattern: re.Pattern[str], name: str, text: str, expected: str) -> str:
