@@ -163,21 +163,46 @@ def export_onnx(trained_model) -> dict[str, Any]:
 
 
 @dsl.pipeline(name="sweep", display_name="Sweep", default_compute="serverless")
-def sweep(training_dataset, validation_dataset, epochs: int = 5) -> dict[str, Any]:
-    """Search learning rate and batch size of Train PyTorch Model for the highest top-1 validation accuracy."""
-    network = component("resnet")(model_name="resnet18", pretrained=False)
+def sweep(
+    images,
+    model_name: str = "resnet18",
+    pretrained: bool = True,
+    resize: int = 256,
+    image_size: int = 224,
+    epochs: int = 5,
+    trials: int = 12,
+) -> dict[str, Any]:
+    """Search learning rate and batch size for the highest top-1 validation accuracy, score held-out photos, and evaluate."""
+    network = component("image_network")(model_name=model_name, pretrained=pretrained)
+    convert = component("convert_to_image_directory")(input_dataset=images)
+    hold_out = component("split_image_directory")(input_image_directory=convert.outputs.output_image_directory, fraction=0.9)
+    split = component("split_image_directory")(input_image_directory=hold_out.outputs.output_image_directory1, fraction=0.9)
+    augmentation = component("init_image_transformation")(
+        size=resize, random_resized_crop=True, random_resized_crop_size=image_size, random_horizontal_flip=True
+    )
+    centre = component("init_image_transformation")(size=resize, center_crop=True, crop_size=image_size)
+    training_images = prepared("For training", augmentation, split.outputs.output_image_directory1)
+    validation_images = prepared("For inference", centre, split.outputs.output_image_directory2)
     trial = component("train_pytorch_model")(
         untrained_model=network.outputs.untrained_model,
-        training_dataset=training_dataset,
-        validation_dataset=validation_dataset,
+        training_dataset=training_images.outputs.output_image_directory,
+        validation_dataset=validation_images.outputs.output_image_directory,
         epochs=epochs,
-        learning_rate=LogUniform(min_value=-9.2, max_value=-2.3),
+        warmup_step_number=1,
+        patience=epochs,
+        learning_rate=LogUniform(min_value=-7.6, max_value=-3.0),
         batch_size=Choice([16, 32, 64]),
     )
     train = trial.sweep(sampling_algorithm="random", primary_metric="Top-1 validation accuracy", goal="maximize")
-    train.set_limits(max_total_trials=12, max_concurrent_trials=3)
+    train.set_limits(max_total_trials=trials, max_concurrent_trials=3)
     train.early_termination = {"type": "median_stopping", "evaluation_interval": 1, "delay_evaluation": 2}
-    return {"best_model": train.outputs.trained_model}
+    score = component("score_image_model")(
+        trained_model=train.outputs.trained_model, dataset=hold_out.outputs.output_image_directory2
+    )
+    evaluate = component("evaluate_model")(
+        scored_dataset=score.outputs.scored_dataset, dataset=hold_out.outputs.output_image_directory2
+    )
+    return {"best_model": train.outputs.trained_model, "evaluation_results": evaluate.outputs.evaluation_results}
 
 
 @dsl.pipeline(

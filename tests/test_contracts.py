@@ -144,7 +144,7 @@ GRAPHS = {
     "fine_tune": ("images",),
     "score_only": ("trained_model", "images"),
     "export_onnx": ("trained_model",),
-    "sweep": ("training_dataset", "validation_dataset"),
+    "sweep": ("images",),
     "image_classification_with_densenet": ("training_zip", "validation_zip"),
 }
 """Pipelines, and their inputs that are data."""

@@ -8,6 +8,8 @@ from designer_vision.pipeline.sweep import Standing, Trial
 from designer_vision.runtime.console import clock, printable
 
 PAGE = "sweep.html"
+MOST_FAILED = 5
+"""Trials whose last words are shown."""
 LONG = 8
 """Letters of a number from which on it is shortened."""
 
@@ -48,9 +50,9 @@ def write_page(folder: Path, name: str, standing: Standing) -> None:
                 note="The best trial's output is this step's output. Each trial's own is in its folder, trial_ and its number.",
             ),
             *(
-                Section(f"Why trial {trial.number} failed", codes=["\n".join(trial.why.split("; "))])
-                for trial in trials
-                if trial.phase == "failed"
+                [Section("Trials that failed", codes=["\n".join(trial.why.split("; ")) for trial in failed[:MOST_FAILED]])]
+                if (failed := [trial for trial in trials if trial.phase == "failed"])
+                else []
             ),
         ],
     )  # fmt: skip
@@ -60,7 +62,7 @@ def write_page(folder: Path, name: str, standing: Standing) -> None:
 def header(standing: Standing) -> list[str]:
     """The columns of the table of trials."""
     parameters = list(standing.trials[0].values) if standing.trials else []
-    return ["trial", *parameters, standing.objective.metric, "values", "state", "time"]
+    return ["trial", *parameters, standing.objective.metric, "reported", "state", "time"]
 
 
 def rows(standing: Standing) -> list[list[str]]:

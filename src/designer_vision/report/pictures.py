@@ -24,7 +24,7 @@ MOST_PAIRS = 20
 DOTS_PER_INCH = 110
 BLUE, ORANGE, GREEN, GREY = "#2563eb", "#ea580c", "#16a34a", "#9ca3af"
 LONGEST_NAME = 24
-WIDE = 20
+WIDE = 30
 """Numbers of which the largest is so many times the smallest stand on a logarithmic axis."""
 
 
@@ -143,11 +143,11 @@ def draw_trials(
     for axes in cells[len(parameters) :]:
         axes.axis("off")
     for axes, (name, texts) in zip(cells, parameters.items(), strict=False):
-        at = _places(axes, texts)
-        for place in known:
+        at = _places(axes, [texts[place] for place in known])
+        for across, place in zip(at, known, strict=True):
             color = GREEN if place == best else BLUE
             axes.plot(
-                at[place], values[place], "o", color=color, markersize=9 if place == best else 6,
+                across, values[place], "o", color=color, markersize=9 if place == best else 6,
                 fillstyle="full" if finished[place] else "none", zorder=3 if place == best else 2,
             )  # fmt: skip
         axes.set_xlabel(_short(name), parse_math=False)
@@ -167,8 +167,11 @@ def _places(axes: Any, texts: Sequence[str]) -> list[float]:
         axes.set_xticks(range(len(names)), [_short(name) for name in names], rotation=20, parse_math=False)
         axes.set_xlim(-0.5, len(names) - 0.5)
         return [float(names.index(text)) for text in texts]
-    if min(numbers) > 0 and max(numbers) > WIDE * min(numbers):
+    if numbers and min(numbers) > 0 and max(numbers) > WIDE * min(numbers):
         axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter("")
+    elif all(number.is_integer() for number in numbers):
+        axes.xaxis.get_major_locator().set_params(integer=True)
     return numbers
 
 
