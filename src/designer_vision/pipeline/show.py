@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Never
 
@@ -70,10 +71,11 @@ def refuse_others(folder: Path) -> None:
         return
     if all((folder / name).is_file() for name in EVALUATION):
         raise InvalidDatasetError(f"{folder} is what Evaluate Model writes; its figures are in {folder / EVALUATION[0]}")
+    outputs: Iterator[Path]
     if (folder / MARK).is_file():
         kind, outputs = "a whole run", folder.glob(f"*/{OUTPUTS}/*")
     elif (folder / RECORD).is_file():
-        kind, outputs = "a step", folder.glob(f"{OUTPUTS}/*")
+        kind, outputs = "a step", chain(folder.glob(f"{OUTPUTS}/*"), folder.glob(f"trial_*/{OUTPUTS}/*"))
     elif folder.absolute().name == OUTPUTS and (folder.absolute().parent / RECORD).is_file():
         kind, outputs = "a step's outputs", folder.glob("*")
     else:

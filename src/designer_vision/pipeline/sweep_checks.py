@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from typing import Any
 
 from designer_vision.pipeline.early_termination import BANDIT, MEDIAN, TRUNCATION
@@ -46,6 +47,8 @@ def check_sweep(name: str, job: Mapping[str, Any], declared: Declared, overrides
     """
     if job.get("type") != "sweep":
         return []
+    if find_spec("optuna") is None:
+        raise PipelineError(f'{name} is a sweep, which needs Optuna here; install it with pip install "designer_vision[azure]"')
     space, limits = _block(name, job, "search_space"), _block(name, job, "limits")
     check_sampling(f"{name}.sampling_algorithm", job.get("sampling_algorithm"))
     sampling = read_sampling(job.get("sampling_algorithm"))

@@ -25,7 +25,7 @@ from designer_vision.pipeline.experiment import Metrics
 from designer_vision.pipeline.graph import Graph, Step
 from designer_vision.pipeline.log import Figures
 from designer_vision.pipeline.run_folder import read_record, write_record
-from designer_vision.pipeline.runner import RECORD, SEARCH, Runner, Running, State, hash_of
+from designer_vision.pipeline.runner import RECORD, SEARCH, SIDE_BY_SIDE, Runner, Running, State, hash_of
 from designer_vision.pipeline.sampling import propose
 from designer_vision.pipeline.sweep import Drawn, Limits, Standing, Trial, trial_name
 from designer_vision.pipeline.sweep_page import line_of, write_page
@@ -72,6 +72,7 @@ class Trials(Runner):
         self._watched: dict[str, _Watched] = {}
         self._lines: list[str] = []
         self._began, self._is_exhausted = time.monotonic(), False
+        self._at_a_time = 1 if step.is_for_many else min(self.sweep.limits.concurrent, SIDE_BY_SIDE)
         self._folder = self.folder / step.name
         self._folder.mkdir(parents=True, exist_ok=True)
         made_of = {name: text for name, text in self._made_of[step.name].items() if name != SEARCH}
@@ -91,7 +92,7 @@ class Trials(Runner):
         try:
             for running in list(self._running):
                 self._look_at_running(running)
-            while len(self._running) < self.sweep.limits.concurrent and (step := self._next()) is not None:
+            while len(self._running) < self._at_a_time and (step := self._next()) is not None:
                 if not self._is_reused(step):
                     self._running.append(self._start(step))
                 elif self._watched[step.name].trial.phase == "finished":
@@ -232,9 +233,12 @@ class Trials(Runner):
 
     def _is_reused(self, step: Step) -> bool:
         watched, record = self._watched[step.name], read_record(self.folder / step.name / RECORD)
-        new, metric = watched.trial, self.sweep.objective.metric
-        reported = record.get("reported", {}).get(metric) or self._metrics_in_outputs(step).values
-        watched.trial = replace(new, reported=tuple(map(float, reported)), why=str(record.get("stopped", "")))
+        new, metric, reported = watched.trial, self.sweep.objective.metric, record.get("reported", {})
+        values = reported.get(metric) or self._metrics_in_outputs(step).values
+        if record.get("finished") and not values and metric not in reported:  # which it may have, and was not asked for
+            self._clear(step)
+        watched.names = tuple(record.get("metrics", ()))
+        watched.trial = replace(new, reported=tuple(map(float, values)), why=str(record.get("stopped", "")))
         if not super()._is_reused(step):
             watched.trial = new
             return False
@@ -245,8 +249,9 @@ class Trials(Runner):
         return by_policy or super()._has_ended(step, record)
 
     def _record(self, step: Step, **more: Any) -> None:
-        reported = {self.sweep.objective.metric: self._watched[step.name].trial.reported}
-        super()._record(step, reported=reported, **more)
+        watched = self._watched[step.name]
+        reported = {self.sweep.objective.metric: watched.trial.reported}
+        super()._record(step, reported=reported, metrics=watched.names, **more)
 
     def _look_at(self, step: Step) -> dict[str, str]:
         if self.sweep.policy is None:
