@@ -120,8 +120,8 @@ class Runner:
                     if self._may_start(step):
                         waiting.remove(step)
                         self._begin(step)
-                self._running = [each for each in list(self._running) if not self._has_finished(each)]
-                self._sweeps = [sweep for sweep in list(self._sweeps) if not sweep.have_finished()]
+                self._running = [each for each in self._running if not self._has_finished(each)]
+                self._sweeps = [sweep for sweep in self._sweeps if not sweep.have_finished()]
                 if self._running or self._sweeps:
                     time.sleep(POLL_SECONDS)
         finally:

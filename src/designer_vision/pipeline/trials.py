@@ -66,11 +66,12 @@ class Trials(Runner):
 
     def __init__(self, step: Step, whole: Runner) -> None:
         assert step.sweep is not None
-        super().__init__(Graph(()), whole.folder, whole.experiment, lambda states: self._publish("running"), whole._say)
+        super().__init__(Graph(()), whole.folder, whole.experiment, lambda states: self._publish(), whole._say)
         self.step, self.sweep, self._whole = step, step.sweep, whole
         self._made_of = whole._made_of
         self._watched: dict[str, _Watched] = {}
         self._lines: list[str] = []
+        self._phase = "running"
         self._began, self._is_exhausted = time.monotonic(), False
         self._at_a_time = 1 if step.is_for_many else min(self.sweep.limits.concurrent, SIDE_BY_SIDE)
         self._folder = self.folder / step.name
@@ -81,7 +82,7 @@ class Trials(Runner):
         self._proposals: list[Drawn] = record["drawn"] if record.get("search") == self._search else []
         whole._record(step, finished=False)
         self.experiment.variables(step.name)
-        self._publish("running")
+        self._publish()
 
     def have_finished(self) -> bool:
         """Look at the trials that run and start others; in the end, take the best.
@@ -97,11 +98,12 @@ class Trials(Runner):
                     self._running.append(self._start(step))
                 elif self._watched[step.name].trial.phase == "finished":
                     self._refuse_without_metric(step.name)
-            self._publish("running")
+            self._publish()
             if not self._running:
                 self._finish()
         except PipelineError:
-            self._publish("failed")
+            self._phase = "failed"
+            self._publish()
             self._whole._record(self.step, finished=False, failed=True)
             raise
         return not self._running
@@ -151,7 +153,7 @@ class Trials(Runner):
             running.processes.end()
             self._running.remove(running)
             self._take_all(watched)
-            self._tell(running.step, replace(self.states[running.step.name], figures=running.logs.poll()))
+            self._tell(running.step, replace(self.states[running.step.name], phase="stopped", figures=running.logs.poll()))
             self._end(watched, "stopped", why)
             self._record(running.step, finished=False, stopped=why, seconds=watched.trial.seconds)
 
@@ -227,7 +229,7 @@ class Trials(Runner):
             self._take_all(watched)
         if state.phase in ("finished", "reused"):
             self._end(watched, "stopped" if watched.trial.why else "finished", watched.trial.why)
-        elif state.phase == "stopped":  # with the whole run
+        elif state.phase == "stopped":
             watched.trial = replace(watched.trial, phase="stopped")
         super()._tell(step, state)
 
@@ -259,16 +261,17 @@ class Trials(Runner):
         return super()._look_at(step) | {COMPARED: hash_of([asdict(self.sweep.policy), asdict(self.sweep.objective)])}
 
     def _read_rest(self) -> None:
+        self._phase = "stopped" if self._phase == "running" else self._phase
         super()._read_rest()
         with suppress(OSError, SystemExit):  # nobody may be left to read it
-            self._publish("stopped" if self._whole.states[self.step.name].phase == "running" else "failed")
+            self._publish()
 
     # The sweep as a step
 
     def _standing(self) -> Standing:
         return Standing(self.sweep.objective, self.sweep.total, tuple(each.trial for each in self._watched.values()))
 
-    def _publish(self, phase: str) -> None:
+    def _publish(self) -> None:
         """Tell the whole run how far the sweep is."""
         standing = self._standing()
         shown = [state for state in self.states.values() if state.phase == "running"][-1:]
@@ -282,7 +285,7 @@ class Trials(Runner):
             epochs=tuple(self._lines),
             warnings=tuple(dict.fromkeys(warnings)),
         )
-        self._whole._tell(self.step, State(phase, time.monotonic() - self._began, figures, standing))
+        self._whole._tell(self.step, State(self._phase, time.monotonic() - self._began, figures, standing))
 
     def _finish(self) -> None:
         """Make the best trial's output the sweep's.
@@ -304,7 +307,8 @@ class Trials(Runner):
         for folder in self._folder.glob("trial_*"):
             if trial_name(self.step.name, 0)[:-1] + folder.name.removeprefix("trial_") not in self._watched:
                 shutil.rmtree(folder, ignore_errors=True)  # of an earlier run with more trials
-        self._publish("finished")
+        self._phase = "finished"
+        self._publish()
         state = self._whole.states[self.step.name]
         figures = {name: getattr(state.figures, name) for name in ("images_per_second", "loss", "top1", "warnings")}
         self._whole._record(self.step, finished=True, seconds=state.seconds, sweep=asdict(standing), **figures)
