@@ -23,6 +23,7 @@ from designer_vision.pipeline.display import PlainLines, final_table, live_table
 from designer_vision.pipeline.graph import OutputOf, Step
 from designer_vision.pipeline.log import Figures
 from designer_vision.pipeline.runner import State, States
+from designer_vision.pipeline.sweep import Objective, Standing, Trial
 
 EPOCH = "epoch 1/2 | 180.1 images/s | train loss 0.9000 | valid loss 0.8000 | top-1 0.9123 | top-5 0.9923"
 
@@ -347,3 +348,11 @@ def test_a_file_gets_plain_lines_without_escape_codes_and_so_does_ci_at_a_termin
     assert "\x1b" not in again
     assert re.search(r"^train: reused, took \d\.\d s \| 180\.1 images/s \| loss 0\.9000 \| top-1 0\.9778\r$", again, re.MULTILINE)
     assert re.search(r"^✓  train +reused +\d\.\d s +180\.1  0\.9000  97\.8 %\r$", again, re.MULTILINE)
+
+
+def test_a_sweeps_row_says_how_many_trials_have_ended_and_how_good_the_best_is() -> None:
+    ended = Trial(1, {}, "finished", (0.5, 0.9)), Trial(2, {}, "failed"), Trial(3, {}, "running", (0.95,))
+    standing = Standing(Objective("top-1", maximize=True), 4, ended)
+    running = State("running", 1.0, Figures(share=0.5), standing)
+    (line,) = [line for line in rendered(live_table(STEPS, TRAINING | {"train": running}, 80), 80) if "train " in line]
+    assert "2/4 trials, best 0.9" in line
