@@ -140,6 +140,7 @@ def test_azures_client_loads_and_validates_the_pipeline(path: Path, tmp_path: Pa
 GRAPHS = {
     "photos": ("images",),
     "train_and_score": ("images",),
+    "unequal_classes": ("images",),
     "imagenet_resnet50": ("training_images", "validation_images"),
     "fine_tune": ("images",),
     "score_only": ("trained_model", "images"),
