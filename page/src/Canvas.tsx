@@ -7,6 +7,7 @@ import {
   ReactFlow,
   useConnection,
   useReactFlow,
+  useStore as useFlow,
   type Connection as Wanted,
   type EdgeChange,
   type NodeChange,
@@ -18,6 +19,7 @@ import { add, connect } from "./actions"
 import { EndNode } from "./EndNode"
 import { nodesOf, reachableFrom, wiresOf, type CanvasNode } from "./elements"
 import { upstream, whyNot, type Connection } from "./ports"
+import { routesOf } from "./routes"
 import { movePlaces } from "./server"
 import { getState, say, setState, useCanEdit, useStore } from "./state"
 import { StepNode } from "./StepNode"
@@ -74,7 +76,10 @@ function placesOf(nodes: CanvasNode[], ids: ReadonlySet<string>): Positions {
 
 function useWires(graph: Graph) {
   const selected = useStore((state) => state.selectedEdges)
-  const edges = useMemo(() => wiresOf(graph, selected), [graph, selected])
+  const positions = useStore((state) => state.positions)
+  const direction = useStore((state) => state.direction)
+  const routes = useMemo(() => routesOf(graph, positions, direction), [graph, positions, direction])
+  const edges = useMemo(() => wiresOf(graph, selected, routes, direction), [graph, selected, routes, direction])
   const onEdgesChange = useCallback((changes: EdgeChange<WireType>[]) => {
     const chosen = new Set(getState().selectedEdges)
     for (const change of changes) {
@@ -184,10 +189,26 @@ export function Canvas({ graph }: { graph: Graph }) {
     >
       <Background variant={BackgroundVariant.Dots} gap={20} size={1} />
       <Controls showInteractive={false} fitViewOptions={{ maxZoom: 1, padding: 0.08 }} />
-      {graph.steps.length > 4 && <MiniMap pannable zoomable nodeClassName={miniClass} ariaLabel="Map of the whole pipeline" />}
+      <Map />
       <ConnectionHint />
     </ReactFlow>
   )
 }
 
-const miniClass = (node: CanvasNode): string => (node.type === "step" ? `mini phase-${getState().run?.steps[node.data.step.name]?.phase ?? "idle"}` : "mini end")
+/** A small map of it all, while not all of it is in sight. */
+function Map() {
+  const hidden = useFlow((flow) => {
+    const [x, y, zoom] = flow.transform
+    return flow.nodes.every(({ position, width = 0, height = 0 }) => {
+      const [left, top] = [position.x * zoom + x, position.y * zoom + y]
+      return left > -SLACK && top > -SLACK && left + width * zoom < flow.width + SLACK && top + height * zoom < flow.height + SLACK
+    })
+  })
+  if (hidden) return null
+  return <MiniMap<CanvasNode> style={MAP} pannable zoomable nodeClassName={miniClass} ariaLabel="Map of the whole pipeline" />
+}
+
+const SLACK = 12
+const MAP = { width: 132, height: 100 }
+
+const miniClass = (node: CanvasNode): string => (node.type === "step" ? `phase-${getState().run?.steps[node.data.step.name]?.phase ?? "idle"}` : "mini-end")

@@ -83,23 +83,19 @@ export function InputFields({ input, problems }: { input: PipelineInput; problem
   return (
     <fieldset className="input">
       <legend className="only-heard">{`input ${input.name}`}</legend>
-      <TextField
-        label={<span className="quiet">{input.type}</span>}
-        heard={`name of input ${input.name}`}
-        value={input.name}
-        live={false}
-        send={rename}
-        beside={<Remove what={`input ${input.name}`} edit={{ do: "remove_input", name: input.name }} />}
-      />
-      <TextField
-        label={<span className="only-heard">value</span>}
-        heard={`value of input ${input.name}`}
-        value={input.value ?? ""}
-        placeholder={input.is_data ? "path of a folder" : "value"}
-        faults={faults}
-        help={users ? `read by ${users}` : "nothing reads it"}
-        send={(text) => refused([{ do: "set_input", name: input.name, text: text === "" ? null : text }])}
-      />
+      <div>
+        <TextField label="name" heard={`name of input ${input.name}`} value={input.name} live={false} send={rename} />
+        <TextField
+          label="value"
+          heard={`value of input ${input.name}`}
+          value={input.value ?? ""}
+          placeholder={input.is_data ? "folder" : "value"}
+          faults={faults}
+          send={(text) => refused([{ do: "set_input", name: input.name, text: text === "" ? null : text }])}
+        />
+        <Remove what={`input ${input.name}`} edit={{ do: "remove_input", name: input.name }} />
+      </div>
+      <p className="help" dir="auto">{`${input.type}, ${users ? `read by ${users}` : "nothing reads it"}`}</p>
     </fieldset>
   )
 }

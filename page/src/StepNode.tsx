@@ -92,6 +92,16 @@ function Bar({ share }: { share: number | null }) {
   )
 }
 
+const TAIL = 3
+
+/** A name that is cut before its end: names often differ in their last letters only. */
+const PortName = ({ name }: { name: string }) => (
+  <bdi className="port-name">
+    <span className="cut">{name.slice(0, -TAIL)}</span>
+    <span>{name.slice(-TAIL)}</span>
+  </bdi>
+)
+
 interface PortsProps {
   side: "in" | "out"
   step: Step
@@ -120,7 +130,7 @@ function Ports({ side, step, direction, problems }: PortsProps) {
               {...(problem ? { problem } : {})}
               style={place}
             />
-            <bdi className="port-name cut">{port.name}</bdi>
+            <PortName name={port.name} />
           </div>
         )
       })}

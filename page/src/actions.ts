@@ -6,7 +6,7 @@ import { change, edit, editWithPlaces, expectRename, movePlaces, postPlaces, say
 import { canEdit, getState, say, select, setDirection, show, type Direction } from "./state"
 import { stepSize } from "./size"
 import { inputId, nameOf, outputId, sortOf, stepId, whyNot, type Connection } from "./ports"
-import type { Edit, PaletteEntry, Positions, Step } from "./types"
+import type { Edit, PaletteEntry, Step } from "./types"
 
 const editable = (): boolean => canEdit(getState())
 
@@ -115,13 +115,11 @@ export async function rename(step: string, to: string): Promise<string | null> {
   return null
 }
 
-export function layOutAgain(direction: Direction = getState().direction): Positions | null {
+export function layOutAgain(direction: Direction = getState().direction): void {
   const { graph } = getState()
-  if (!graph) return null
+  if (!graph) return
   if (direction !== getState().direction) setDirection(direction)
-  const places = layOut(graph, direction)
-  movePlaces(places)
-  return places
+  movePlaces(layOut(graph, direction).places)
 }
 
 export const undo = () => (getState().graph?.can_undo && editable() ? change(api.undo) : undefined)

@@ -2,6 +2,7 @@
 
 import type { EndNodeType } from "./EndNode"
 import { inputId, inPort, nameOf, outPort, outputId, sortOf, stepId, stepNamed, WHOLE } from "./ports"
+import type { Point } from "./routes"
 import { sizesOf } from "./size"
 import type { Direction, State } from "./state"
 import { labelId, type StepNodeType } from "./StepNode"
@@ -59,7 +60,7 @@ function labelOf(edge: GraphEdge): string {
   return `${source} → ${target}`
 }
 
-export function wiresOf(graph: Graph, selected: string[]): WireType[] {
+export function wiresOf(graph: Graph, selected: string[], routes: Map<string, Point[]>, direction: Direction): WireType[] {
   const chosen = new Set(selected)
   return graph.edges.map((edge) => {
     const from = outPort(stepNamed(graph, nameOf(edge.source)), edge.source_port)
@@ -73,7 +74,7 @@ export function wiresOf(graph: Graph, selected: string[]): WireType[] {
       targetHandle: handle(edge.target, edge.target_port),
       selected: chosen.has(edge.id),
       ariaLabel: labelOf(edge),
-      data: { label: labelOf(edge), kind },
+      data: { label: labelOf(edge), kind, route: routes.get(edge.id) ?? null, direction },
     }
   })
 }

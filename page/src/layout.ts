@@ -2,28 +2,77 @@
 
 import { Graph as LayeredGraph, layout } from "@dagrejs/dagre"
 import type { Direction } from "./state"
-import type { Graph, NodeId, Positions } from "./types"
+import type { Graph, GraphEdge, NodeId, Positions } from "./types"
+import { nameOf, sortOf, stepNamed } from "./ports"
 import { sizesOf } from "./size"
+import { untangled } from "./untangle"
 
 const GAP = 40
 
-/** Places of all nodes, top to bottom or left to right. */
-export function layOut(graph: Graph, direction: Direction): Positions {
-  const layered = new LayeredGraph({ multigraph: true })
-  layered.setGraph({ rankdir: direction === "down" ? "TB" : "LR", nodesep: 28, ranksep: 48, marginx: 20, marginy: 20 })
-  layered.setDefaultEdgeLabel(() => ({}))
+export interface LaidOut {
+  places: Positions
+  /** By edge: where it passes each layer between its ends, in the middle of the layer. */
+  ways: Map<string, [number, number][]>
+}
+
+/** Places of all nodes, top to bottom or left to right, and the ways of the edges that pass other layers. */
+export function layOut(graph: Graph, direction: Direction): LaidOut {
   const sizes = sizesOf(graph, direction)
+  const layered = new LayeredGraph({ multigraph: true })
+  layered.setGraph({ rankdir: direction === "down" ? "TB" : "LR", nodesep: 28, edgesep: 20, ranksep: 48, marginx: 20, marginy: 20 })
+  layered.setDefaultEdgeLabel(() => ({}))
   for (const [id, { width, height }] of sizes) layered.setNode(id, { width, height })
-  for (const edge of graph.edges) {
-    if (sizes.has(edge.source) && sizes.has(edge.target)) layered.setEdge(edge.source, edge.target, {}, edge.id)
-  }
-  layout(layered)
+  const edges = graph.edges.filter((edge) => sizes.has(edge.source) && sizes.has(edge.target))
+  for (const edge of edges) layered.setEdge(edge.source, edge.target, {}, edge.id)
+  const shares = new Map(edges.map((edge) => [edge.id, sharesOf(graph, edge)]))
+  layout(layered, {
+    customOrder: (inner, order) => {
+      order(inner)
+      orderByPorts(inner, shares)
+    },
+  })
   const places: Positions = {}
   for (const [id, { width, height }] of sizes) {
     const { x = 0, y = 0 } = layered.node(id) as { x?: number; y?: number }
     places[id] = [Math.round(x - width / 2), Math.round(y - height / 2)]
   }
-  return places
+  const ways = edges.map((edge): [string, [number, number][]] => {
+    const { points = [] } = layered.edge(edge.source, edge.target, edge.id) as { points?: { x: number; y: number }[] }
+    return [edge.id, points.slice(1, -1).map(({ x, y }) => [x, y])]
+  })
+  return { places, ways: new Map(ways) }
+}
+
+/** How far along their nodes the ports of an edge are, from 0 to 1. */
+function sharesOf(graph: Graph, edge: GraphEdge): [number, number] {
+  const share = (names: string[] | undefined, port: string): number => {
+    const at = names?.indexOf(port) ?? -1
+    return names && at >= 0 ? (at + 0.5) / names.length : 0.5
+  }
+  const outputs = stepNamed(graph, nameOf(edge.source))?.outputs.map((port) => port.name)
+  const inputs = stepNamed(graph, nameOf(edge.target))?.inputs.filter((port) => port.is_data).map((port) => port.name)
+  return [share(sortOf(edge.source) === "step" ? outputs : undefined, edge.source_port), share(sortOf(edge.target) === "step" ? inputs : undefined, edge.target_port)]
+}
+
+interface Ordered {
+  rank?: number
+  order?: number
+}
+
+/** Orders dagre's layers anew, by the ports; edges keep their names where dagre has cut them at each layer. */
+function orderByPorts(inner: LayeredGraph, shares: Map<string, [number, number]>): void {
+  const layers: string[][] = []
+  const nodes = inner.nodes().map((id): [string, Ordered] => [id, inner.node(id) as Ordered])
+  nodes.sort(([, one], [, other]) => (one.order ?? 0) - (other.order ?? 0))
+  for (const [id, { rank = 0 }] of nodes) (layers[rank] ??= []).push(id)
+  const isNode = (id: string): boolean => (inner.node(id) as { dummy?: string }).dummy === undefined
+  const edges = inner.edges().map(({ v, w, name }) => {
+    const [leaves, arrives] = shares.get(name ?? "") ?? [0.5, 0.5]
+    return { from: v, to: w, leaves: isNode(v) ? leaves : 0.5, arrives: isNode(w) ? arrives : 0.5 }
+  })
+  for (const layer of untangled(Array.from(layers, (layer) => layer ?? []), edges)) {
+    layer.forEach((id, index) => ((inner.node(id) as Ordered).order = index))
+  }
 }
 
 /** `known` places, and one for each node that has none: all laid out where none is known, else beside what is there. */
@@ -31,7 +80,7 @@ export function completed(graph: Graph, known: Positions, direction: Direction):
   const sizes = sizesOf(graph, direction)
   const missing = [...sizes.keys()].filter((id) => !known[id])
   if (missing.length === 0) return known
-  if (missing.length === sizes.size) return { ...known, ...layOut(graph, direction) }
+  if (missing.length === sizes.size) return { ...known, ...layOut(graph, direction).places }
   const places = { ...known }
   for (const id of missing) places[id] = freePlace(graph, places, id, direction)
   return places

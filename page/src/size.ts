@@ -9,11 +9,11 @@ export interface Size {
   height: number
 }
 
-const LETTER = 5.6 // pixels of a port's name, in the mean
+const LETTER = 5.8 // pixels of a port's name, in the mean
 const PORT_ROW = 18
 const HEAD = 44
 const STATUS = 38
-const NARROWEST = 216
+const NARROWEST = 232
 const WIDEST_NAME = 132
 
 const nameWidth = (name: string): number => Math.min(WIDEST_NAME, name.length * LETTER + 16)
