@@ -37,7 +37,7 @@ function Page() {
         <Palette />
         <div className="middle">
           <Middle graph={graph} />
-          <Look />
+          {graph && !graph.error && <Look />}
         </div>
         {graph && !graph.error && <Pane graph={graph} />}
       </main>
@@ -58,6 +58,7 @@ function Middle({ graph }: { graph: Graph | null }) {
         <pre className="fault-box" dir="auto">
           {graph.error}
         </pre>
+        <p className="quiet">Mend it in an editor, or open another one.</p>
       </div>
     )
   }

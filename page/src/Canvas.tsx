@@ -5,6 +5,7 @@ import {
   Controls,
   MiniMap,
   ReactFlow,
+  SelectionMode,
   useConnection,
   useReactFlow,
   useStore as useFlow,
@@ -176,6 +177,7 @@ export function Canvas({ graph }: { graph: Graph }) {
       colorMode="system"
       nodesConnectable={editable}
       connectionRadius={26}
+      selectionMode={SelectionMode.Partial}
       deleteKeyCode={null}
       multiSelectionKeyCode={MULTI}
       zoomOnDoubleClick={false}

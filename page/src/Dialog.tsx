@@ -14,6 +14,7 @@ export function Dialog({ title, children, buttons, onClose = () => show(null) }:
   useEffect(() => {
     const element = dialog.current
     element?.showModal()
+    element?.querySelector<HTMLElement>("button.main, .files button")?.focus()
     return () => element?.close()
   }, [])
   return (

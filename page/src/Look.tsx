@@ -21,7 +21,7 @@ export function Look() {
   const large = useStore((state) => state.lookLarge)
   const hasReport = useStore((state) => state.run?.reports.some((report) => report.step === step?.name) ?? false)
   const hasCurves = useStore((state) => (step ? (state.run?.steps[step.name]?.epochs.length ?? 0) > 0 : false))
-  if (!step) return null
+  if (!step) return <p className="look quiet nothing-chosen">Select a step to see its outputs, log and command.</p>
   const tabs = NAMES.filter(([tab]) => (tab !== "report" || hasReport) && (tab !== "curves" || hasCurves))
   const shown = tabs.some(([tab]) => tab === look) ? look : look && "outputs"
   const after = (

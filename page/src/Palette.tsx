@@ -75,7 +75,6 @@ function Entry({ entry, first }: { entry: PaletteEntry; first: boolean }) {
       draggable={editable}
       tabIndex={first ? 0 : -1}
       aria-disabled={!editable}
-      aria-label={`Add ${entry.title}`}
       title={`${entry.description}\n\nDrag it onto the canvas, or press Enter.`}
       onDragStart={(event) => {
         event.dataTransfer.setData(COMPONENT, entry.id)

@@ -1,7 +1,7 @@
 import { Handle, Position } from "@xyflow/react"
 import type { CSSProperties } from "react"
 import { kindName } from "./ports"
-import { setState, useStore, type Direction } from "./state"
+import { getState, setState, useStore, type Direction } from "./state"
 
 interface Shown {
   name: string
@@ -34,6 +34,7 @@ const positionOf = (side: "in" | "out", direction: Direction): Position =>
 export function PortHandle({ node, port, id = port.name, side, direction, connectable, problem, style }: Props) {
   const reach = useStore((state) => (state.reachable === null ? "" : state.reachable.has(`${node} ${id}`) ? " can-reach" : " cannot-reach"))
   const tell = (target: Element) => {
+    if (getState().reachable !== null) return // an edge is being dragged: its own hint says why not
     const box = target.getBoundingClientRect()
     const lines = [`${side === "in" ? "takes" : "gives"} ${kindName(port.kind)} (${port.type})`, ...(port.description ? [port.description] : [])]
     setState({ tip: { x: box.x + box.width / 2, y: box.bottom, title: port.name, lines: problem ? [problem, ...lines] : lines } })

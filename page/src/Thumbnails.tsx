@@ -104,12 +104,12 @@ interface CellProps {
 const Cell = memo(function Cell({ step, port, image, index, total, load, left, top }: CellProps) {
   const row = image?.row
   return (
-    <figure className="thumbnail" role="listitem" aria-setsize={total} aria-posinset={index + 1} style={{ left, top }}>
+    <div className="thumbnail" role="listitem" aria-setsize={total} aria-posinset={index + 1} style={{ left, top }}>
       {row === undefined ? <span className="blank" /> : <Picture key={row} address={api.thumbnailAddress(step, port, row)} name={image?.name ?? ""} load={load} />}
-      <figcaption className="cut" title={image ? `${image.name}\n${image.label}` : ""}>
+      <div className="caption cut" title={image ? `${image.name}\n${image.label}` : ""}>
         <bdi>{image?.label ?? ""}</bdi>
-      </figcaption>
-    </figure>
+      </div>
+    </div>
   )
 })
 

@@ -1,7 +1,8 @@
 /** What a person does, by the bar, the canvas, the palette or a key. */
 
 import * as api from "./api"
-import { layOut, placeBeside } from "./layout"
+import { placeBeside } from "./layout"
+import { layOutForRoutes } from "./routes"
 import { change, edit, editWithPlaces, expectRename, movePlaces, postPlaces, sayFault, takeRun, tryEdit } from "./server"
 import { canEdit, getState, say, select, setDirection, show, type Direction } from "./state"
 import { stepSize } from "./size"
@@ -119,7 +120,7 @@ export function layOutAgain(direction: Direction = getState().direction): void {
   const { graph } = getState()
   if (!graph) return
   if (direction !== getState().direction) setDirection(direction)
-  movePlaces(layOut(graph, direction).places)
+  movePlaces(layOutForRoutes(graph, direction))
 }
 
 export const undo = () => (getState().graph?.can_undo && editable() ? change(api.undo) : undefined)

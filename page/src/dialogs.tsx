@@ -87,7 +87,7 @@ function RunDialog() {
     <Dialog
       title="Run on this machine"
       buttons={
-        <button type="button" className="main" autoFocus onClick={() => void begin()}>
+        <button type="button" className="main" onClick={() => void begin()}>
           Run
         </button>
       }
@@ -113,7 +113,7 @@ function SubmitDialog() {
       title="Submit to Azure ML"
       buttons={
         !asked && (
-          <button type="button" className="main" autoFocus onClick={send}>
+          <button type="button" className="main" onClick={send}>
             Submit
           </button>
         )
@@ -163,7 +163,7 @@ function DiskDialog() {
       title="The file changed on disk"
       buttons={
         <>
-          <button type="button" className="main" autoFocus onClick={then(reload)}>
+          <button type="button" className="main" onClick={then(reload)}>
             Take what is on disk
           </button>
           <button type="button" onClick={then(() => save(true))}>

@@ -13,11 +13,17 @@ const CLOSE = 3 // pixels
 
 let latest: { key: string; laidOut: LaidOut } | null = null
 
-/** The layout of this graph; kept until nodes or edges change. */
+/** The layout that the nodes were put in last: kept while the graph changes, since the nodes stay where they are. */
 function layoutOf(graph: Graph, direction: Direction): LaidOut {
-  const key = JSON.stringify([direction, [...sizesOf(graph, direction)], graph.edges])
+  const key = `${direction} ${graph.path}`
   if (latest?.key !== key) latest = { key, laidOut: layOut(graph, direction) }
   return latest.laidOut
+}
+
+/** All nodes are being laid out anew: their edges follow this layout from now on. */
+export function layOutForRoutes(graph: Graph, direction: Direction): Positions {
+  latest = { key: `${direction} ${graph.path}`, laidOut: layOut(graph, direction) }
+  return latest.laidOut.places
 }
 
 /** From where to where each layer reaches, across the flow. */
@@ -25,7 +31,7 @@ function layersOf(places: Positions, graph: Graph, direction: Direction): [numbe
   const layers = new Map<number, [number, number]>()
   for (const [id, { width, height }] of sizesOf(graph, direction)) {
     const place = places[id]
-    if (!place) continue
+    if (!place) continue // it came after the layout
     const [start, length] = direction === "down" ? [place[1], height] : [place[0], width]
     const middle = Math.round((start + length / 2) / 4)
     const [from, to] = layers.get(middle) ?? [start, start + length]

@@ -92,12 +92,12 @@ export function selectedStep(now: State) {
 const SHOWN = 3
 let notices = 0
 
-/** Says something, seen and heard; a fault stays until it is closed. */
+/** Says something, seen and heard; a fault stays longer, and can be closed. */
 export function say(text: string, fault = false): void {
   const id = ++notices
   const others = state.notices.filter((notice) => notice.text !== text)
   setState({ notices: [...others.slice(1 - SHOWN), { id, text, fault }] })
-  if (!fault) setTimeout(() => unsay(id), 6000)
+  setTimeout(() => unsay(id), fault ? 15_000 : 4000)
 }
 
 export const unsay = (id: number): void => setState({ notices: state.notices.filter((notice) => notice.id !== id) })
