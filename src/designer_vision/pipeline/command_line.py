@@ -33,7 +33,8 @@ for command in (train, predict, serve, show):
 @click.argument("pipeline", type=click.Path(path_type=Path))
 @click.option("--input", "inputs", multiple=True, metavar="NAME=VALUE", help=INPUT_HELP)
 @click.option("--output_dir", type=click.Path(path_type=Path), help="Where all steps write; reuse it to resume a stopped run.")
-def run(pipeline: Path, inputs: tuple[str, ...], output_dir: Path | None) -> None:
+@click.option("--events", metavar="FILE", help="Also write what the run tells as JSON lines, for programs; - is standard output.")
+def run(pipeline: Path, inputs: tuple[str, ...], output_dir: Path | None, events: str | None) -> None:
     """Run a pipeline YAML as Azure ML would, step by step.
 
     With the --output_dir of an earlier run, steps that are finished and unchanged are not run again.
@@ -41,4 +42,4 @@ def run(pipeline: Path, inputs: tuple[str, ...], output_dir: Path | None) -> Non
     folder = output_dir or Path("runs") / f"{pipeline.stem}_{time.strftime('%Y%m%d_%H%M%S')}"
     given = pairs(inputs)
     words = [word for name, value in given.items() for word in ("--input", f"{name}={value}")]
-    run_pipeline(pipeline, given, folder, ["run", str(pipeline), *words])
+    run_pipeline(pipeline, given, folder, ["run", str(pipeline), *words], events)
