@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from designer_vision import __version__
+from designer_vision.designer.command import designer
 from designer_vision.pipeline.predict import predict
 from designer_vision.pipeline.run import pairs, run_pipeline
 from designer_vision.pipeline.serve import serve
@@ -25,7 +26,7 @@ def main() -> None:
     replace_closed_streams()
 
 
-for command in (train, predict, serve, show):
+for command in (train, predict, serve, show, designer):
     main.add_command(command)
 
 
