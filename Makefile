@@ -187,7 +187,7 @@ $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; try: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@test -x $(BIN)/pip || { echo "making the environment $(VENV) (some minutes, 5.5 GB)"; $(PYTHON) -m venv $(VENV); }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.14.1 torchvision==0.29.1
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[azure,dev]"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[azure,designer,dev]"
 	@touch $@
 
 clean:
