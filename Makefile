@@ -1,4 +1,5 @@
 # make demo    from handwritten digits to a trained, scored and evaluated network, on this machine
+# make page    the designer's page, anew from page/ into the package; needs npm
 # make bundle  each component as a folder for the studio's New component, in BUNDLE; needs Python alone
 # make test    everything that must hold before a commit lands
 # make bench   how fast it is, beside other programs, on this machine
@@ -28,7 +29,7 @@ BIN := $(abspath $(VENV))/bin
 STAMP := $(abspath $(VENV))/.set_up$(subst /,_,$(CURDIR))
 export PYTHONPATH := $(CURDIR)/src
 
-.PHONY: demo digits pictures bundle test test-faults fuzz test-release golden notebook lock register check setup clean bench bench-full bench-photos bench-mount bench-gpu bench-watch bench-accuracy bench-accuracy-short bench-choices test-gpu gpu-is-there
+.PHONY: demo digits pictures page bundle test test-faults fuzz test-release golden notebook lock register check setup clean bench bench-full bench-photos bench-mount bench-gpu bench-watch bench-accuracy bench-accuracy-short bench-choices test-gpu gpu-is-there
 
 demo: setup
 	@$(MAKE) --no-print-directory digits
@@ -44,6 +45,12 @@ digits:
 pictures: setup digits
 	@rm -rf $(OUTPUT)_pictures
 	$(BIN)/python docs/pictures.py pipelines/train_and_score.yaml $(OUTPUT)_pictures
+
+# what the designer serves; commit what it builds
+page:
+	npm --prefix page ci
+	npm --prefix page run check
+	npm --prefix page run build
 
 # no setup: someone who works in the studio needs no torch
 bundle:

@@ -50,7 +50,14 @@ export function Bar({ graph }: { graph: Graph | null }) {
   )
 }
 
-const WORDS: Record<Run["phase"], string> = { none: "", starting: "starting", running: "running", finished: "finished", failed: "failed", stopped: "stopped" }
+const WORDS: Record<Run["phase"], string> = {
+  none: "",
+  starting: "starting",
+  running: "running",
+  finished: "finished",
+  failed: "failed",
+  stopped: "stopped",
+}
 
 function Running({ run, editable }: { run: Run; editable: boolean }) {
   const steps = Object.entries(run.steps)

@@ -32,15 +32,25 @@ export const COMPONENT = "application/x-designer-component"
 
 const nodeTypes = { step: StepNode, end: EndNode }
 const edgeTypes = { wire: Wire }
+/** Steps beyond which only those in sight are drawn. */
+const MANY = 60
+/** Below this zoom, what is too small to be read is not drawn. */
+const FAR = 0.35
 const MULTI = ["Shift", "Control", "Meta"]
 
 const HEARD = {
-  "node.a11yDescription.default": "Press Enter or Space to select. Then arrow keys move it, Delete removes it, and its values are in the pane.",
+  "node.a11yDescription.default":
+    "Press Enter or Space to select. Then arrow keys move it, Delete removes it, and its values are in the pane.",
   "node.a11yDescription.keyboardDisabled": "Press Enter or Space to select.",
   "edge.a11yDescription.default": "Press Enter or Space to select, Delete to disconnect.",
 }
 
-const asConnection = (wanted: { source: string; target: string; sourceHandle?: string | null; targetHandle?: string | null }): Connection => ({
+const asConnection = (wanted: {
+  source: string
+  target: string
+  sourceHandle?: string | null
+  targetHandle?: string | null
+}): Connection => ({
   source: wanted.source,
   sourcePort: wanted.sourceHandle ?? "",
   target: wanted.target,
@@ -59,7 +69,10 @@ function useNodes(graph: Graph) {
     setNodes(latest.current)
   }, [graph, positions, direction, selected])
   const onNodesChange = useCallback((changes: NodeChange<CanvasNode>[]) => {
-    const changed = applyNodeChanges(changes.filter((change) => change.type !== "remove"), latest.current)
+    const changed = applyNodeChanges(
+      changes.filter((change) => change.type !== "remove"),
+      latest.current,
+    )
     latest.current = changed
     setNodes(changed)
     if (changes.some((change) => change.type === "select")) {
@@ -72,7 +85,9 @@ function useNodes(graph: Graph) {
 }
 
 function placesOf(nodes: CanvasNode[], ids: ReadonlySet<string>): Positions {
-  return Object.fromEntries(nodes.flatMap((node) => (ids.has(node.id) ? [[node.id, [Math.round(node.position.x), Math.round(node.position.y)]]] : [])))
+  return Object.fromEntries(
+    nodes.flatMap((node) => (ids.has(node.id) ? [[node.id, [Math.round(node.position.x), Math.round(node.position.y)]]] : [])),
+  )
 }
 
 function useWires(graph: Graph) {
@@ -95,13 +110,17 @@ const onConnectStart: OnConnectStart = (_, { nodeId, handleId, handleType }) => 
   const { graph } = getState()
   if (!graph || nodeId === null || handleType === null) return
   const above = handleType === "source" ? upstream(graph.edges, nodeId) : undefined
-  setState({ tip: null, reachable: reachableFrom(graph, nodeId, handleId ?? "", handleType, (wanted) => whyNot(graph, wanted, above) === null) })
+  setState({
+    tip: null,
+    reachable: reachableFrom(graph, nodeId, handleId ?? "", handleType, (wanted) => whyNot(graph, wanted, above) === null),
+  })
 }
 
 /** Why the connection that is being dragged cannot end where it is, or null. */
 function refusal(from: Dragged | null, to: Dragged | null): string | null {
   const { graph } = getState()
-  if (!graph || !from || !to || from.type === to.type) return from && to && from.type === to.type ? `connect an output with an input` : null
+  if (!graph || !from || !to || from.type === to.type)
+    return from && to && from.type === to.type ? `connect an output with an input` : null
   const [source, target] = from.type === "source" ? [from, to] : [to, from]
   return whyNot(graph, { source: source.nodeId, sourcePort: source.id ?? "", target: target.nodeId, targetPort: target.id ?? "" })
 }
@@ -121,7 +140,9 @@ const onConnectEnd: OnConnectEnd = (_, { fromHandle, toHandle, isValid }) => {
 
 /** The reason, at the port that refuses, while an edge is dragged over it. */
 function ConnectionHint() {
-  const reason = useConnection((connection) => (connection.inProgress && connection.toHandle ? refusal(connection.fromHandle, connection.toHandle) : null))
+  const reason = useConnection((connection) =>
+    connection.inProgress && connection.toHandle ? refusal(connection.fromHandle, connection.toHandle) : null,
+  )
   const x = useConnection((connection) => (connection.inProgress ? connection.pointer.x : 0))
   const y = useConnection((connection) => (connection.inProgress ? connection.pointer.y : 0))
   if (!reason) return null
@@ -155,6 +176,7 @@ export function Canvas({ graph }: { graph: Graph }) {
   const { nodes, onNodesChange } = useNodes(graph)
   const { edges, onEdgesChange } = useWires(graph)
   const editable = useCanEdit()
+  const far = useFlow((flow) => flow.transform[2] < FAR)
   const drop = useDrop()
   const isValid = useCallback((wanted: Wanted | WireType) => {
     const now = getState().graph
@@ -185,7 +207,8 @@ export function Canvas({ graph }: { graph: Graph }) {
       maxZoom={2}
       fitView
       fitViewOptions={{ maxZoom: 1, padding: 0.08 }}
-      onlyRenderVisibleElements={graph.steps.length > 60}
+      onlyRenderVisibleElements={graph.steps.length > MANY}
+      className={far ? "far" : ""}
       ariaLabelConfig={HEARD}
       aria-label={`Canvas of ${graph.path}`}
     >
@@ -203,7 +226,9 @@ function Map() {
     const [x, y, zoom] = flow.transform
     return flow.nodes.every(({ position, width = 0, height = 0 }) => {
       const [left, top] = [position.x * zoom + x, position.y * zoom + y]
-      return left > -SLACK && top > -SLACK && left + width * zoom < flow.width + SLACK && top + height * zoom < flow.height + SLACK
+      return (
+        left > -SLACK && top > -SLACK && left + width * zoom < flow.width + SLACK && top + height * zoom < flow.height + SLACK
+      )
     })
   })
   if (hidden) return null
@@ -213,4 +238,5 @@ function Map() {
 const SLACK = 12
 const MAP = { width: 132, height: 100 }
 
-const miniClass = (node: CanvasNode): string => (node.type === "step" ? `phase-${getState().run?.steps[node.data.step.name]?.phase ?? "idle"}` : "mini-end")
+const miniClass = (node: CanvasNode): string =>
+  node.type === "step" ? `phase-${getState().run?.steps[node.data.step.name]?.phase ?? "idle"}` : "mini-end"

@@ -28,7 +28,11 @@ export function CurvesTab({ step }: { step: string }) {
         ]}
         words={figure}
       />
-      <Chart title="top-1" lines={[{ name: "validation", className: "line-valid", points: pointsOf(epochs, (epoch) => epoch.top1) }]} words={(share) => percent(share, 0)} />
+      <Chart
+        title="top-1"
+        lines={[{ name: "validation", className: "line-valid", points: pointsOf(epochs, (epoch) => epoch.top1) }]}
+        words={(share) => percent(share, 0)}
+      />
       <EpochTable epochs={epochs} />
     </div>
   )
@@ -65,16 +69,28 @@ function Chart({ title, lines, words }: { title: string; lines: Line[]; words: (
   const [first, last] = [Math.min(...epochs), Math.max(...epochs)]
   const marks = ticks(Math.min(...values), Math.max(...values))
   const [low = 0, high = 1] = [marks[0], marks.at(-1)]
-  const x = (epoch: number): number => EDGE.left + ((WIDTH - EDGE.left - EDGE.right) * (epoch - first)) / Math.max(1, last - first)
+  const x = (epoch: number): number =>
+    EDGE.left + ((WIDTH - EDGE.left - EDGE.right) * (epoch - first)) / Math.max(1, last - first)
   const y = (value: number): number => HEIGHT - EDGE.bottom - ((HEIGHT - EDGE.top - EDGE.bottom) * (value - low)) / (high - low)
   return (
-    <svg className="chart" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label={`${title} by epoch; its numbers are in the table`}>
+    <svg
+      className="chart"
+      viewBox={`0 0 ${WIDTH} ${HEIGHT}`}
+      role="img"
+      aria-label={`${title} by epoch; its numbers are in the table`}
+    >
       <text x={EDGE.left} y={14} className="chart-title">
         {title}
       </text>
       {lines.length > 1 &&
         lines.map((line, index) => (
-          <text key={line.name} x={WIDTH - EDGE.right - 76 * (lines.length - 1 - index)} y={14} textAnchor="end" className={`key ${line.className}`}>
+          <text
+            key={line.name}
+            x={WIDTH - EDGE.right - 76 * (lines.length - 1 - index)}
+            y={14}
+            textAnchor="end"
+            className={`key ${line.className}`}
+          >
             {`— ${line.name}`}
           </text>
         ))}
@@ -97,7 +113,8 @@ function Chart({ title, lines, words }: { title: string; lines: Line[]; words: (
       {lines.map((line) => (
         <g key={line.name} className={line.className}>
           <polyline points={line.points.map(([epoch, value]) => `${x(epoch)},${y(value)}`).join(" ")} />
-          {line.points.length <= 40 && line.points.map(([epoch, value]) => <circle key={epoch} cx={x(epoch)} cy={y(value)} r={2.5} />)}
+          {line.points.length <= 40 &&
+            line.points.map(([epoch, value]) => <circle key={epoch} cx={x(epoch)} cy={y(value)} r={2.5} />)}
         </g>
       ))}
     </svg>

@@ -5,7 +5,10 @@ import { inputId, outputId, WHOLE } from "./ports"
 import { labelId } from "./StepNode"
 import { useCanEdit, type Direction } from "./state"
 
-export type EndNodeType = Node<{ name: string; type: string; kind: string; side: "input" | "output"; value: string | null; direction: Direction }, "end">
+export type EndNodeType = Node<
+  { name: string; type: string; kind: string; side: "input" | "output"; value: string | null; direction: Direction },
+  "end"
+>
 
 /** A data input or an output of the pipeline, at the edge of the canvas. */
 export const EndNode = memo(function EndNode({ data, selected }: NodeProps<EndNodeType>) {

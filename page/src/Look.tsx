@@ -40,7 +40,13 @@ export function Look() {
   )
   return (
     <section className={`look${shown ? " open" : ""}${shown && large ? " large" : ""}`} aria-label={`What ${step.name} made`}>
-      <Tabs label={`What ${step.name} made`} tabs={tabs} chosen={shown} onChoose={(tab) => setState({ look: tab })} after={after} />
+      <Tabs
+        label={`What ${step.name} made`}
+        tabs={tabs}
+        chosen={shown}
+        onChoose={(tab) => setState({ look: tab })}
+        after={after}
+      />
       {shown && (
         <div className="look-body" role="tabpanel" aria-label={shown} key={`${step.name} ${shown}`}>
           <Shown tab={shown} step={step} />

@@ -63,7 +63,9 @@ export function Heard() {
   const words = useStore((state) => {
     const run = state.run
     if (!run || run.phase === "none") return ""
-    const ended = Object.entries(run.steps).flatMap(([name, step]) => (step.phase === "running" || step.phase === "failed" ? [`${name} ${step.phase}`] : []))
+    const ended = Object.entries(run.steps).flatMap(([name, step]) =>
+      step.phase === "running" || step.phase === "failed" ? [`${name} ${step.phase}`] : [],
+    )
     return [`run ${run.phase}`, ...ended, run.result ?? "", run.error ?? ""].filter(Boolean).join(", ")
   })
   const problems = useStore((state) => state.graph?.problems.length ?? 0)
@@ -92,7 +94,11 @@ export function Tooltip() {
   const left = Math.max(8, Math.min(tip.x - 20, window.innerWidth - 316))
   const below = tip.y + 160 < window.innerHeight
   return (
-    <div className="tip" role="tooltip" style={below ? { left, top: tip.y + 8 } : { left, bottom: window.innerHeight - tip.y + 24 }}>
+    <div
+      className="tip"
+      role="tooltip"
+      style={below ? { left, top: tip.y + 8 } : { left, bottom: window.innerHeight - tip.y + 24 }}
+    >
       <strong dir="auto">{tip.title}</strong>
       {tip.lines.map((line) => (
         <p key={line} dir="auto">

@@ -14,7 +14,12 @@ export function OutputsTab({ step }: { step: Step }) {
   return (
     <div className="outputs">
       {step.outputs.length > 1 && (
-        <Tabs label="Outputs" tabs={step.outputs.map((out): [string, string] => [out.name, out.name])} chosen={port} onChoose={setPort} />
+        <Tabs
+          label="Outputs"
+          tabs={step.outputs.map((out): [string, string] => [out.name, out.name])}
+          chosen={port}
+          onChoose={setPort}
+        />
       )}
       <OutputView key={port} step={step.name} port={port} />
     </div>
@@ -67,7 +72,9 @@ function Images({ step, port, images }: { step: string; port: string; images: No
             <option key={one.label} value={one.label}>{`${one.label.slice(0, 80)}: ${count(one.count)}`}</option>
           ))}
         </select>
-        {images.labels.length > CLASSES_SHOWN && <span className="quiet">{`the first ${count(CLASSES_SHOWN)} of ${count(images.labels.length)} classes`}</span>}
+        {images.labels.length > CLASSES_SHOWN && (
+          <span className="quiet">{`the first ${count(CLASSES_SHOWN)} of ${count(images.labels.length)} classes`}</span>
+        )}
       </label>
       <Thumbnails key={label} step={step} port={port} label={label} total={total} />
     </div>

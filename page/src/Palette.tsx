@@ -60,7 +60,9 @@ export function Palette() {
             ))}
           </section>
         ))}
-        {found.length === 0 && <p className="quiet padded">{entries.length ? "No component has these words." : "Reading the components…"}</p>}
+        {found.length === 0 && (
+          <p className="quiet padded">{entries.length ? "No component has these words." : "Reading the components…"}</p>
+        )}
       </div>
     </nav>
   )

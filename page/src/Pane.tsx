@@ -14,7 +14,13 @@ export function Pane({ graph }: { graph: Graph }) {
       <button type="button" className="small pane-close" onClick={() => setState({ selected: [] })}>
         close
       </button>
-      {step ? <StepPane graph={graph} step={step} /> : selected.length ? <Several graph={graph} selected={selected} /> : <PipelinePane graph={graph} />}
+      {step ? (
+        <StepPane graph={graph} step={step} />
+      ) : selected.length ? (
+        <Several graph={graph} selected={selected} />
+      ) : (
+        <PipelinePane graph={graph} />
+      )}
     </aside>
   )
 }
@@ -30,10 +36,11 @@ function Several({ graph, selected }: { graph: Graph; selected: string[] }) {
       <header>
         <h2>{input ? "Input of the pipeline" : output ? "Output of the pipeline" : `${selected.length} selected`}</h2>
       </header>
-      {input && <InputFields input={input} problems={graph.problems} />}
+      {input && <InputFields graph={graph} input={input} />}
       {output && (
         <p dir="auto">
-          <bdi>{output.name}</bdi> <span className="quiet">{output.from ? `is ${output.from.port} of ${output.from.step}` : "is given by no step"}</span>
+          <bdi>{output.name}</bdi>{" "}
+          <span className="quiet">{output.from ? `is ${output.from.port} of ${output.from.step}` : "is given by no step"}</span>
         </p>
       )}
       <div className="buttons">

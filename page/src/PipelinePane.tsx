@@ -1,8 +1,8 @@
 import { useState, type FormEvent } from "react"
 import { TextField } from "./fields"
 import { edit, tryEdit } from "./server"
-import { select, useCanEdit } from "./state"
-import { stepId } from "./ports"
+import { select, useCanEdit, useStore } from "./state"
+import { readersOf, stepId } from "./ports"
 import type { Edit, Graph, PipelineInput, Problem } from "./types"
 import { plural } from "./words"
 
@@ -16,10 +16,11 @@ export function PipelinePane({ graph }: { graph: Graph }) {
         <h2>Pipeline</h2>
       </header>
       <Problems graph={graph} />
+      <Remarks />
       <TextField label="Name" value={graph.name} send={(text) => refused([{ do: "describe", text }])} />
       <h3>Inputs</h3>
       {graph.inputs.map((input) => (
-        <InputFields key={input.name} input={input} problems={graph.problems} />
+        <InputFields key={input.name} graph={graph} input={input} />
       ))}
       <NewInput />
       <h3>Outputs</h3>
@@ -56,6 +57,18 @@ function Problems({ graph }: { graph: Graph }) {
   )
 }
 
+const NO_REMARKS: string[] = []
+
+/** What the last run said of the pipeline as a whole. */
+function Remarks() {
+  const remarks = useStore((state) => state.run?.remarks ?? NO_REMARKS)
+  return remarks.map((remark, index) => (
+    <p key={index} className="remark" dir="auto">
+      {remark}
+    </p>
+  ))
+}
+
 function ProblemLine({ problem }: { problem: Problem }) {
   const text = <bdi>{problem.text}</bdi>
   if (problem.step === "") return <span className="problem">{text}</span>
@@ -69,17 +82,26 @@ function ProblemLine({ problem }: { problem: Problem }) {
 function Remove({ what, edit: removal }: { what: string; edit: Edit }) {
   const editable = useCanEdit()
   return (
-    <button type="button" className="small" aria-label={`Remove ${what}`} disabled={!editable} onClick={() => void edit([removal])}>
+    <button
+      type="button"
+      className="small"
+      aria-label={`Remove ${what}`}
+      disabled={!editable}
+      onClick={() => void edit([removal])}
+    >
       remove
     </button>
   )
 }
 
 /** An input of the pipeline: its name, its value, who reads it. */
-export function InputFields({ input, problems }: { input: PipelineInput; problems: Problem[] }) {
-  const faults = problems.filter((problem) => problem.step === "" && problem.port === input.name).map((problem) => problem.text)
-  const users = input.used_by.map((use) => `${use.port} of ${use.step}`).join(", ")
-  const rename = async (to: string) => (to === "" ? "An input needs a name." : refused([{ do: "rename_input", name: input.name, to }]))
+export function InputFields({ graph, input }: { graph: Graph; input: PipelineInput }) {
+  const faults = graph.problems
+    .filter((problem) => problem.step === "" && problem.port === input.name)
+    .map((problem) => problem.text)
+  const users = readersOf(graph, input).join(", ")
+  const rename = async (to: string) =>
+    to === "" ? "An input needs a name." : refused([{ do: "rename_input", name: input.name, to }])
   return (
     <fieldset className="input">
       <legend className="only-heard">{`input ${input.name}`}</legend>
@@ -115,8 +137,20 @@ function NewInput() {
   }
   return (
     <form className="new-input" onSubmit={(event) => void addIt(event)}>
-      <input type="text" aria-label="name of a new input" placeholder="new input" value={name} readOnly={!editable} onChange={(event) => setName(event.target.value)} />
-      <select aria-label="type of the new input" value={type} disabled={!editable} onChange={(event) => setType(event.target.value)}>
+      <input
+        type="text"
+        aria-label="name of a new input"
+        placeholder="new input"
+        value={name}
+        readOnly={!editable}
+        onChange={(event) => setName(event.target.value)}
+      />
+      <select
+        aria-label="type of the new input"
+        value={type}
+        disabled={!editable}
+        onChange={(event) => setType(event.target.value)}
+      >
         {TYPES.map((one) => (
           <option key={one}>{one}</option>
         ))}

@@ -14,7 +14,12 @@ interface Props {
 
 const refusalOf = async (edits: Edit[]): Promise<string | null> => (await tryEdit(edits))?.message ?? null
 
-const setEdit = (step: Step, port: Port, text: string): Edit => ({ do: "set", step: step.name, port: port.name, text: text === "" ? null : text })
+const setEdit = (step: Step, port: Port, text: string): Edit => ({
+  do: "set",
+  step: step.name,
+  port: port.name,
+  text: text === "" ? null : text,
+})
 
 /** One input of a step: what it reads, or its value, and what is wrong with it. */
 export const PortField = (props: Props) => (props.port.is_data ? <DataField {...props} /> : <ParameterField {...props} />)
@@ -24,13 +29,22 @@ function ParameterField({ graph, step, port, faults }: Props) {
   const label = <PortLabel port={port} />
   const beside = <Binding graph={graph} step={step} port={port} />
   const { value } = port
-  if (value !== null && !isText(value)) return <BoundField port={port} value={value} graph={graph} faults={faults} beside={beside} />
+  if (value !== null && !isText(value))
+    return <BoundField port={port} value={value} graph={graph} faults={faults} beside={beside} />
   const text = value?.text ?? ""
   const choices = port.type === "boolean" ? ["true", "false"] : port.choices
   if (choices?.length) {
     const shown = text === "" || choices.includes(text) ? choices : [text, ...choices]
     return (
-      <SelectField id={id} label={label} value={text} faults={faults} help={port.description} beside={beside} onPick={(to) => void edit([setEdit(step, port, to)])}>
+      <SelectField
+        id={id}
+        label={label}
+        value={text}
+        faults={faults}
+        help={port.description}
+        beside={beside}
+        onPick={(to) => void edit([setEdit(step, port, to)])}
+      >
         <option value="">{port.default === null ? "not set" : `default: ${port.default}`}</option>
         {shown.map((choice) => (
           <option key={choice}>{choice}</option>
@@ -66,10 +80,31 @@ const PortLabel = ({ port }: { port: Port }) => (
 )
 
 /** A parameter that comes from an input of the pipeline: shown, and changed there. */
-function BoundField({ port, value, graph, faults, beside }: { port: Port; value: Value; graph: Graph; faults: string[]; beside: ReactNode }) {
+function BoundField({
+  port,
+  value,
+  graph,
+  faults,
+  beside,
+}: {
+  port: Port
+  value: Value
+  graph: Graph
+  faults: string[]
+  beside: ReactNode
+}) {
   const input = "input" in value ? graph.inputs.find((one) => one.name === value.input) : undefined
   if (!input) {
-    return <TextField label={<PortLabel port={port} />} value={wordsOf(value)} faults={faults} help={port.description} beside={beside} send={async () => "It comes from another step."} />
+    return (
+      <TextField
+        label={<PortLabel port={port} />}
+        value={wordsOf(value)}
+        faults={faults}
+        help={port.description}
+        beside={beside}
+        send={async () => "It comes from another step."}
+      />
+    )
   }
   const elsewhere = input.used_by.length - 1
   return (

@@ -32,11 +32,16 @@ const positionOf = (side: "in" | "out", direction: Direction): Position =>
 
 /** A round port; its name, kind and description show where the pointer rests. */
 export function PortHandle({ node, port, id = port.name, side, direction, connectable, problem, style }: Props) {
-  const reach = useStore((state) => (state.reachable === null ? "" : state.reachable.has(`${node} ${id}`) ? " can-reach" : " cannot-reach"))
+  const reach = useStore((state) =>
+    state.reachable === null ? "" : state.reachable.has(`${node} ${id}`) ? " can-reach" : " cannot-reach",
+  )
   const tell = (target: Element) => {
     if (getState().reachable !== null) return // an edge is being dragged: its own hint says why not
     const box = target.getBoundingClientRect()
-    const lines = [`${side === "in" ? "takes" : "gives"} ${kindName(port.kind)} (${port.type})`, ...(port.description ? [port.description] : [])]
+    const lines = [
+      `${side === "in" ? "takes" : "gives"} ${kindName(port.kind)} (${port.type})`,
+      ...(port.description ? [port.description] : []),
+    ]
     setState({ tip: { x: box.x + box.width / 2, y: box.bottom, title: port.name, lines: problem ? [problem, ...lines] : lines } })
   }
   return (

@@ -4,13 +4,15 @@ import { PortHandle } from "./PortHandle"
 import { stepId } from "./ports"
 import { useCanEdit, useStore, type Direction, type State } from "./state"
 import type { OutPort, Port, Step, StepState } from "./types"
-import { duration, measures, percent, plural, spoken, SYMBOLS } from "./words"
+import { duration, measures, percent, plural, spoken, SYMBOLS, withLeft } from "./words"
 
 export type StepNodeType = Node<{ step: Step; direction: Direction }, "step">
 
 /** The problems of a step as one text, the same while they are the same: "port<tab>text" by line. */
 const problemsOf = (state: State, step: string): string =>
-  (state.graph?.problems ?? []).flatMap((problem) => (problem.step === step ? [`${problem.port}\t${problem.text}`] : [])).join("\n")
+  (state.graph?.problems ?? [])
+    .flatMap((problem) => (problem.step === step ? [`${problem.port}\t${problem.text}`] : []))
+    .join("\n")
 
 export const labelId = (id: string): string => `label-${id}`
 
@@ -60,7 +62,7 @@ function Status({ state, problems, missing }: { state: StepState | undefined; pr
       {state?.phase === "running" && <Bar share={state.share} />}
       <div className="status-line numbers cut">
         {state && <span className="cut">{measures(state).join(" · ")}</span>}
-        {state?.phase === "running" && state.left && <span className="left">{state.left}</span>}
+        {state?.phase === "running" && state.left && <span className="left">{withLeft(state.left)}</span>}
       </div>
     </div>
   )
@@ -117,7 +119,8 @@ function Ports({ side, step, direction, problems }: PortsProps) {
   return (
     <div className={`ports ${side}`}>
       {ports.map((port, index) => {
-        const problem = side === "in" ? problems.find((line) => line.startsWith(`${port.name}\t`))?.slice(port.name.length + 1) : undefined
+        const problem =
+          side === "in" ? problems.find((line) => line.startsWith(`${port.name}\t`))?.slice(port.name.length + 1) : undefined
         const place = direction === "down" ? { left: at(index) } : { top: "50%" }
         return (
           <div className="port-cell" key={port.name}>

@@ -29,7 +29,9 @@ export function Thumbnails({ step, port, label, total }: Props) {
   for (let index = first; index < last; index++) {
     const image = pages.get(Math.floor(index / PAGE))?.[index % PAGE]
     const place = { left: (index % columns) * CELL.width, top: Math.floor(index / columns) * CELL.height }
-    cells.push(<Cell key={index} step={step} port={port} image={image} index={index} total={total} load={view.settled} {...place} />)
+    cells.push(
+      <Cell key={index} step={step} port={port} image={image} index={index} total={total} load={view.settled} {...place} />,
+    )
   }
   return (
     <div className="thumbnails" ref={box} tabIndex={0} role="region" aria-label={`${count(total)} images`}>
@@ -48,7 +50,8 @@ function useView(box: React.RefObject<HTMLDivElement | null>) {
     const element = box.current
     if (!element) return
     let timer: ReturnType<typeof setTimeout> | undefined
-    const look = (settled: boolean) => setView({ top: element.scrollTop, width: element.clientWidth, height: element.clientHeight, settled })
+    const look = (settled: boolean) =>
+      setView({ top: element.scrollTop, width: element.clientWidth, height: element.clientHeight, settled })
     const scrolled = () => {
       look(false)
       clearTimeout(timer)
@@ -105,7 +108,11 @@ const Cell = memo(function Cell({ step, port, image, index, total, load, left, t
   const row = image?.row
   return (
     <div className="thumbnail" role="listitem" aria-setsize={total} aria-posinset={index + 1} style={{ left, top }}>
-      {row === undefined ? <span className="blank" /> : <Picture key={row} address={api.thumbnailAddress(step, port, row)} name={image?.name ?? ""} load={load} />}
+      {row === undefined ? (
+        <span className="blank" />
+      ) : (
+        <Picture key={row} address={api.thumbnailAddress(step, port, row)} name={image?.name ?? ""} load={load} />
+      )}
       <div className="caption cut" title={image ? `${image.name}\n${image.label}` : ""}>
         <bdi>{image?.label ?? ""}</bdi>
       </div>

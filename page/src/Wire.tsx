@@ -11,7 +11,9 @@ export const Wire = memo(function Wire(props: EdgeProps<WireType>) {
   const [hovered, setHovered] = useState(false)
   const [straight, middleX, middleY] = getBezierPath(props)
   const { route = null, direction = "down", label, kind = "" } = props.data ?? {}
-  const path = route ? pathThrough([[props.sourceX, props.sourceY], ...route, [props.targetX, props.targetY]], direction) : straight
+  const path = route
+    ? pathThrough([[props.sourceX, props.sourceY], ...route, [props.targetX, props.targetY]], direction)
+    : straight
   const [x, y] = route?.[Math.floor(route.length / 2)] ?? [middleX, middleY]
   return (
     <g className={kindClass(kind)} onMouseEnter={() => setHovered(true)} onMouseLeave={() => setHovered(false)}>

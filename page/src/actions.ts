@@ -75,7 +75,9 @@ export async function removeSelected(): Promise<void> {
 let copied: string[] = []
 
 export function copySelected(): void {
-  copied = getState().selected.filter((id) => sortOf(id) === "step").map(nameOf)
+  copied = getState()
+    .selected.filter((id) => sortOf(id) === "step")
+    .map(nameOf)
   if (copied.length) say(copied.length === 1 ? `${copied[0]} copied` : `${copied.length} steps copied`)
 }
 
@@ -90,13 +92,16 @@ async function duplicate(names: string[]): Promise<void> {
     const [x, y] = positions[stepId(name)] ?? [0, 0]
     return [x + SHIFT, y + SHIFT]
   })
-  if (await editWithPlaces([{ do: "duplicate", steps }], places)) say(steps.length === 1 ? `${steps[0]} duplicated` : `${steps.length} steps duplicated`)
+  if (await editWithPlaces([{ do: "duplicate", steps }], places))
+    say(steps.length === 1 ? `${steps[0]} duplicated` : `${steps.length} steps duplicated`)
 }
 
 export const paste = (): Promise<void> | undefined => (copied.length ? duplicate(copied) : undefined)
 
 export function duplicateSelected(): Promise<void> | undefined {
-  const names = getState().selected.filter((id) => sortOf(id) === "step").map(nameOf)
+  const names = getState()
+    .selected.filter((id) => sortOf(id) === "step")
+    .map(nameOf)
   return names.length ? duplicate(names) : undefined
 }
 

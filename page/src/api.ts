@@ -71,7 +71,8 @@ const outputPath = (step: string, port: string) => `/api/outputs/${part(step)}/$
 export const output = (step: string, port: string, signal: AbortSignal) => get<Output>(outputPath(step, port), signal)
 export const images = (step: string, port: string, label: string, start: number, count: number, signal: AbortSignal) =>
   get<OutputImages>(`${outputPath(step, port)}/images?label=${part(label)}&start=${start}&count=${count}`, signal)
-export const thumbnailAddress = (step: string, port: string, row: number) => `${outputPath(step, port)}/thumbnails/${row}?side=128`
+export const thumbnailAddress = (step: string, port: string, row: number) =>
+  `${outputPath(step, port)}/thumbnails/${row}?side=128`
 export const reportAddress = (step: string, port: string) => `${outputPath(step, port)}/report`
 export const logs = (step: string, signal: AbortSignal) => get<{ names: string[] }>(`/api/logs/${part(step)}`, signal)
 export const log = (step: string, name: string, from: number, signal: AbortSignal) =>

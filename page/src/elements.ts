@@ -29,10 +29,16 @@ function ends(graph: Graph, direction: Direction): EndNodeType["data"][] {
 }
 
 const sameData = (one: CanvasNode["data"], other: CanvasNode["data"]): boolean =>
-  "step" in one && "step" in other ? one.step === other.step && one.direction === other.direction : JSON.stringify(one) === JSON.stringify(other)
+  "step" in one && "step" in other
+    ? one.step === other.step && one.direction === other.direction
+    : JSON.stringify(one) === JSON.stringify(other)
 
 /** All nodes; those that nothing changed for are the old ones, so that they are not drawn again. */
-export function nodesOf(graph: Graph, state: Pick<State, "positions" | "direction" | "selected">, old: CanvasNode[]): CanvasNode[] {
+export function nodesOf(
+  graph: Graph,
+  state: Pick<State, "positions" | "direction" | "selected">,
+  old: CanvasNode[],
+): CanvasNode[] {
   const { positions, direction } = state
   const before = new Map(old.map((node) => [node.id, node]))
   const selected = new Set(state.selected)
@@ -56,7 +62,8 @@ const handle = (id: NodeId, port: string): string => (sortOf(id) === "step" ? po
 
 function labelOf(edge: GraphEdge): string {
   const source = sortOf(edge.source) === "step" ? `${edge.source_port} of ${nameOf(edge.source)}` : `input ${nameOf(edge.source)}`
-  const target = sortOf(edge.target) === "step" ? `${edge.target_port} of ${nameOf(edge.target)}` : `output ${nameOf(edge.target)}`
+  const target =
+    sortOf(edge.target) === "step" ? `${edge.target_port} of ${nameOf(edge.target)}` : `output ${nameOf(edge.target)}`
   return `${source} → ${target}`
 }
 
@@ -80,7 +87,13 @@ export function wiresOf(graph: Graph, selected: string[], routes: Map<string, Po
 }
 
 /** Ports that an edge from this port may end at, as "node port". */
-export function reachableFrom(graph: Graph, node: NodeId, port: string, side: "source" | "target", allowed: (c: Ends) => boolean): Set<string> {
+export function reachableFrom(
+  graph: Graph,
+  node: NodeId,
+  port: string,
+  side: "source" | "target",
+  allowed: (c: Ends) => boolean,
+): Set<string> {
   const found = new Set<string>()
   const consider = (other: NodeId, otherPort: string): void => {
     const wanted = side === "source" ? [node, port, other, otherPort] : [other, otherPort, node, port]

@@ -3,7 +3,17 @@ import { useDraft } from "./draft"
 import { useCanEdit } from "./state"
 
 /** What stands below a field: what is wrong with it first, then its range and what it means. */
-export function Notes({ id, faults, range, help }: { id: string; faults: (string | null | undefined)[]; range?: string; help?: string }) {
+export function Notes({
+  id,
+  faults,
+  range,
+  help,
+}: {
+  id: string
+  faults: (string | null | undefined)[]
+  range?: string
+  help?: string
+}) {
   const wrong = [...new Set(faults.filter((fault): fault is string => Boolean(fault)))]
   return (
     <div id={id} className="notes">
@@ -40,7 +50,20 @@ interface TextFieldProps {
 }
 
 /** A labelled line of text that the server keeps. */
-export function TextField({ label, heard, value, placeholder, live = true, numeric = false, check, faults = [], range, help, beside, send }: TextFieldProps) {
+export function TextField({
+  label,
+  heard,
+  value,
+  placeholder,
+  live = true,
+  numeric = false,
+  check,
+  faults = [],
+  range,
+  help,
+  beside,
+  send,
+}: TextFieldProps) {
   const editable = useCanEdit()
   const { text, refused, field } = useDraft(value, send, live)
   const own = text === "" || !check ? null : check(text)

@@ -1,6 +1,18 @@
 import { useReactFlow } from "@xyflow/react"
 import { useEffect } from "react"
-import { copySelected, duplicateSelected, isRunning, layOutAgain, paste, redo, removeSelected, save, selectAll, stopRun, undo } from "./actions"
+import {
+  copySelected,
+  duplicateSelected,
+  isRunning,
+  layOutAgain,
+  paste,
+  redo,
+  removeSelected,
+  save,
+  selectAll,
+  stopRun,
+  undo,
+} from "./actions"
 import { canEdit, getState, selectedStep, setState, show } from "./state"
 
 /** Fields keep their own keys: letters, Ctrl+Z, Ctrl+C, Delete. */
@@ -50,7 +62,9 @@ export function useKeys(): void {
       if (getState().dialog !== null || event.altKey || event.defaultPrevented) return
       const name = nameOf(event)
       if (name === "ctrl+c" && withText()) return
-      const action = everywhere[name] ?? (inField(event.target) ? undefined : name === "f" ? () => flow.fitView({ maxZoom: 1, padding: 0.08 }) : outside[name])
+      const action =
+        everywhere[name] ??
+        (inField(event.target) ? undefined : name === "f" ? () => flow.fitView({ maxZoom: 1, padding: 0.08 }) : outside[name])
       if (!action) return
       event.preventDefault()
       action()

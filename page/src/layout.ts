@@ -19,7 +19,14 @@ export interface LaidOut {
 export function layOut(graph: Graph, direction: Direction): LaidOut {
   const sizes = sizesOf(graph, direction)
   const layered = new LayeredGraph({ multigraph: true })
-  layered.setGraph({ rankdir: direction === "down" ? "TB" : "LR", nodesep: 28, edgesep: 20, ranksep: 48, marginx: 20, marginy: 20 })
+  layered.setGraph({
+    rankdir: direction === "down" ? "TB" : "LR",
+    nodesep: 28,
+    edgesep: 20,
+    ranksep: 48,
+    marginx: 20,
+    marginy: 20,
+  })
   layered.setDefaultEdgeLabel(() => ({}))
   for (const [id, { width, height }] of sizes) layered.setNode(id, { width, height })
   const edges = graph.edges.filter((edge) => sizes.has(edge.source) && sizes.has(edge.target))
@@ -50,8 +57,13 @@ function sharesOf(graph: Graph, edge: GraphEdge): [number, number] {
     return names && at >= 0 ? (at + 0.5) / names.length : 0.5
   }
   const outputs = stepNamed(graph, nameOf(edge.source))?.outputs.map((port) => port.name)
-  const inputs = stepNamed(graph, nameOf(edge.target))?.inputs.filter((port) => port.is_data).map((port) => port.name)
-  return [share(sortOf(edge.source) === "step" ? outputs : undefined, edge.source_port), share(sortOf(edge.target) === "step" ? inputs : undefined, edge.target_port)]
+  const inputs = stepNamed(graph, nameOf(edge.target))
+    ?.inputs.filter((port) => port.is_data)
+    .map((port) => port.name)
+  return [
+    share(sortOf(edge.source) === "step" ? outputs : undefined, edge.source_port),
+    share(sortOf(edge.target) === "step" ? inputs : undefined, edge.target_port),
+  ]
 }
 
 interface Ordered {
@@ -70,7 +82,10 @@ function orderByPorts(inner: LayeredGraph, shares: Map<string, [number, number]>
     const [leaves, arrives] = shares.get(name ?? "") ?? [0.5, 0.5]
     return { from: v, to: w, leaves: isNode(v) ? leaves : 0.5, arrives: isNode(w) ? arrives : 0.5 }
   })
-  for (const layer of untangled(Array.from(layers, (layer) => layer ?? []), edges)) {
+  for (const layer of untangled(
+    Array.from(layers, (layer) => layer ?? []),
+    edges,
+  )) {
     layer.forEach((id, index) => ((inner.node(id) as Ordered).order = index))
   }
 }
@@ -102,7 +117,11 @@ function freePlace(graph: Graph, places: Positions, id: NodeId, direction: Direc
   return freeFrom(start, size, boxes, direction)
 }
 
-function after(place: [number, number], size: { width: number; height: number } | undefined, direction: Direction): [number, number] {
+function after(
+  place: [number, number],
+  size: { width: number; height: number } | undefined,
+  direction: Direction,
+): [number, number] {
   if (!size) return place
   return direction === "down" ? [place[0], place[1] + size.height + GAP] : [place[0] + size.width + GAP, place[1]]
 }
@@ -115,10 +134,21 @@ interface Box {
 }
 
 /** The first place from `start` on, across the direction of flow, where nothing else stands. */
-export function freeFrom(start: [number, number], size: { width: number; height: number }, boxes: Box[], direction: Direction): [number, number] {
+export function freeFrom(
+  start: [number, number],
+  size: { width: number; height: number },
+  boxes: Box[],
+  direction: Direction,
+): [number, number] {
   const place: [number, number] = [Math.round(start[0]), Math.round(start[1])]
   const hit = () =>
-    boxes.find((box) => place[0] < box.x + box.width && box.x < place[0] + size.width && place[1] < box.y + box.height && box.y < place[1] + size.height)
+    boxes.find(
+      (box) =>
+        place[0] < box.x + box.width &&
+        box.x < place[0] + size.width &&
+        place[1] < box.y + box.height &&
+        box.y < place[1] + size.height,
+    )
   for (let box = hit(); box; box = hit()) {
     if (direction === "down") place[0] = box.x + box.width + GAP
     else place[1] = box.y + box.height + GAP
@@ -127,7 +157,13 @@ export function freeFrom(start: [number, number], size: { width: number; height:
 }
 
 /** A free place to the right of a node, or below everything where there is none. */
-export function placeBeside(graph: Graph, places: Positions, beside: NodeId | undefined, size: { width: number; height: number }, direction: Direction) {
+export function placeBeside(
+  graph: Graph,
+  places: Positions,
+  beside: NodeId | undefined,
+  size: { width: number; height: number },
+  direction: Direction,
+) {
   const sizes = sizesOf(graph, direction)
   const boxes = [...sizes].flatMap(([id, box]) => (places[id] ? [{ x: places[id][0], y: places[id][1], ...box }] : []))
   const place = beside ? places[beside] : undefined

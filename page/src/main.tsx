@@ -1,5 +1,7 @@
 import "@xyflow/react/dist/base.css"
 import "./colours.css"
+import "./palette.css"
+import "./dialogs.css"
 import "./page.css"
 import "./canvas.css"
 import "./pane.css"

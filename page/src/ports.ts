@@ -1,6 +1,6 @@
 /** Which ports go together, and what a parameter takes: said at once, before the server answers. Pure functions of the graph. */
 
-import type { Graph, GraphEdge, NodeId, OutPort, Port, Step, Value } from "./types"
+import type { Graph, GraphEdge, NodeId, OutPort, PipelineInput, Port, Step, Value } from "./types"
 
 export const stepId = (name: string): NodeId => `step:${name}`
 export const inputId = (name: string): NodeId => `input:${name}`
@@ -28,7 +28,8 @@ export const sameKind = (one: string, other: string): boolean => one === other |
 
 export const stepNamed = (graph: Graph, name: string): Step | undefined => graph.steps.find((step) => step.name === name)
 
-export const outPort = (step: Step | undefined, name: string): OutPort | undefined => step?.outputs.find((port) => port.name === name)
+export const outPort = (step: Step | undefined, name: string): OutPort | undefined =>
+  step?.outputs.find((port) => port.name === name)
 
 export const inPort = (step: Step | undefined, name: string): Port | undefined => step?.inputs.find((port) => port.name === name)
 
@@ -51,7 +52,10 @@ export function upstream(edges: GraphEdge[], from: NodeId): Set<NodeId> {
 
 /** All nodes that can be reached from `from`, itself too. */
 export const downstream = (edges: GraphEdge[], from: NodeId): Set<NodeId> =>
-  upstream(edges.map((edge) => ({ ...edge, source: edge.target, target: edge.source })), from)
+  upstream(
+    edges.map((edge) => ({ ...edge, source: edge.target, target: edge.source })),
+    from,
+  )
 
 export interface Connection {
   source: NodeId
@@ -61,7 +65,11 @@ export interface Connection {
 }
 
 /** Why the two ports cannot be connected, or null. `above`: all nodes upstream of the source. */
-export function whyNot(graph: Graph, wanted: Connection, above: Set<NodeId> = upstream(graph.edges, wanted.source)): string | null {
+export function whyNot(
+  graph: Graph,
+  wanted: Connection,
+  above: Set<NodeId> = upstream(graph.edges, wanted.source),
+): string | null {
   const { source, target } = wanted
   if (source === target) return "a step cannot read its own output"
   if (above.has(target)) return `${nameOf(source)} already comes after ${nameOf(target)}: this would be a circle`
@@ -81,7 +89,8 @@ const INTEGER = /^[+-]?\d+$/
 /** Why `port` cannot be `text`, in the words of the components' own errors, or null. */
 export function faultOf(port: Port, text: string): string | null {
   const { name } = port
-  if (port.choices?.length) return port.choices.includes(text) ? null : `${name} is ${text}, it must be one of: ${port.choices.join(", ")}`
+  if (port.choices?.length)
+    return port.choices.includes(text) ? null : `${name} is ${text}, it must be one of: ${port.choices.join(", ")}`
   if (port.type === "boolean") return /^(true|false)$/i.test(text) ? null : `${name} is ${text}, it must be true or false`
   if (port.type === "integer" && !INTEGER.test(text)) return `${name} is ${text}, it must be a whole number`
   if (port.type === "number" && !NUMBER.test(text)) return `${name} is ${text}, it must be a number`
@@ -113,4 +122,21 @@ export function wordsOf(value: Value | null): string {
   if (value === null) return "nothing"
   if ("text" in value) return value.text
   return "input" in value ? `input ${value.input}` : `${value.port} of ${value.step}`
+}
+
+const INPUT_REFERENCE = /^\$\{\{\s*parent\.inputs\.(\w+)\s*\}\}$/
+
+/** The input of the pipeline that a setting comes from, or null. */
+export const inputOfSetting = (text: string | null): string | null => INPUT_REFERENCE.exec(text ?? "")?.[1] ?? null
+
+export const settingFromInput = (name: string): string => `\${{parent.inputs.${name}}}`
+
+/** Who reads an input of the pipeline: ports, and settings of steps. */
+export function readersOf(graph: Graph, input: PipelineInput): string[] {
+  const settings = graph.steps.flatMap((step) =>
+    step.settings.flatMap((setting) =>
+      inputOfSetting(setting.value) === input.name ? [`${setting.label} of ${step.name}`] : [],
+    ),
+  )
+  return [...input.used_by.map((use) => `${use.port} of ${use.step}`), ...settings]
 }

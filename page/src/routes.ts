@@ -77,7 +77,11 @@ export function pathThrough(points: Point[], direction: Direction): string {
   let [x, y] = start
   for (const [nextX, nextY] of rest) {
     const [middleX, middleY] = [(x + nextX) / 2, (y + nextY) / 2]
-    parts.push(direction === "down" ? `C${x},${middleY} ${nextX},${middleY} ${nextX},${nextY}` : `C${middleX},${y} ${middleX},${nextY} ${nextX},${nextY}`)
+    parts.push(
+      direction === "down"
+        ? `C${x},${middleY} ${nextX},${middleY} ${nextX},${nextY}`
+        : `C${middleX},${y} ${middleX},${nextY} ${nextX},${nextY}`,
+    )
     ;[x, y] = [nextX, nextY]
   }
   return parts.join(" ")

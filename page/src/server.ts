@@ -51,13 +51,20 @@ export function takeGraph(graph: Graph, first = false): void {
   const { graph: before, positions, selected, selectedEdges } = getState()
   const same = before?.path === graph.path
   if (!first && same && graph.revision < before.revision) return
-  const shown: Graph = { ...graph, steps: kept(same ? before.steps : [], graph.steps), edges: kept(same ? before.edges : [], graph.edges) }
+  const shown: Graph = {
+    ...graph,
+    steps: kept(same ? before.steps : [], graph.steps),
+    edges: kept(same ? before.edges : [], graph.edges),
+  }
   const rename = renamed
   const happened = rename !== null && graph.steps.some((step) => stepId(step.name) === rename.to)
   const local = happened && positions[rename.from] ? { ...positions, [rename.to]: positions[rename.from]! } : positions
   const places = placed(shown, before, local)
   const ids = new Set(Object.keys(places))
-  const there = new Set<NodeId>([...graph.steps.map((step) => stepId(step.name)), ...[...ids].filter((id) => !id.startsWith("step:"))])
+  const there = new Set<NodeId>([
+    ...graph.steps.map((step) => stepId(step.name)),
+    ...[...ids].filter((id) => !id.startsWith("step:")),
+  ])
   const edges = new Set(graph.edges.map((edge) => edge.id))
   setState({
     graph: shown,
@@ -166,7 +173,10 @@ export async function editWithPlaces(edits: Edit[], places: [number, number][]):
   const made = await edit(edits)
   for (const one of mine) if (awaited.includes(one)) awaited.splice(awaited.indexOf(one), 1)
   if (!made) return false
-  setState({ selected: (getState().graph?.steps ?? []).filter((step) => !before.has(step.name)).map((step) => stepId(step.name)), selectedEdges: [] })
+  setState({
+    selected: (getState().graph?.steps ?? []).filter((step) => !before.has(step.name)).map((step) => stepId(step.name)),
+    selectedEdges: [],
+  })
   postPlaces()
   return true
 }

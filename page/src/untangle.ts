@@ -20,7 +20,8 @@ const MOST_EDGES = 400
 
 type Places = Map<string, number>
 
-const placesOf = (layers: Layer[]): Places => new Map(layers.flatMap((layer) => layer.map((node, index): [string, number] => [node, index])))
+const placesOf = (layers: Layer[]): Places =>
+  new Map(layers.flatMap((layer) => layer.map((node, index): [string, number] => [node, index])))
 
 /** Pairs of edges that cross between two layers, over all layers. */
 export function crossings(layers: Layer[], edges: LayerEdge[]): number {

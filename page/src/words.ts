@@ -2,7 +2,14 @@
 
 import type { StepPhase, StepState } from "./types"
 
-export const SYMBOLS: Record<StepPhase, string> = { waiting: "○", running: "▶", reused: "↺", finished: "✓", failed: "✕", stopped: "■" }
+export const SYMBOLS: Record<StepPhase, string> = {
+  waiting: "○",
+  running: "▶",
+  reused: "↺",
+  finished: "✓",
+  failed: "✕",
+  stopped: "■",
+}
 
 export function duration(seconds: number): string {
   const whole = Math.round(seconds)
@@ -19,9 +26,13 @@ export const count = (number: number): string => grouped.format(number)
 export const percent = (share: number, digits = 0): string => `${(100 * share).toFixed(digits)} %`
 
 /** Three or four digits of a loss. */
-export const figure = (number: number): string => (Math.abs(number) >= 0.001 || number === 0 ? number.toFixed(3) : number.toExponential(1))
+export const figure = (number: number): string =>
+  Math.abs(number) >= 0.001 || number === 0 ? number.toFixed(3) : number.toExponential(1)
 
 export const plural = (number: number, one: string, many = `${one}s`): string => `${count(number)} ${number === 1 ? one : many}`
+
+/** "0:02:10" as "0:02:10 left". */
+export const withLeft = (time: string): string => (time === "" || time.endsWith("left") ? time : `${time} left`)
 
 /** What is measured while a step runs: images/s, loss, top-1. */
 export function measures(state: StepState): string[] {
