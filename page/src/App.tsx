@@ -1,4 +1,4 @@
-import { ReactFlowProvider, useReactFlow } from "@xyflow/react"
+import { ReactFlowProvider, useReactFlow, useStore as useFlow } from "@xyflow/react"
 import { Component, useEffect, useRef, type ReactNode } from "react"
 import { Bar } from "./Bar"
 import { Canvas } from "./Canvas"
@@ -65,11 +65,40 @@ function Middle({ graph }: { graph: Graph | null }) {
   return (
     <div className="canvas">
       <Canvas key={graph.path} graph={graph} />
+      <Reveal />
       <FitAgain direction={useStore((state) => state.direction)} />
       {graph.steps.length === 0 && <p className="empty-hint">Drag a component here, or press Enter on one.</p>}
     </div>
   )
 }
+
+/** Brings the one selected node into sight, when it is chosen in a list or what lies below the canvas grows over it. */
+function Reveal() {
+  const flow = useReactFlow()
+  const only = useStore((state) => (state.selected.length === 1 ? state.selected[0] : undefined))
+  const look = useStore((state) => state.look !== null)
+  const pane = useRef({ width: 0, height: 0 })
+  const width = useFlow((now) => now.width)
+  const height = useFlow((now) => now.height)
+  useEffect(() => {
+    pane.current = { width, height }
+  }, [width, height])
+  useEffect(() => {
+    const soon = setTimeout(() => {
+      const node = only === undefined ? undefined : flow.getNode(only)
+      if (!node) return
+      const { x, y, zoom } = flow.getViewport()
+      const [middleX, middleY] = [node.position.x + (node.width ?? 0) / 2, node.position.y + (node.height ?? 0) / 2]
+      const [left, top] = [middleX * zoom + x, middleY * zoom + y]
+      const inSight = left > 0 && top > 0 && left < pane.current.width && top < pane.current.height - HALF_A_NODE * zoom
+      if (!inSight) void flow.setCenter(middleX, middleY, { zoom, duration: 150 })
+    }, 80)
+    return () => clearTimeout(soon)
+  }, [only, look, flow])
+  return null
+}
+
+const HALF_A_NODE = 60
 
 /** Shows the whole pipeline again when it was laid out the other way. */
 function FitAgain({ direction }: { direction: string }) {
