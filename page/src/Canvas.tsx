@@ -178,6 +178,7 @@ export function Canvas({ graph }: { graph: Graph }) {
   const editable = useCanEdit()
   const far = useFlow((flow) => flow.transform[2] < FAR)
   const drop = useDrop()
+  const [fit] = useState(graph.steps.length > 0) // an empty canvas must not move under the first step that is dropped on it
   const isValid = useCallback((wanted: Wanted | WireType) => {
     const now = getState().graph
     return now !== null && whyNot(now, asConnection(wanted)) === null
@@ -205,7 +206,7 @@ export function Canvas({ graph }: { graph: Graph }) {
       zoomOnDoubleClick={false}
       minZoom={0.1}
       maxZoom={2}
-      fitView
+      fitView={fit}
       fitViewOptions={{ maxZoom: 1, padding: 0.08 }}
       onlyRenderVisibleElements={graph.steps.length > MANY}
       className={far ? "far" : ""}

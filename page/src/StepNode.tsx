@@ -32,9 +32,11 @@ export const StepNode = memo(function StepNode({ data: { step, direction }, sele
         <bdi className="step-title cut" title={step.title}>
           {step.title || step.name}
         </bdi>
-        <bdi className="step-name cut" title={step.name}>
-          {step.name}
-        </bdi>
+        {step.title !== step.name && (
+          <bdi className="step-name cut" title={step.name}>
+            {step.name}
+          </bdi>
+        )}
       </div>
       <Status state={state} problems={lines.length} missing={step.missing} />
       <Ports side="out" step={step} direction={direction} problems={lines} />

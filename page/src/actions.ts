@@ -3,7 +3,7 @@
 import * as api from "./api"
 import { placeBeside } from "./layout"
 import { layOutForRoutes } from "./routes"
-import { change, edit, editWithPlaces, expectRename, movePlaces, postPlaces, sayFault, takeRun, tryEdit } from "./server"
+import { change, edit, editWithPlaces, expectRename, inTurn, movePlaces, postPlaces, sayFault, takeRun, tryEdit } from "./server"
 import { canEdit, getState, say, select, setDirection, show, type Direction } from "./state"
 import { stepSize } from "./size"
 import { inputId, nameOf, outputId, sortOf, stepId, whyNot, type Connection } from "./ports"
@@ -144,7 +144,7 @@ export async function reload(): Promise<void> {
 
 export async function startRun(): Promise<void> {
   try {
-    takeRun(await api.run())
+    takeRun(await inTurn(api.run))
   } catch (error) {
     sayFault(error)
   }

@@ -25,9 +25,19 @@ function toggleLook(): void {
   if (selectedStep(getState())) setState({ look: getState().look === null ? "outputs" : null })
 }
 
+/** Saves what is being typed too: a field sends it when it is left. */
+function saveAll(): void {
+  const field = document.activeElement
+  if (field instanceof HTMLInputElement) {
+    field.blur()
+    void save()
+    field.focus()
+  } else void save()
+}
+
 /** Keys that hold everywhere, in fields too. */
 const everywhere: Record<string, () => unknown> = {
-  "ctrl+s": () => void save(),
+  "ctrl+s": saveAll,
   "ctrl+enter": () => (isRunning(getState().run?.phase) ? stopRun() : canEdit(getState()) && show("run")),
 }
 

@@ -127,7 +127,7 @@ export function sayFault(error: unknown): void {
 let queue: Promise<unknown> = Promise.resolve()
 
 /** One after the other, so that each change knows the revision that the one before it made. */
-function inTurn<T>(work: () => Promise<T>): Promise<T> {
+export function inTurn<T>(work: () => Promise<T>): Promise<T> {
   const done = queue.then(work, work)
   queue = done.catch(() => undefined)
   return done
