@@ -66,7 +66,7 @@ function Middle({ graph }: { graph: Graph | null }) {
     <div className="canvas">
       <Canvas key={graph.path} graph={graph} />
       <Reveal />
-      <FitAgain direction={useStore((state) => state.direction)} />
+      <FitAgain />
       {graph.steps.length === 0 && <p className="empty-hint">Drag a component here, or press Enter on one.</p>}
     </div>
   )
@@ -91,7 +91,7 @@ function Reveal() {
       const [middleX, middleY] = [node.position.x + (node.width ?? 0) / 2, node.position.y + (node.height ?? 0) / 2]
       const [left, top] = [middleX * zoom + x, middleY * zoom + y]
       const inSight = left > 0 && top > 0 && left < pane.current.width && top < pane.current.height - HALF_A_NODE * zoom
-      if (!inSight) void flow.setCenter(middleX, middleY, { zoom, duration: 150 })
+      if (!inSight) void flow.setCenter(middleX, middleY, { zoom, duration: calm() ? 0 : 150 })
     }, 80)
     return () => clearTimeout(soon)
   }, [only, look, flow])
@@ -99,10 +99,12 @@ function Reveal() {
 }
 
 const HALF_A_NODE = 60
+const calm = (): boolean => window.matchMedia("(prefers-reduced-motion: reduce)").matches
 
 /** Shows the whole pipeline again when it was laid out the other way. */
-function FitAgain({ direction }: { direction: string }) {
+function FitAgain() {
   const flow = useReactFlow()
+  const direction = useStore((state) => state.direction)
   const before = useRef(direction)
   useEffect(() => {
     if (before.current === direction) return

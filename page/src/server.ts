@@ -5,6 +5,7 @@ import { completed } from "./layout"
 import { canEdit, getState, say, setState } from "./state"
 import type { Edit, Graph, NodeId, Positions, Run } from "./types"
 import { stepId } from "./ports"
+import { sizesOf } from "./size"
 
 /** Old parts where nothing changed, so that only what changed is drawn again. */
 function kept<T>(old: T[] | undefined, now: T[]): T[] {
@@ -22,7 +23,6 @@ function keptSteps(old: Run | null, now: Run): Run["steps"] {
   return steps
 }
 
-/** Places for the steps that the page itself is adding, first come first served. */
 let renamed: { from: NodeId; to: NodeId } | null = null
 
 /** A step is about to have another name: what is selected and where it stands go with it. */
@@ -30,9 +30,22 @@ export function expectRename(from: NodeId, to: NodeId): void {
   renamed = { from, to }
 }
 
+/** The selection and the places after a rename that this graph is the first to show. */
+function followRename(graph: Graph, before: Graph | null): { positions: Positions; selected: NodeId[] } {
+  const { positions, selected } = getState()
+  const has = (one: Graph | null, id: NodeId): boolean => one?.steps.some((step) => stepId(step.name) === id) ?? false
+  if (!renamed || !has(graph, renamed.to) || has(before, renamed.to)) return { positions, selected }
+  const { from, to } = renamed
+  renamed = null
+  const place = positions[from]
+  return { positions: place ? { ...positions, [to]: place } : positions, selected: selected.map((id) => (id === from ? to : id)) }
+}
+
+/** Places for the steps that the page itself is adding, first come first served. */
 const awaited: { place: [number, number] }[] = []
 let unsentPlaces = 0
 
+/** Where each node stands: as the server says, unless the page has moved nodes since and not yet told. */
 function placed(graph: Graph, before: Graph | null, local: Positions): Positions {
   const same = before?.path === graph.path
   const known = same && unsentPlaces > 0 ? { ...graph.positions, ...local } : { ...(same ? local : {}), ...graph.positions }
@@ -48,7 +61,7 @@ function placed(graph: Graph, before: Graph | null, local: Positions): Positions
 
 /** Takes what the server says of the pipeline. `first`: whatever it is, since the server may be a new one. */
 export function takeGraph(graph: Graph, first = false): void {
-  const { graph: before, positions, selected, selectedEdges } = getState()
+  const { graph: before, selectedEdges } = getState()
   const same = before?.path === graph.path
   if (!first && same && graph.revision < before.revision) return
   const shown: Graph = {
@@ -56,23 +69,18 @@ export function takeGraph(graph: Graph, first = false): void {
     steps: kept(same ? before.steps : [], graph.steps),
     edges: kept(same ? before.edges : [], graph.edges),
   }
-  const rename = renamed
-  const happened = rename !== null && graph.steps.some((step) => stepId(step.name) === rename.to)
-  const local = happened && positions[rename.from] ? { ...positions, [rename.to]: positions[rename.from]! } : positions
-  const places = placed(shown, before, local)
-  const ids = new Set(Object.keys(places))
-  const there = new Set<NodeId>([
-    ...graph.steps.map((step) => stepId(step.name)),
-    ...[...ids].filter((id) => !id.startsWith("step:")),
-  ])
+  const { positions, selected } = followRename(graph, before)
+  const nodes = new Set(nodesOf(graph))
   const edges = new Set(graph.edges.map((edge) => edge.id))
   setState({
     graph: shown,
-    positions: places,
-    selected: same ? selected.map((id) => (happened && id === rename.from ? rename.to : id)).filter((id) => there.has(id)) : [],
+    positions: placed(shown, before, positions),
+    selected: same ? selected.filter((id) => nodes.has(id)) : [],
     selectedEdges: selectedEdges.filter((id) => edges.has(id)),
   })
 }
+
+const nodesOf = (graph: Graph): NodeId[] => [...sizesOf(graph, "down").keys()]
 
 export function takeRun(run: Run): void {
   setState({ run: { ...run, steps: keptSteps(getState().run, run) } })
@@ -217,12 +225,7 @@ async function sendPlaces(): Promise<void> {
 /** Only nodes that are there: the state also remembers those that an undo may bring back. */
 function placesNow(): Positions {
   const { graph, positions } = getState()
-  const ids = [
-    ...(graph?.inputs ?? []).filter((input) => input.is_data).map((input) => `input:${input.name}`),
-    ...(graph?.steps ?? []).map((step) => `step:${step.name}`),
-    ...(graph?.outputs ?? []).map((output) => `output:${output.name}`),
-  ]
-  return Object.fromEntries(ids.flatMap((id) => (positions[id] ? [[id, positions[id]]] : [])))
+  return Object.fromEntries((graph ? nodesOf(graph) : []).flatMap((id) => (positions[id] ? [[id, positions[id]]] : [])))
 }
 
 export function movePlaces(moved: Positions): void {
