@@ -35,7 +35,7 @@ const edgeTypes = { wire: Wire }
 /** Steps beyond which only those in sight are drawn. */
 const MANY = 60
 /** Below this zoom, what is too small to be read is not drawn. */
-const FAR = 0.35
+const FAR = 0.25
 const MULTI = ["Shift", "Control", "Meta"]
 
 const HEARD = {
