@@ -43,7 +43,7 @@ PARTS = {
     ),
     "score_image_model": ("trained_model dataset threshold", "scored_dataset"),
     "export_onnx": ("trained_model", "onnx_model"),
-    "evaluate_model": ("scored_dataset scored_dataset_to_compare dataset", "evaluation_results"),
+    "evaluate_model": ("scored_dataset scored_dataset_to_compare dataset trained_model", "evaluation_results"),
 }
 """Inputs and outputs of each component, in the order in which the designer shows them."""
 

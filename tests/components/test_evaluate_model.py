@@ -27,7 +27,7 @@ def logged() -> tuple[dict[str, float], set[str]]:
 
 
 def test_figures_are_in_json_and_in_mlflow_with_the_page_and_its_pictures(tmp_path: Path) -> None:
-    main(write_scored(tmp_path / "scored", [0, 0, 1, 0]), None, None, tmp_path / "out")
+    main(write_scored(tmp_path / "scored", [0, 0, 1, 0]), None, None, None, tmp_path / "out")
     content = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert content["metrics"]["Overall accuracy"] == 0.75
     assert content["per_class"]["a"]["precision"] == 2 / 3
@@ -39,7 +39,7 @@ def test_figures_are_in_json_and_in_mlflow_with_the_page_and_its_pictures(tmp_pa
 
 
 def test_a_second_scored_set_is_compared_with_the_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main(write_scored(tmp_path / "one", [0, 0, 1, 0]), write_scored(tmp_path / "two", [0, 0, 1, 1]), None, tmp_path / "out")
+    main(write_scored(tmp_path / "one", [0, 0, 1, 0]), write_scored(tmp_path / "two", [0, 0, 1, 1]), None, None, tmp_path / "out")
     content = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert content["to_compare"]["metrics"]["Overall accuracy"] == 1
     assert content["comparison"] == {
@@ -58,7 +58,7 @@ def test_mistakes_have_the_names_of_their_files_without_the_images_too(tmp_path:
     for folder, predicted in (("one", [0, 0, 1, 0]), ("two", [0, 0, 1, 1])):
         scored = ScoredSet(("a", "b"), np.eye(2)[predicted], np.arange(4), ["a", "a", "b", "b"], names)
         write_data_frame_directory(tmp_path / folder, scored)
-    main(tmp_path / "one", tmp_path / "two", None, tmp_path / "out")
+    main(tmp_path / "one", tmp_path / "two", None, None, tmp_path / "out")
     page = (tmp_path / "out" / "report.html").read_text()
     assert ">=b.jpg<" in page
     assert "id 3" not in page
@@ -87,7 +87,7 @@ def test_a_report_that_cannot_be_made_is_a_warning_and_the_figures_are_there(
         raise RuntimeError("no\nfont")
 
     monkeypatch.setattr(files, "render", fail)
-    main(write_scored(tmp_path / "scored", [0, 0, 1, 0]), None, None, tmp_path / "out")
+    main(write_scored(tmp_path / "scored", [0, 0, 1, 0]), None, None, None, tmp_path / "out")
     assert "warning: report.html could not be made: RuntimeError: no font\n" in capsys.readouterr().out
     assert (tmp_path / "out" / "metrics.json").is_file()
     assert not (tmp_path / "out" / "_unfinished").exists()
@@ -96,5 +96,5 @@ def test_a_report_that_cannot_be_made_is_a_warning_and_the_figures_are_there(
 def test_a_wrong_dataset_leaves_no_output(tmp_path: Path) -> None:
     images = make_image_directory(tmp_path / "images", per_class=2)
     with pytest.raises(InvalidDatasetError, match="does not hold the images that were scored"):
-        main(write_scored(tmp_path / "scored", [0, 0, 1, 0]), None, images, tmp_path / "out")
+        main(write_scored(tmp_path / "scored", [0, 0, 1, 0]), None, images, None, tmp_path / "out")
     assert not (tmp_path / "out").exists()

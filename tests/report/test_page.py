@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from designer_vision.report.mistakes import Mistake
+from designer_vision.report.mistakes import Example
 from designer_vision.report.page import LONGEST_TEXT, Page, Section, render, to_markdown
 from designer_vision.report.pictures import draw_mistakes
 
@@ -29,9 +29,9 @@ HOSTILE = (
 """What classes and files may be called."""
 
 
-def mistake(name: str, photo: bool = True) -> Mistake:
+def mistake(name: str, photo: bool = True) -> Example:
     pixels = np.full((20, 30, 3), 99, np.uint8)
-    return Mistake(name, name, name, 0.987, pixels if photo else None)
+    return Example(name, name, name, 0.987, pixels if photo else None)
 
 
 def hostile_page() -> Page:

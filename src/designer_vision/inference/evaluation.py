@@ -176,6 +176,19 @@ def most_confident_mistakes(predictions: Predictions, most: int) -> list[int]:
     return [int(row) for row in wrong[order]]
 
 
+def most_confident_of_classes(predictions: Predictions, most: int) -> list[int]:
+    """The rows of some right predictions: of evenly spaced classes the one with the highest probability, then those behind it."""
+    right = np.flatnonzero(predictions.right)
+    order = right[np.lexsort((-predictions.probability[right], predictions.true[right]))]
+    classes, first = np.unique(predictions.true[order], return_index=True)
+    if len(classes) > most:
+        order = order[first[np.linspace(0, len(classes) - 1, most, dtype=np.int64)]]
+    else:
+        place = np.arange(len(order)) - first[np.searchsorted(classes, predictions.true[order])]
+        order = np.sort(order[np.argsort(place, kind="stable")[:most]])
+    return [int(row) for row in order]
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Two networks on the same images.

@@ -49,6 +49,7 @@ MODEL_PORTS = {
     (TRAIN, "untrained_model"),
     ("score_image_model", "trained_model"),
     ("export_onnx", "trained_model"),
+    ("evaluate_model", "trained_model"),
     ("resnet", "trained_model"),
     ("densenet", "trained_model"),
     ("image_network", "trained_model"),
