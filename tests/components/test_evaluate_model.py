@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
@@ -8,10 +9,12 @@ import numpy as np
 import pytest
 from conftest import make_image_directory, run_entry
 
+from designer_vision.components import score_image_model
 from designer_vision.components.evaluate_model import main
 from designer_vision.formats.data_frame_directory import ScoredSet, write_data_frame_directory
+from designer_vision.formats.model_directory import read_model_directory, write_model_directory
 from designer_vision.report import files
-from designer_vision.runtime.errors import InvalidDatasetError
+from designer_vision.runtime.errors import InvalidDatasetError, InvalidModelDirectoryError
 
 
 def write_scored(folder: Path, predicted: list[int]) -> Path:
@@ -97,4 +100,59 @@ def test_a_wrong_dataset_leaves_no_output(tmp_path: Path) -> None:
     images = make_image_directory(tmp_path / "images", per_class=2)
     with pytest.raises(InvalidDatasetError, match="does not hold the images that were scored"):
         main(write_scored(tmp_path / "scored", [0, 0, 1, 0]), None, images, None, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("is_classic", [False, True], ids=["ours", "without a transformation"])
+def test_with_the_model_that_scored_photos_have_heat_maps(
+    trained_model: Path, datasets: tuple[Path, Path], tmp_path: Path, is_classic: bool
+) -> None:
+    model = trained_model
+    if is_classic:
+        model = tmp_path / "model"
+        write_model_directory(model, replace(read_model_directory(trained_model), operations=None, size=None))
+    score_image_model.main(model, datasets[1], 0, tmp_path / "scored")
+    flags = {"scored_dataset": tmp_path / "scored", "dataset": datasets[1], "trained_model": model}
+    result = run_entry("evaluate_model", **flags, evaluation_results=tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    assert "warning" not in result.stdout
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count('alt="heat map of ') == page.count("<figure>") == 6
+    assert page.count("A heat map shows where") == 1
+    assert "Predicted correctly" in page
+
+
+def test_a_model_needs_the_images_it_scored(trained_model: Path, tmp_path: Path) -> None:
+    flags = {"scored_dataset": write_scored(tmp_path / "scored", [0, 0, 1, 0]), "trained_model": trained_model}
+    result = run_entry("evaluate_model", **flags, evaluation_results=tmp_path / "out")
+    assert result.returncode != 0
+    assert result.stderr == (
+        f"Error 0018: InvalidDatasetError: trained_model: {trained_model} is connected and dataset is not: heat maps are drawn over "
+        "images; connect those that Score Image Model scored, or leave the model out\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("untrained", "is an untrained model; connect the output of Train PyTorch Model"),
+        ("classes", "did not score these images: it has 3 classes and the scored set 3, and 'green' is in one of them only"),
+        ("weights", "did not score these images: it labels 6 of 6 otherwise; connect the model that Score Image Model was given"),
+    ],
+)
+def test_a_model_that_did_not_score_is_refused(
+    trained_model: Path, untrained_model: Path, datasets: tuple[Path, Path], tmp_path: Path, kind: str, said: str
+) -> None:
+    score_image_model.main(trained_model, datasets[1], 0, tmp_path / "scored")
+    model = read_model_directory(trained_model)
+    folder = tmp_path / kind
+    if kind == "untrained":
+        folder = untrained_model
+    elif kind == "classes":
+        write_model_directory(folder, replace(model, labels=("blue", "grey", "red")))
+    else:
+        shifted = {name: tensor.roll(1, 0) if name.startswith("fc.") else tensor for name, tensor in model.weights.items()}
+        write_model_directory(folder, replace(model, weights=shifted))
+    with pytest.raises(InvalidModelDirectoryError, match=said):
+        main(tmp_path / "scored", None, datasets[1], folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()

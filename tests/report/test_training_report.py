@@ -12,6 +12,7 @@ from conftest import make_image_directory
 from designer_vision.formats.image_directory import read_image_directory
 from designer_vision.inference.calibration import calibrate
 from designer_vision.inference.evaluation import MOST_CLASSES, Predictions
+from designer_vision.inference.heat_map import Seen
 from designer_vision.report.mistakes import Photos
 from designer_vision.report.training_report import TrainingRun, quality, remarks, write_training_report
 from designer_vision.runtime.errors import InvalidDatasetError
@@ -60,6 +61,17 @@ def test_the_page_tells_how_well_where_wrong_and_of_what(tmp_path: Path) -> None
         ("blue", "4", "2"), ("green", "4", "2"), ("red", "4", "2"),
     ]  # fmt: skip
     assert [float(row["recall"]) for row in rows] == [1, 0.5, 1]
+
+
+@pytest.mark.parametrize("predicted", [[0, 0, 1, 2, 2, 2], [0, 0, 1, 1, 2, 2]], ids=["a mistake", "none"])
+def test_what_a_heat_map_is_and_is_not_is_said_once(tmp_path: Path, predicted: list[int]) -> None:
+    run = run_of(tmp_path, predicted)
+    seen = Seen(np.zeros((32, 32, 3), np.uint8), np.zeros((32, 32), np.float32), "blue")
+    write_training_report(tmp_path, replace(run, photos=replace(run.photos, seen=dict.fromkeys(range(6), seen))))
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("where, not why") == 1
+    assert page.count("heat map of ") == 6
+    assert "<h2>Predicted correctly" in page
 
 
 def test_without_a_mistake_there_is_no_contact_sheet(tmp_path: Path) -> None:

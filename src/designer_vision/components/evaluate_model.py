@@ -12,7 +12,7 @@ from designer_vision.inference.evaluation import Predictions, compare, evaluate
 from designer_vision.report.evaluation_report import Scored, write_evaluation_report
 from designer_vision.report.mistakes import Photos
 from designer_vision.runtime.console import best_effort, say
-from designer_vision.runtime.errors import InvalidModelDirectoryError
+from designer_vision.runtime.errors import InvalidDatasetError, InvalidModelDirectoryError
 from designer_vision.runtime.tracking import Tracker
 
 METRICS = "metrics.json"
@@ -37,11 +37,11 @@ def main(
 
     Raises:
         NotLabeledDatasetError: a scored set has no true labels.
-        InvalidDatasetError: a folder is no scored set, or the images are not those that were scored.
-        InvalidModelDirectoryError: the model is none, or not the one that scored; or there are no images to give it.
+        InvalidDatasetError: a folder is no scored set, the images are not those that were scored, or are missing.
+        InvalidModelDirectoryError: the model is untrained or damaged, or another one scored.
     """
     if trained_model and not dataset:
-        raise InvalidModelDirectoryError(
+        raise InvalidDatasetError(
             f"{trained_model} is connected and dataset is not: heat maps are drawn over images; connect those that Score Image "
             "Model scored, or leave the model out"
         )
