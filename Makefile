@@ -40,7 +40,7 @@ digits:
 	  $(PYTHON) -m venv .venv_digits && PYTHONPATH= .venv_digits/bin/pip install --quiet --disable-pip-version-check scikit-learn pillow && \
 	  .venv_digits/bin/python pipelines/digits.py pipelines/digits; }
 
-# what README shows of a run and of its report; needs Chromium
+# what README and docs show of a run and of its reports; needs Chromium
 pictures: setup digits
 	@rm -rf $(OUTPUT)_pictures
 	$(BIN)/python docs/pictures.py pipelines/train_and_score.yaml $(OUTPUT)_pictures

@@ -1,4 +1,4 @@
-"""The pictures of README: a run as a terminal shows it, and the page that its training left; by `make pictures`.
+"""The pictures of README and docs: a run as a terminal shows it, and the pages that it left; by `make pictures`.
 
     python docs/pictures.py PIPELINE FOLDER     # runs the pipeline there; needs Chromium
 
@@ -81,8 +81,15 @@ def screenshot(page: Path, picture: Path, height: int) -> None:
     subprocess.run([*words, f"--screenshot={picture}", page.as_uri()], check=True, capture_output=True)
 
 
+def only(page: Path, title: str) -> str:
+    """A report with one of its sections and nothing else."""
+    head, body, rest = page.read_text().partition("<body>")
+    sections = re.findall("<section>.*?</section>", rest, re.DOTALL)
+    return head + body + next(section for section in sections if f"<h2>{title}</h2>" in section)
+
+
 def main(pipeline: str, folder: Path) -> None:
-    """Run the pipeline, and write run.png and report.png beside this file."""
+    """Run the pipeline, and write run.png, report.png and heat_maps.png beside this file."""
     if not BROWSER:
         sys.exit("make pictures needs Chromium")
     command = [str(Path(sys.executable).parent / "designer-vision"), "run", pipeline, "--output_dir", str(folder)]
@@ -96,6 +103,8 @@ def main(pipeline: str, folder: Path) -> None:
         page = Path(made, "run.html")
         page.write_text(shown)
         screenshot(page, PICTURES / "run.png", 300)
+        page.write_text(only(folder / "evaluate" / "outputs" / "evaluation_results" / "report.html", "Predicted correctly"))
+        screenshot(page, PICTURES / "heat_maps.png", 560)
     screenshot(folder / "train" / "outputs" / "trained_model" / "report.html", PICTURES / "report.png", 1250)
 
 

@@ -160,6 +160,6 @@ def with_heat(seen: Seen) -> Pixels:
     """The image without its colours, half covered by its heat map: uint8 [height, width, 3]."""
     from matplotlib import colormaps
 
-    colors: Pixels = colormaps[COLORS](seen.heat, bytes=True)[..., :3]
     grey = seen.pixels.mean(axis=2, keepdims=True)
-    return ((grey + colors) / 2).astype(np.uint8)
+    covered: Pixels = ((grey + colormaps[COLORS](seen.heat, bytes=True)[..., :3]) / 2).astype(np.uint8)
+    return covered
