@@ -130,11 +130,11 @@ class YamlText:
     def _replaced(self, path: Path, value: Any) -> str:
         key, node = self._entry(path)
         start, end = node.start_mark.index, _end(node, self.text)
+        if self._is_flow(path):
+            return self._spliced(start, end, _flow(value))
         if isinstance(node, yaml.ScalarNode) and not isinstance(value, Mapping):
             written = scalar(value)
             return self._spliced(start, end, written if end > start or self.text[start - 1] == " " else f" {written}")
-        if self._is_flow(path):
-            return self._spliced(start, end, _flow(value))
         after_colon = self.text.index(":", key.end_mark.index) + 1
         written = _block(value, key.start_mark.column + INDENT) if isinstance(value, Mapping) and value else f" {_flow(value)}"
         return self._spliced(after_colon, max(end, after_colon), written)
@@ -194,9 +194,11 @@ class YamlText:
             return self._spliced(_end(parent.value[number - 1][1], self.text), end, "")
         lines = self.text.splitlines(keepends=True)
         first, last = key.start_mark.line, self.text.count("\n", 0, end)
-        was_apart = first > 0 and not lines[first - 1].strip()
-        if was_apart and not "".join(lines[last + 1 : last + 2]).strip():  # one empty line is enough
-            first -= 1
+        if not "".join(lines[last + 1 : last + 2]).strip():  # one empty line is enough, and none before the first entry
+            if first > 0 and not lines[first - 1].strip():
+                first -= 1
+            elif number == 0:
+                last += 1
         return "".join(lines[:first] + lines[last + 1 :])
 
 
