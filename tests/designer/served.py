@@ -135,7 +135,8 @@ def wait_until(is_so: Callable[[], bool], seconds: float = 60) -> None:
 def project(folder: Path) -> Path:
     """A folder with the product's pipelines and components, as a checkout has them."""
     shutil.copytree(ROOT / "component", folder / "component")
-    (folder / "src").symlink_to(ROOT / "src")
+    for name in ("src", "environment"):
+        (folder / name).symlink_to(ROOT / name)
     (folder / "pipelines").mkdir()
     for file in (ROOT / "pipelines").glob("*.yaml"):
         shutil.copy(file, folder / "pipelines")
