@@ -12,6 +12,7 @@ from designer_vision.inference.evaluation import (
     Comparison,
     Evaluation,
     Predictions,
+    find_scored,
     known_figures,
     most_confident_mistakes,
 )
@@ -28,7 +29,6 @@ from designer_vision.report.sections import (
     reliability_section,
     supports,
 )
-from designer_vision.runtime.errors import InvalidDatasetError
 
 PER_CLASS, CHANGED = "per_class.csv", "changed_images.csv"
 CHANGED_HEADER = ("image", "true", "scored_set", "probability", "second_set", "second_probability")
@@ -56,20 +56,10 @@ class Photos:
         """Find the images by their ids.
 
         Raises:
-            InvalidDatasetError: these are not the images that were scored: an id is missing or has another label.
+            InvalidDatasetError: these are not the images that were scored: an id is missing, or has another label or name.
         """
-        numbers = {int(number): row for row, number in enumerate(index.ids)}
-        rows = []
-        for number, true in zip(predictions.ids, predictions.true, strict=True):
-            row, label = numbers.get(int(number)), predictions.labels[true]
-            found = index.row(row).category if row is not None else None
-            if row is None or found != label:
-                raise InvalidDatasetError(
-                    f"{index.folder} does not hold the images that were scored: the id {number} is {label!r} in the scored set "
-                    f"and {found or 'nothing'!r} there; connect the dataset that Score Image Model scored"
-                )
-            rows.append(row)
-        return cls(index, rows)
+        labels = (predictions.labels[true] for true in predictions.true)
+        return cls(index, find_scored(index, predictions.ids, labels, predictions.names or None))
 
 
 def write_evaluation_report(

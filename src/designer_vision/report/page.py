@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from designer_vision.report.mistakes import Mistake
+from designer_vision.report.photos import Card
 from designer_vision.runtime.console import printable
 
 LARGE = 700
@@ -25,6 +26,7 @@ class Section:
         text: a sentence or two below it.
         picture: a PNG file's bytes.
         mistakes: photos with their labels.
+        groups: photos that belong together.
         header, rows: a table; without a header its rows are names and values.
         texts: how many columns of it, from the left, are texts; the others are figures.
         codes: texts to copy.
@@ -35,6 +37,7 @@ class Section:
     text: str = ""
     picture: bytes = b""
     mistakes: Sequence[Mistake] = ()
+    groups: Sequence[Sequence[Card]] = ()
     header: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
     texts: int = 1
