@@ -23,8 +23,8 @@ ALIKE = (
 )
 SENTENCES = {
     LEAK: "The same image, or nearly, is in the folder to compare too. A network trained on it is measured on what it has seen.",
-    CONTRADICTION: "The same image, or nearly, has different labels: one is wrong, or a detail tells them apart. Where all pixels "
-    "are the same, leaving out takes all of them, as nobody knows which label is right; no others.",
+    CONTRADICTION: "The same image, or nearly, has different labels: one is wrong, or a detail tells them apart. Where all "
+    "pixels are the same, leaving out takes all of them, as nobody knows which label is right; no others.",
     EXACT: "All pixels are the same, whatever the files are called. One of each group stays.",
     NEAR: f"The same picture at another size, saved anew, brighter or darker: {ALIKE}. The largest of each group stays, of equal "
     "ones the first.",

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageStat
 
 from designer_vision.cleaning.pool import Pool, ReadRow
 from designer_vision.data.images import Pixels, Size, decode_to_resize
@@ -47,7 +47,7 @@ MEASURES = np.dtype(
 is_readable: whether it can be decoded; all else is zero where not.
 size: height and width in pixels.
 content: a hash of the pixels.
-spread: the standard deviation of the brightness, 0 to 127.
+spread: the standard deviation of the channel that varies most, 0 to 128.
 darkest, brightest: the 1st and the 99th percentile of the brightness, 0 to 255.
 one_colour: the share of the pixels that have the most frequent colour, in steps of 16 levels a channel.
 sharpness: see `sharpness`; infinite where a picture is too small to tell.
@@ -123,8 +123,9 @@ def measure(pixels: Pixels, size: Size) -> tuple[tuple[Any, ...], Pixels]:
     red, green, blue = np.moveaxis(np.asarray(picture) // STEP, 2, 0).astype(np.uint16)
     colours = np.bincount(((red << 8) | (green << 4) | blue).ravel())
     content = bytes.fromhex(hash_of_bytes(repr(size).encode() + np.ascontiguousarray(pixels).tobytes()))
+    spread = max(ImageStat.Stat(picture).stddev)
     darkest, brightest = (int(np.searchsorted(below, share)) for share in (DARKEST, BRIGHTEST))
-    return (True, size, content, grey.std(), darkest, brightest, colours.max() / grey.size, sharpness(grey)), thumbnail
+    return (True, size, content, spread, darkest, brightest, colours.max() / grey.size, sharpness(grey)), thumbnail
 
 
 def sharpness(grey: npt.NDArray[np.uint8]) -> float:

@@ -17,8 +17,8 @@ from designer_vision.formats.left_out import UNREADABLE
 
 BLANK, ONE_COLOUR, DARK, BRIGHT = "blank", "of one colour", "dark", "bright"
 BLURRED, TINY, ODD_SHAPE = "blurred", "tiny", "of an odd shape"
-LEAST_SPREAD = 3
-"""Standard deviation of the brightness, of 127 at most, from which on there is something to see."""
+LEAST_SPREAD = 2
+"""Standard deviation of a channel, of 128 at most, from which on there is something to see."""
 MOST_ONE_COLOUR = 0.99
 MOST_DARK, LEAST_BRIGHT = 45, 225
 """Levels of 255."""
@@ -29,7 +29,7 @@ MOST_ASPECT, OF_USUAL_ASPECT = 4, 2
 
 RULES = {
     UNREADABLE: "The file is damaged, or no image: a training would stop at it.",
-    BLANK: f"There is nothing to see: the brightness varies by less than {LEAST_SPREAD} of 255 levels (standard deviation).",
+    BLANK: f"There is nothing to see: no channel varies by {LEAST_SPREAD} of 255 levels (standard deviation).",
     ONE_COLOUR: f"{MOST_ONE_COLOUR:.0%} of the pixels or more have one colour, to within 16 of 255 levels.",
     DARK: f"99 % of the pixels are darker than {MOST_DARK} of 255.",
     BRIGHT: f"99 % of the pixels are brighter than {LEAST_BRIGHT} of 255.",
@@ -45,7 +45,7 @@ USELESS = (UNREADABLE, BLANK)
 
 
 def odd_pictures(looks: Looks, own: int) -> dict[str, list[tuple[int, str]]]:
-    """The pictures of each kind, the worst first, with what was measured. One that is blank is nothing else.
+    """The pictures of each kind, the worst first, with what was measured. What is blank or of one colour is not dark or bright.
 
     Args:
         looks: of the pictures.
@@ -58,15 +58,17 @@ def odd_pictures(looks: Looks, own: int) -> dict[str, list[tuple[int, str]]]:
     sharpness, one_colour = measures["sharpness"], 100 * measures["one_colour"]
     is_blank = is_readable & (measures["spread"] < LEAST_SPREAD)
     judged = is_readable & ~is_blank
+    is_one_colour = judged & (one_colour >= 100 * MOST_ONE_COLOUR)
+    varied = judged & ~is_one_colour
     blurred = (sharpness < LEAST_SHARPNESS) & (sharpness < OF_USUAL_SHARPNESS * _usual(sharpness, judged))
     tiny = (shorter < LEAST_SIDE) & (shorter < OF_USUAL_SIDE * _usual(shorter, is_readable))
     odd_shape = (aspect > MOST_ASPECT) & (aspect > OF_USUAL_ASPECT * _usual(aspect, is_readable))
     darkest, brightest = measures["darkest"], measures["brightest"]
     found = {
-        BLANK: _worst_first(is_blank, measures["spread"], "brightness varies by {:.1f}"),
-        ONE_COLOUR: _worst_first(judged & (one_colour >= 100 * MOST_ONE_COLOUR), one_colour, "{:.1f} % of one colour", -1),
-        DARK: _worst_first(judged & (brightest < MOST_DARK), brightest, "nothing above {} of 255"),
-        BRIGHT: _worst_first(judged & (darkest > LEAST_BRIGHT), darkest, "nothing below {} of 255", -1),
+        BLANK: _worst_first(is_blank, measures["spread"], "varies by {:.1f} of 255"),
+        ONE_COLOUR: _worst_first(is_one_colour, one_colour, "{:.1f} % of one colour", -1),
+        DARK: _worst_first(varied & (brightest < MOST_DARK), brightest, "nothing above {} of 255"),
+        BRIGHT: _worst_first(varied & (darkest > LEAST_BRIGHT), darkest, "nothing below {} of 255", -1),
         BLURRED: _worst_first(judged & blurred, sharpness, "sharpness {:.4f}"),
         TINY: _worst_first(is_readable & tiny, shorter, "shorter side {:.0f} pixels"),
         ODD_SHAPE: _worst_first(is_readable & odd_shape, aspect, "{:.1f} times as long as wide", -1),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -62,16 +62,11 @@ def write_cleaning_report(
         The files.
     """
     by_kind = {kind: list(found) for kind, found in groupby(findings, key=lambda finding: finding.kind)}
-    shown = {kind: list(_shown(found)) for kind, found in by_kind.items()}
-    rows = [finding.row for groups in shown.values() for group in groups for finding in group]
+    shown = {kind: _shown(found) for kind, found in by_kind.items()}
+    rows = [finding.row for some in shown.values() for finding in some]
     with pool.reading(rows) as read:
         sections = [
-            Section(
-                kind[0].upper() + kind[1:],
-                f"{_count(pool, found)} {SENTENCES[kind]}",
-                groups=[[_card(pool, read, finding, left) for finding in group] for group in shown[kind]],
-                note=_note(found, shown[kind]),
-            )
+            _section(pool, found, [(finding, _card(pool, read, finding, left)) for finding in shown[kind]])
             for kind, found in by_kind.items()
         ]
     if not findings:
@@ -98,26 +93,32 @@ def _count(pool: Pool, found: Sequence[Finding]) -> str:
     return numbered(len(images), "image") + (f" in {numbered(len(groups), 'group')}." if groups else ".")
 
 
-def _shown(found: Sequence[Finding]) -> Iterator[list[Finding]]:
-    """What of a kind is shown: the first groups, or the first images in one."""
+def _shown(found: Sequence[Finding]) -> list[Finding]:
+    """What of a kind is shown: the first images of the first groups, or the first images."""
     if not found[0].group:
-        yield list(found[:MOST_ALONE])
-        return
-    for number, (_, group) in enumerate(groupby(found, key=lambda finding: finding.group)):
-        if number < MOST_GROUPS:
-            yield list(group)[:MOST_IN_GROUP]
+        return list(found[:MOST_ALONE])
+    groups = [list(group)[:MOST_IN_GROUP] for _, group in groupby(found, key=lambda finding: finding.group)]
+    return [finding for group in groups[:MOST_GROUPS] for finding in group]
 
 
-def _note(found: Sequence[Finding], shown: Sequence[Sequence[Finding]]) -> str:
-    images = sum(map(len, shown))
-    return f"{images} of {len(found):,} images are shown; all are in {FINDINGS}." if images < len(found) else ""
+def _section(pool: Pool, found: Sequence[Finding], shown: Sequence[tuple[Finding, Card]]) -> Section:
+    kind = found[0].kind
+    grouped = groupby(shown, key=lambda pair: pair[0].group)
+    groups = [[card for _, card in pairs] for number, pairs in grouped if number]
+    return Section(
+        kind[0].upper() + kind[1:],
+        f"{_count(pool, found)} {SENTENCES[kind]}",
+        groups=groups,
+        cards=[] if groups else [card for _, card in shown],
+        note=f"{len(shown)} of {len(found):,} images are shown; all are in {FINDINGS}." if len(shown) < len(found) else "",
+    )
 
 
 def _card(pool: Pool, read: ReadRow, finding: Finding, left: Mapping[int, str]) -> Card:
     row = finding.row
     photo = thumbnail(lambda: read(row), pool.path(row))
-    fate = ("left out",) if row in left else ()
-    return Card(pool.name(row), photo, pool.label(row) or NO_LABEL, (*filter(None, (finding.detail,)), *fate))
+    lines = (finding.detail,) if finding.detail else ()
+    return Card(pool.name(row), photo, pool.label(row) or NO_LABEL, lines, "left out" if row in left else "")
 
 
 def _rules(by_kind: Mapping[str, Sequence[Finding]]) -> Section:

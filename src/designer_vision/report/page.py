@@ -27,6 +27,7 @@ class Section:
         picture: a PNG file's bytes.
         mistakes: photos with their labels.
         groups: photos that belong together.
+        cards: photos that do not.
         header, rows: a table; without a header its rows are names and values.
         texts: how many columns of it, from the left, are texts; the others are figures.
         codes: texts to copy.
@@ -38,6 +39,7 @@ class Section:
     picture: bytes = b""
     mistakes: Sequence[Mistake] = ()
     groups: Sequence[Sequence[Card]] = ()
+    cards: Sequence[Card] = ()
     header: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
     texts: int = 1

@@ -49,12 +49,14 @@ class Card(Shown):
         photo: as above.
         title: its label, say.
         lines: below it.
+        fate: what became of it.
     """
 
     name: str
     photo: Pixels | None
     title: str
     lines: tuple[str, ...] = ()
+    fate: str = ""
 
 
 def thumbnail(read: Callable[[], bytes], path: Path) -> Pixels | None:
