@@ -11,6 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+ROUNDING = 1e-6
+"""Of a mean of probabilities that are all the same."""
+
 
 @dataclass(frozen=True)
 class Suspect:
@@ -46,7 +49,7 @@ def find_wrong_labels(given: npt.NDArray[np.integer], probabilities: npt.NDArray
     images = np.bincount(given, minlength=count)
     sums = np.bincount(given, own, minlength=count)
     thresholds = np.divide(sums, images, out=np.full(count, np.inf), where=images > 0)  # a class of no image is never suggested
-    confident = np.where(probabilities >= thresholds, probabilities, -1)
+    confident = np.where(probabilities >= thresholds - ROUNDING, probabilities, -1)
     suggested = confident.argmax(axis=1)
     most = confident.max(axis=1)
     suspects = np.flatnonzero((most >= 0) & (suggested != given))
