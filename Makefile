@@ -137,6 +137,7 @@ bench: $(BENCH)/venv
 	$(BENCH)/venv/bin/python benchmarks/scaled_decoding.py 7 > benchmarks/$(TODAY)_scaled_decoding.md
 	$(BENCH)/venv/bin/python benchmarks/index.py $(BENCH)/index
 	$(BENCH)/venv/bin/python benchmarks/reports.py $(BENCH)/reports > benchmarks/$(TODAY)_reports.md
+	$(BENCH)/venv/bin/python benchmarks/cleaning.py > benchmarks/$(TODAY)_cleaning.md
 
 bench-full: $(BENCH)/venv
 	$(BENCH)/venv/bin/python benchmarks/training.py $(BENCH)/5 5 all resnet18:16 resnet18:64 resnet50:16 resnet50:64 densenet121:16 > benchmarks/$(TODAY)_training_full.md

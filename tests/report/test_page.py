@@ -14,6 +14,7 @@ import pytest
 
 from designer_vision.report.mistakes import Mistake
 from designer_vision.report.page import LONGEST_TEXT, Page, Section, render, to_markdown
+from designer_vision.report.photos import Card
 from designer_vision.report.pictures import draw_mistakes
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -36,9 +37,11 @@ def mistake(name: str, photo: bool = True) -> Mistake:
 
 def hostile_page() -> Page:
     mistakes = [mistake(name, photo=name != HOSTILE[2]) for name in HOSTILE]
+    cards = [Card(name, found.photo, name, (name, name), name) for name, found in zip(HOSTILE, mistakes, strict=True)]
     columns = [f"column {number}" for number in range(12)]
     sections = [
         Section("Photos", HOSTILE[0], draw_mistakes(mistakes), mistakes),
+        Section("Groups", groups=[cards, cards[:2]], cards=cards[:1]),
         Section("Table", header=columns, rows=[(name, *["1,234.56"] * 11) for name in HOSTILE], note=HOSTILE[1]),
         Section("Facts", rows=[(name, name) for name in HOSTILE], codes=[f"first {HOSTILE[0]}\nsecond {'x' * 300}"]),
     ]
@@ -48,7 +51,10 @@ def hostile_page() -> Page:
 def test_names_are_text_whatever_they_contain() -> None:
     page = render(hostile_page())
     assert "<script" not in page
-    assert len(re.findall(r"<img ", page)) == 1 + len(HOSTILE) - 1  # the contact sheet, and each photo but the one that is gone
+    assert (
+        len(re.findall(r"<img ", page)) == 1 + 2 * (len(HOSTILE) - 1) + 3
+    )  # the contact sheet, and each photo but the one that is gone
+    assert page.count('class="cards plain group"') == 2
     assert html.escape("{{ 7 * 7 }}") in page
     assert "\x1b" not in page
     assert "‮" not in page

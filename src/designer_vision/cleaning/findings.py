@@ -87,7 +87,8 @@ def find_wrong(scored: ScoredSet, rows: Sequence[int]) -> tuple[list[Finding], i
 
 def _wrong(row: int, suspect: Suspect, labels: Sequence[str]) -> Finding:
     given, suggested = labels[suspect.given], labels[suspect.suggested]
-    detail = f"{suggested} {suspect.suggested_probability:.0%}, {given} {suspect.given_probability:.0%}"
+    suggested_share, given_share = 100 * suspect.suggested_probability, 100 * suspect.given_probability
+    detail = f"{suggested} {suggested_share:.0f} %, {given} {given_share:.0f} %"
     return Finding(WRONG_LABEL, row, detail, suggested=suggested)
 
 
