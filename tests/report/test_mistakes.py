@@ -12,7 +12,8 @@ from PIL import Image
 from designer_vision.formats.image_directory import read_image_directory
 from designer_vision.formats.image_index import ImageIndex
 from designer_vision.inference.evaluation import Predictions
-from designer_vision.report.mistakes import MOST_SHOWN, SIDE, find_mistakes
+from designer_vision.report.mistakes import MOST_SHOWN, find_mistakes
+from designer_vision.report.photos import SIDE
 
 
 def predictions(index: ImageIndex, wrong: dict[int, float]) -> Predictions:

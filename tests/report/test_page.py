@@ -37,11 +37,9 @@ def mistake(name: str, photo: bool = True) -> Mistake:
 
 def hostile_page() -> Page:
     mistakes = [mistake(name, photo=name != HOSTILE[2]) for name in HOSTILE]
-    cards = [Card(name, found.photo, name, (name, name), name) for name, found in zip(HOSTILE, mistakes, strict=True)]
     columns = [f"column {number}" for number in range(12)]
     sections = [
         Section("Photos", HOSTILE[0], draw_mistakes(mistakes), mistakes),
-        Section("Groups", groups=[cards, cards[:2]], cards=cards[:1]),
         Section("Table", header=columns, rows=[(name, *["1,234.56"] * 11) for name in HOSTILE], note=HOSTILE[1]),
         Section("Facts", rows=[(name, name) for name in HOSTILE], codes=[f"first {HOSTILE[0]}\nsecond {'x' * 300}"]),
     ]
@@ -54,12 +52,19 @@ def test_names_are_text_whatever_they_contain() -> None:
     assert (
         len(re.findall(r"<img ", page)) == 1 + 2 * (len(HOSTILE) - 1) + 3
     )  # the contact sheet, and each photo but the one that is gone
-    assert page.count('class="cards plain group"') == 2
     assert html.escape("{{ 7 * 7 }}") in page
     assert "\x1b" not in page
     assert "‮" not in page
     assert "\\u202etxt.exe" in page
     assert "w" * LONGEST_TEXT not in page
+
+
+def test_photos_that_belong_together_stand_together_and_their_names_are_text() -> None:
+    cards = [Card(name, None if name == HOSTILE[2] else np.zeros((9, 9, 3), np.uint8), name, (name,), name) for name in HOSTILE]
+    page = render(Page("t", "s", [], sections=[Section("x", groups=[cards, cards[:2]], cards=cards[:1])]))
+    assert "<script" not in page
+    assert len(re.findall(r"<img ", page)) == len(HOSTILE) - 1 + 2 + 1
+    assert (page.count('class="cards plain group"'), page.count('class="cards plain"'), page.count("cannot be read")) == (2, 1, 1)
 
 
 def test_nothing_is_fetched_and_no_script_may_run() -> None:

@@ -23,8 +23,8 @@ MOST_DIFFERENCE = 25
 LEAST_COARSE = 0.97
 """Correlation on COARSE x COARSE pixels from which on thumbnails are compared."""
 COARSE, PLACES = 8, 16
-PRODUCTS = 2**24
-"""Correlations held at a time: 64 MB."""
+PRODUCTS = 2**22
+"""Correlations held at a time: 16 MB, and at most as many pairs of places of 16 bytes."""
 AT_A_TIME = 1024
 
 Rows = npt.NDArray[np.int64]
@@ -82,12 +82,14 @@ def find_near(thumbnails: Pixels, rows: Rows, fixed: int) -> list[Copy]:
     at_a_time = max(1, PRODUCTS // len(rows))
     for start in range(0, len(rows), at_a_time):
         later = max(start, fixed)
-        alike = coarse[start : start + at_a_time] @ coarse[later:].T >= LEAST_COARSE
-        for place in start + np.flatnonzero(alike.any(axis=1)):
-            if is_copy[place]:
+        first, second = np.nonzero(coarse[start : start + at_a_time] @ coarse[later:].T >= LEAST_COARSE)
+        first, second = first + start, second + later
+        is_behind = second > first
+        places, begins = np.unique(first[is_behind], return_index=True)
+        for place, candidates in zip(places, np.split(second[is_behind], begins[1:]), strict=False):
+            candidates = candidates[~is_copy[candidates]]
+            if is_copy[place] or not len(candidates):
                 continue
-            candidates = later + np.flatnonzero(alike[place - start])
-            candidates = candidates[(candidates > place) & ~is_copy[candidates]]
             similarity = compare(thumbnails[rows[place]], thumbnails, rows[candidates])
             close = similarity > 0
             is_copy[candidates[close]] = True

@@ -239,8 +239,7 @@ def find_scored(index: ImageIndex, ids: Numbers, labels: Iterable[str | None], n
         row = numbers.get(int(number))
         found = index.row(row).category if row is not None else None
         if row is None or found != label:
-            there = "nothing" if row is None else repr(found) if found else "without a label"
-            raise _other_images(index, f"the id {number} is {label!r} in the scored set and {there} there")
+            raise _other_images(index, f"the id {number} is {label!r} in the scored set and {found or 'nothing'!r} there")
         one, other = (file_name(names[place]), file_name(storable(index.name(row)))) if names else ("", "")
         if one and other and one != other:
             raise _other_images(index, f"the id {number} is {one!r} in the scored set and {other!r} there")
