@@ -137,6 +137,7 @@ bench: $(BENCH)/venv
 	$(BENCH)/venv/bin/python benchmarks/scaled_decoding.py 7 > benchmarks/$(TODAY)_scaled_decoding.md
 	$(BENCH)/venv/bin/python benchmarks/index.py $(BENCH)/index
 	$(BENCH)/venv/bin/python benchmarks/reports.py $(BENCH)/reports > benchmarks/$(TODAY)_reports.md
+	$(BENCH)/venv/bin/python benchmarks/cleaning.py > benchmarks/$(TODAY)_cleaning.md
 
 bench-full: $(BENCH)/venv
 	$(BENCH)/venv/bin/python benchmarks/training.py $(BENCH)/5 5 all resnet18:16 resnet18:64 resnet50:16 resnet50:64 densenet121:16 > benchmarks/$(TODAY)_training_full.md
@@ -187,7 +188,7 @@ $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; try: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@test -x $(BIN)/pip || { echo "making the environment $(VENV) (some minutes, 5.5 GB)"; $(PYTHON) -m venv $(VENV); }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.14.1 torchvision==0.29.1
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[azure,dev]"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[azure,designer,dev]"
 	@touch $@
 
 clean:

@@ -13,7 +13,8 @@ from designer_vision.formats.image_directory import read_image_directory
 from designer_vision.formats.image_index import ImageIndex
 from designer_vision.inference.evaluation import Predictions
 from designer_vision.inference.heat_map import Seen
-from designer_vision.report.mistakes import MOST_SHOWN, SIDE, Photos, find_mistakes, find_right, with_heat
+from designer_vision.report.mistakes import MOST_SHOWN, Photos, find_mistakes, find_right, with_heat
+from designer_vision.report.photos import SIDE
 
 
 def predictions(index: ImageIndex, wrong: dict[int, float]) -> Predictions:

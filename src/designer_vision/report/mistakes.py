@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
-from designer_vision.data import images
 from designer_vision.data.images import Pixels
 from designer_vision.data.read_ahead import reading
 from designer_vision.formats.image_index import ImageIndex
-from designer_vision.inference.evaluation import Predictions, most_confident_mistakes, most_confident_of_classes
-from designer_vision.runtime.errors import InvalidDatasetError
+from designer_vision.inference.evaluation import Predictions, find_scored, most_confident_mistakes, most_confident_of_classes
+from designer_vision.report.photos import Shown, small, thumbnail
 
 if TYPE_CHECKING:
     from designer_vision.inference.heat_map import Seen  # which loads torch, and an evaluation without a model has no use for it
 
 MOST_SHOWN, MOST_RIGHT = 24, 6
-SIDE = 224
-"""Pixels of a photo's longer side on the page."""
 COLORS = "inferno"
 """Of heat maps, by matplotlib's name: they grow lighter by equal steps, also in print and for the colour-blind."""
 
@@ -49,24 +42,14 @@ class Photos:
         """Find the images by their ids.
 
         Raises:
-            InvalidDatasetError: these are not the images that were scored: an id is missing or has another label.
+            InvalidDatasetError: these are not the images that were scored: an id is missing, or has another label or name.
         """
-        numbers = {int(number): row for row, number in enumerate(index.ids)}
-        rows = []
-        for number, true in zip(predictions.ids, predictions.true, strict=True):
-            row, label = numbers.get(int(number)), predictions.labels[true]
-            found = index.row(row).category if row is not None else None
-            if row is None or found != label:
-                raise InvalidDatasetError(
-                    f"{index.folder} does not hold the images that were scored: the id {number} is {label!r} in the scored set "
-                    f"and {found or 'nothing'!r} there; connect the dataset that Score Image Model scored"
-                )
-            rows.append(row)
-        return cls(index, rows)
+        labels = (predictions.labels[true] for true in predictions.true)
+        return cls(index, find_scored(index, predictions.ids, labels, predictions.names or None))
 
 
 @dataclass(frozen=True)
-class Example:
+class Example(Shown):
     """One prediction.
 
     Attributes:
@@ -85,25 +68,13 @@ class Example:
     heat: Pixels | None = None
 
     @property
-    def sources(self) -> list[str]:
-        """The pictures as addresses of `img` elements."""
-        kind = "png" if self.is_small else "jpeg"
-        return [_address(picture, kind) for picture in (self.photo, self.heat) if picture is not None]
+    def pictures(self) -> list[Pixels]:
+        """The photo and its heat map."""
+        return [picture for picture in (self.photo, self.heat) if picture is not None]
 
     @property
     def has_heat_map(self) -> bool:
         return self.heat is not None
-
-    @property
-    def is_small(self) -> bool:
-        """Whether its single pixels shall be seen."""
-        return self.photo is not None and max(self.photo.shape) <= SIDE // 2
-
-
-def _address(picture: Pixels, kind: str) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, kind, quality=85)
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def shown_mistakes(predictions: Predictions) -> list[int]:
@@ -139,21 +110,6 @@ def _examples(predictions: Predictions, photos: Photos, shown: Sequence[int]) ->
                 small(seen.pixels) if seen else thumbnail(partial(read, row), index.path(row)),
                 small(with_heat(seen)) if seen else None,
             )
-
-
-def thumbnail(read: Callable[[], bytes], path: Path) -> Pixels | None:
-    """A small copy of an image, uint8 [height, width, 3]; None where it cannot be read."""
-    try:
-        return small(images.decode(read(), path))
-    except InvalidDatasetError:
-        return None
-
-
-def small(picture: Pixels) -> Pixels:
-    """A picture with sides of SIDE pixels at most."""
-    photo = Image.fromarray(picture)
-    photo.thumbnail((SIDE, SIDE))
-    return np.array(photo)
 
 
 def with_heat(seen: Seen) -> Pixels:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from designer_vision.report.mistakes import Example
+from designer_vision.report.photos import Card
 from designer_vision.runtime.console import printable
 
 LARGE = 700
@@ -25,6 +26,8 @@ class Section:
         text: a sentence or two below it.
         picture: a PNG file's bytes.
         examples: photos with their labels.
+        groups: photos that belong together.
+        cards: photos that do not.
         header, rows: a table; without a header its rows are names and values.
         texts: how many columns of it, from the left, are texts; the others are figures.
         codes: texts to copy.
@@ -35,6 +38,8 @@ class Section:
     text: str = ""
     picture: bytes = b""
     examples: Sequence[Example] = ()
+    groups: Sequence[Sequence[Card]] = ()
+    cards: Sequence[Card] = ()
     header: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
     texts: int = 1
