@@ -41,7 +41,7 @@ digits:
 	  $(PYTHON) -m venv .venv_digits && PYTHONPATH= .venv_digits/bin/pip install --quiet --disable-pip-version-check scikit-learn pillow && \
 	  .venv_digits/bin/python pipelines/digits.py pipelines/digits; }
 
-# what README shows of a run and of its report; needs Chromium
+# what README and docs show of a run and of its reports; needs Chromium
 pictures: setup digits
 	@rm -rf $(OUTPUT)_pictures
 	$(BIN)/python docs/pictures.py pipelines/train_and_score.yaml $(OUTPUT)_pictures
@@ -144,6 +144,7 @@ bench: $(BENCH)/venv
 	$(BENCH)/venv/bin/python benchmarks/scaled_decoding.py 7 > benchmarks/$(TODAY)_scaled_decoding.md
 	$(BENCH)/venv/bin/python benchmarks/index.py $(BENCH)/index
 	$(BENCH)/venv/bin/python benchmarks/reports.py $(BENCH)/reports > benchmarks/$(TODAY)_reports.md
+	$(BENCH)/venv/bin/python benchmarks/cleaning.py > benchmarks/$(TODAY)_cleaning.md
 
 bench-full: $(BENCH)/venv
 	$(BENCH)/venv/bin/python benchmarks/training.py $(BENCH)/5 5 all resnet18:16 resnet18:64 resnet50:16 resnet50:64 densenet121:16 > benchmarks/$(TODAY)_training_full.md

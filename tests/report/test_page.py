@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from designer_vision.report.mistakes import Mistake
+from designer_vision.report.mistakes import Example
 from designer_vision.report.page import LONGEST_TEXT, Page, Section, render, to_markdown
+from designer_vision.report.photos import Card
 from designer_vision.report.pictures import draw_mistakes
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -29,9 +30,9 @@ HOSTILE = (
 """What classes and files may be called."""
 
 
-def mistake(name: str, photo: bool = True) -> Mistake:
+def mistake(name: str, photo: bool = True) -> Example:
     pixels = np.full((20, 30, 3), 99, np.uint8)
-    return Mistake(name, name, name, 0.987, pixels if photo else None)
+    return Example(name, name, name, 0.987, pixels if photo else None)
 
 
 def hostile_page() -> Page:
@@ -54,6 +55,14 @@ def test_names_are_text_whatever_they_contain() -> None:
     assert "‮" not in page
     assert "\\u202etxt.exe" in page
     assert "w" * LONGEST_TEXT not in page
+
+
+def test_photos_that_belong_together_stand_together_and_their_names_are_text() -> None:
+    cards = [Card(name, None if name == HOSTILE[2] else np.zeros((9, 9, 3), np.uint8), name, (name,), name) for name in HOSTILE]
+    page = render(Page("t", "s", [], sections=[Section("x", groups=[cards, cards[:2]], cards=cards[:1])]))
+    assert "<script" not in page
+    assert len(re.findall(r"<img ", page)) == len(HOSTILE) - 1 + 2 + 1
+    assert (page.count('class="cards plain group"'), page.count('class="cards plain"'), page.count("cannot be read")) == (2, 1, 1)
 
 
 def test_nothing_is_fetched_and_no_script_may_run() -> None:

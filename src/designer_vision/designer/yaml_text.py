@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from designer_vision.runtime.description import yaml_again
 from designer_vision.runtime.errors import PipelineError
 
 INDENT = 2
@@ -22,7 +23,6 @@ PLAIN = re.compile(r"[^\W\d][\w ./$-]*", re.ASCII)
 """Texts that need no quotes wherever they stand."""
 Path = Sequence[str]
 """Keys, from the outermost mapping inwards."""
-Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class YamlText:
@@ -35,7 +35,7 @@ class YamlText:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.data: dict[str, Any] = yaml.load(text, Loader)  # noqa: S506 (a safe loader)
+        self.data: dict[str, Any] = yaml_again(text)
 
     def set(self, path: Path, value: Any) -> None:
         """Give a key a value, in the place of the one that it has, or as the last of its mapping.
@@ -92,7 +92,7 @@ class YamlText:
         if "\r\n" in self.text:
             text = text.replace("\r\n", "\n").replace("\n", "\r\n")
         try:
-            reads_right = yaml.load(text, Loader) == data  # noqa: S506
+            reads_right = yaml_again(text) == data
         except yaml.YAMLError:
             reads_right = False
         if not reads_right:
@@ -110,7 +110,7 @@ class YamlText:
 
     def _entry(self, path: Path) -> tuple[yaml.Node, yaml.Node]:
         """The key and the value that a path leads to."""
-        node = yaml.compose(self.text, Loader)
+        node = yaml.compose(self.text, yaml.CSafeLoader)
         found: tuple[yaml.Node, yaml.Node] | None = None
         for key in path:
             assert isinstance(node, yaml.MappingNode)
@@ -120,7 +120,7 @@ class YamlText:
         return found
 
     def _mapping(self, path: Path) -> yaml.Node:
-        node = self._entry(path)[1] if path else yaml.compose(self.text, Loader)
+        node = self._entry(path)[1] if path else yaml.compose(self.text, yaml.CSafeLoader)
         assert node is not None
         return node
 
@@ -130,11 +130,11 @@ class YamlText:
     def _replaced(self, path: Path, value: Any) -> str:
         key, node = self._entry(path)
         start, end = node.start_mark.index, _end(node, self.text)
+        if self._is_flow(path):
+            return self._spliced(start, end, _flow(value))
         if isinstance(node, yaml.ScalarNode) and not isinstance(value, Mapping):
             written = scalar(value)
             return self._spliced(start, end, written if end > start or self.text[start - 1] == " " else f" {written}")
-        if self._is_flow(path):
-            return self._spliced(start, end, _flow(value))
         after_colon = self.text.index(":", key.end_mark.index) + 1
         written = _block(value, key.start_mark.column + INDENT) if isinstance(value, Mapping) and value else f" {_flow(value)}"
         return self._spliced(after_colon, max(end, after_colon), written)
@@ -194,9 +194,11 @@ class YamlText:
             return self._spliced(_end(parent.value[number - 1][1], self.text), end, "")
         lines = self.text.splitlines(keepends=True)
         first, last = key.start_mark.line, self.text.count("\n", 0, end)
-        was_apart = first > 0 and not lines[first - 1].strip()
-        if was_apart and not "".join(lines[last + 1 : last + 2]).strip():  # one empty line is enough
-            first -= 1
+        if not "".join(lines[last + 1 : last + 2]).strip():  # one empty line is enough, and none before the first entry
+            if first > 0 and not lines[first - 1].strip():
+                first -= 1
+            elif number == 0:
+                last += 1
         return "".join(lines[:first] + lines[last + 1 :])
 
 
@@ -232,7 +234,7 @@ def scalar(value: Any) -> str:
         or re.fullmatch(r"[\w./-]+", text)
     ):
         try:
-            if yaml.load(f"a: {text}", Loader) == {"a": text}:  # noqa: S506
+            if yaml_again(f"a: {text}") == {"a": text}:
                 return text
         except yaml.YAMLError:
             pass
