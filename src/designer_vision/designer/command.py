@@ -58,7 +58,7 @@ def _serve(pipeline: Path, folders: tuple[Path, ...], output_dir: Path | None, p
     listener = _listen(port)
     port, token = listener.getsockname()[1], secrets.token_urlsafe(24)
     address = f"http://{HOST}:{port}/?token={token}"
-    components = Components([OURS, *folders])
+    components = Components([*folders, OURS])
     session = Session(pipeline, components, output_dir, address)
     click.echo(printable(f"{pipeline}: {address}"))
     click.echo("Ctrl-C ends this command; a run that was started goes on.")

@@ -107,15 +107,19 @@ class Components:
         self._read: dict[Path, tuple[tuple[int, int], Component]] = {}
 
     def all(self) -> list[Component]:
-        """Every component of the folders, in the order of categories and titles; files that are none are passed over."""
-        found = []
+        """Every component of the folders, in the order of categories and titles; files that are none are passed over.
+
+        Of several with one name the first folder's counts.
+        """
+        found: dict[str, Component] = {}
         for folder in self.folders:
             for file in sorted(folder.glob("*.y*ml"))[:MOST_FILES]:
                 try:
-                    found.append(self.read(file))
+                    component = self.read(file)
                 except DesignerError:  # its node says why, where a pipeline names it
                     continue
-        return sorted(found, key=lambda component: (component.category, component.title))
+                found.setdefault(component.name, component)
+        return sorted(found.values(), key=lambda component: (component.category, component.title))
 
     def read_allowed(self, file: Path) -> Component:
         """A component of the folders, by its file.

@@ -64,6 +64,7 @@ class Document:
         self.text = self._saved = _text(self._on_disk, file)
         self._undo: list[str] = []
         self._redo: list[str] = []
+        self._moved: dict[str, tuple[float, float]] = {}
         self._drawn = self._draw_from_disk()
 
     # What it is
@@ -179,6 +180,8 @@ class Document:
             scratch.chmod(self.file.stat().st_mode)
         scratch.replace(self.file)
         self._on_disk, self._saved = content, self.text
+        if self._moved:
+            self.place(self._moved)
 
     def look_again(self) -> bool:
         """Check anew what lies outside of the text: components and folders may have come, changed or gone.
@@ -228,16 +231,21 @@ class Document:
 
     def positions(self) -> dict[str, tuple[float, float]]:
         """The place of each node that somebody has moved."""
+        if self._on_disk is None:
+            return self._moved
         return {name: (place[0], place[1]) for name, place in read_record(self._positions_file).items() if _is_place(place)}
 
     def place(self, positions: Mapping[str, Any]) -> None:
-        """Keep the places of nodes, beside the file.
+        """Keep the places of nodes, beside the file; of a file that does not exist yet, until it is saved.
 
         Raises:
             PipelineError: they are no places.
         """
         if len(positions) > 10_000 or not all(len(name) < 1000 and _is_place(place) for name, place in positions.items()):
             raise PipelineError("expected two numbers for each node")
+        if self._on_disk is None:
+            self._moved = dict(positions)
+            return
         write_record(self._positions_file, {name: [round(side) for side in place] for name, place in positions.items()})
 
 

@@ -58,12 +58,18 @@ class DrawnStep:
     missing: str
     inputs: Mapping[str, Value]
 
-    def port(self, name: str) -> Port:
-        """An input's port; of a component that cannot be shown, or does not have it, as far as the pipeline tells."""
+    def port(self, name: str, inputs: Mapping[str, tuple[str, str | None]]) -> Port:
+        """An input's port; of a component that cannot be shown, or does not have it, as far as the pipeline tells.
+
+        Args:
+            name: of the port.
+            inputs: of the pipeline.
+        """
         if self.component and name in self.component.inputs:
             return self.component.inputs[name]
-        guessed = port_of(name, {"type": "uri_folder" if isinstance(self.inputs.get(name), OutputOf) else ""})
-        return replace(guessed, optional=True, kind="")
+        value = self.inputs.get(name)
+        type_ = inputs[value.name][0] if isinstance(value, InputOf) and value.name in inputs else ""
+        return replace(port_of(name, {"type": "uri_folder" if isinstance(value, OutputOf) else type_}), optional=True, kind="")
 
 
 @dataclass(frozen=True)
@@ -202,7 +208,8 @@ def as_json(drawing: Drawing) -> dict[str, Any]:
     """Inputs, outputs, steps and edges, as the page takes them."""
     used: dict[str, list[dict[str, str]]] = {name: [] for name in drawing.inputs}
     for step in drawing.steps.values():
-        for port, value in step.inputs.items():
+        settings = {place: value_of(setting(step, place)) for place in SETTINGS}
+        for port, value in {**settings, **step.inputs}.items():
             if isinstance(value, InputOf) and value.name in used:
                 used[value.name].append({"step": step.name, "port": port})
     return {
@@ -231,7 +238,8 @@ def _step_as_json(step: DrawnStep, drawing: Drawing) -> dict[str, Any]:
     else:
         values = [value for other in drawing.steps.values() for value in other.inputs.values()]
         read = {value.output for value in values if isinstance(value, OutputOf) and value.step == step.name}
-        outputs = [port_of(name, {"type": "uri_folder"}) for name in sorted(read)]
+        written = set(map(str, _mapping(step.written.get("outputs"))))
+        outputs = [port_of(name, {"type": "uri_folder"}) for name in sorted(read | written)]
     return {
         "name": step.name,
         "component": component.id if component else "",
@@ -239,7 +247,9 @@ def _step_as_json(step: DrawnStep, drawing: Drawing) -> dict[str, Any]:
         "description": component.description if component else "",
         "missing": step.missing or None,
         "command": component.command if component else "",
-        "inputs": [port_as_json(step.port(name)) | {"value": _value_as_json(step.inputs.get(name))} for name in names],
+        "inputs": [
+            port_as_json(step.port(name, drawing.inputs)) | {"value": _value_as_json(step.inputs.get(name))} for name in names
+        ],
         "outputs": [output_as_json(port) | {"output": given_out.get((step.name, port.name))} for port in outputs],
         "settings": [{"path": place, "label": label, "value": setting(step, place)} for place, label in SETTINGS.items()],
     }

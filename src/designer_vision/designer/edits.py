@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from designer_vision.designer.components import Component, is_data
+from designer_vision.designer.components import Component, Port, is_data
 from designer_vision.designer.drawing import SETTINGS, Drawing, DrawnStep, InputOf, Searched
 from designer_vision.designer.yaml_text import YamlText
 from designer_vision.pipeline.graph import OutputOf
@@ -105,6 +105,11 @@ class AddOutput(Edit, tag="add_output", rename={"source": "from"}):
     source: Source
 
 
+class ConnectOutput(Edit, tag="connect_output", rename={"source": "from"}):
+    name: str
+    source: Source
+
+
 class RemoveOutput(Edit, tag="remove_output"):
     name: str
 
@@ -115,7 +120,7 @@ class Describe(Edit, tag="describe"):
 
 AnyEdit = (
     Add | Remove | Duplicate | Rename | Set | Connect | Disconnect | Setting
-    | AddInput | SetInput | RenameInput | RemoveInput | AddOutput | RemoveOutput | Describe
+    | AddInput | SetInput | RenameInput | RemoveInput | AddOutput | ConnectOutput | RemoveOutput | Describe
 )  # fmt: skip
 
 
@@ -142,11 +147,11 @@ def apply(edit: AnyEdit, yaml: YamlText, drawing: Drawing, file: Path, read: Cal
         case Rename(step, to):
             _rename_step(_step(step, drawing), to, yaml, drawing)
         case Set(step, port, text):
-            _set(_step(step, drawing), port, text, yaml)
+            _set(_step(step, drawing), port, text, yaml, drawing)
         case Connect(step, port, source):
             _connect(_step(step, drawing), port, source, yaml, drawing)
         case Disconnect(step, port):
-            _set(_step(step, drawing), port, None, yaml)
+            _set(_step(step, drawing), port, None, yaml, drawing)
         case Setting(step, path, text):
             _set_setting(_step(step, drawing), path, text, yaml)
         case AddInput(name, type_, text):
@@ -159,6 +164,8 @@ def apply(edit: AnyEdit, yaml: YamlText, drawing: Drawing, file: Path, read: Cal
             _remove_input(_known(name, drawing.inputs, "input"), yaml, drawing)
         case AddOutput(name, source):
             _add_output(_free(name, drawing.outputs, "output"), source, yaml, drawing)
+        case ConnectOutput(name, source):
+            _connect_output(_known(name, drawing.outputs, "output"), source, yaml, drawing)
         case RemoveOutput(name):
             _remove_output(_known(name, drawing.outputs, "output"), yaml, drawing)
         case Describe(text):
@@ -241,14 +248,14 @@ def _rename_step(step: DrawnStep, to: str, yaml: YamlText, drawing: Drawing) -> 
 # Ports
 
 
-def _set(step: DrawnStep, port: str, text: str | None, yaml: YamlText) -> None:
+def _set(step: DrawnStep, port: str, text: str | None, yaml: YamlText, drawing: Drawing) -> None:
     _refuse_searched(step, port)
     path = ["jobs", step.name, "inputs", port]
     if text is None:
         if port in step.inputs:
             yaml.remove(path)
         return
-    declared = step.port(port)
+    declared = step.port(port, drawing.inputs)
     if not declared.is_data:
         yaml.set(path, typed(_checked(text), declared.type))
     elif isinstance(_written(path, yaml), dict):
@@ -378,12 +385,25 @@ def _remove_input(name: str, yaml: YamlText, drawing: Drawing) -> None:
 
 
 def _add_output(name: str, source: Source, yaml: YamlText, drawing: Drawing) -> None:
+    type_ = _output_port(source, drawing).type
+    yaml.set(["outputs", name], {"type": type_ if type_ == "uri_file" else "uri_folder"})
+    yaml.set(["jobs", source.step, "outputs", source.port], f"${{{{parent.outputs.{name}}}}}")
+
+
+def _connect_output(name: str, source: Source, yaml: YamlText, drawing: Drawing) -> None:
+    """Have another step give the output; what is written of it, such as its path, stays."""
+    _output_port(source, drawing)
+    _, before = drawing.outputs[name]
+    if before:
+        yaml.remove(["jobs", before.step, "outputs", before.output])
+    yaml.set(["jobs", source.step, "outputs", source.port], f"${{{{parent.outputs.{name}}}}}")
+
+
+def _output_port(source: Source, drawing: Drawing) -> Port:
     step = _step(source.step, drawing)
     if step.component is None or source.port not in step.component.outputs:
         raise PipelineError(f"{source.step} has no output {source.port}")
-    type_ = step.component.outputs[source.port].type
-    yaml.set(["outputs", name], {"type": type_ if type_ == "uri_file" else "uri_folder"})
-    yaml.set(["jobs", step.name, "outputs", source.port], f"${{{{parent.outputs.{name}}}}}")
+    return step.component.outputs[source.port]
 
 
 def _remove_output(name: str, yaml: YamlText, drawing: Drawing) -> None:

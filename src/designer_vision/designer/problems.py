@@ -155,7 +155,7 @@ def _needing(name: str, drawing: Drawing) -> str:
     """A step that cannot do without an input of the pipeline."""
     for step in drawing.steps.values():
         for port, value in step.inputs.items():
-            if value == InputOf(name) and not step.port(port).optional:
+            if value == InputOf(name) and not step.port(port, drawing.inputs).optional:
                 return step.name
     return ""
 
