@@ -208,8 +208,7 @@ def as_json(drawing: Drawing) -> dict[str, Any]:
     """Inputs, outputs, steps and edges, as the page takes them."""
     used: dict[str, list[dict[str, str]]] = {name: [] for name in drawing.inputs}
     for step in drawing.steps.values():
-        settings = {place: value_of(setting(step, place)) for place in SETTINGS}
-        for port, value in {**settings, **step.inputs}.items():
+        for port, value in step.inputs.items():
             if isinstance(value, InputOf) and value.name in used:
                 used[value.name].append({"step": step.name, "port": port})
     return {
