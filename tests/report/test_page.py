@@ -5,19 +5,18 @@ from __future__ import annotations
 import html
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import BROWSER, needs_browser
 
 from designer_vision.report.mistakes import Example
 from designer_vision.report.page import LONGEST_TEXT, Page, Section, render, to_markdown
 from designer_vision.report.photos import Card
 from designer_vision.report.pictures import draw_mistakes
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 HOSTILE = (
     "<script>document.title='taken'</script>",
     '"><img src=x onerror="document.title=1">',
@@ -128,9 +127,6 @@ def looked_at(content: str, folder: Path, width: int) -> dict:
     found = re.search(r"<title>(.*?)</title>", dom, re.DOTALL)
     assert found, dom[:2000]
     return json.loads(html.unescape(found[1]))
-
-
-needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium here; .ci/run installs it")
 
 
 @needs_browser
