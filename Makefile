@@ -1,4 +1,5 @@
 # make demo    from handwritten digits to a trained, scored and evaluated network, on this machine
+# make page    the designer's page, anew from page/ into the package; needs npm
 # make bundle  each component as a folder for the studio's New component, in BUNDLE; needs Python alone
 # make test    everything that must hold before a commit lands
 # make bench   how fast it is, beside other programs, on this machine
@@ -28,7 +29,7 @@ BIN := $(abspath $(VENV))/bin
 STAMP := $(abspath $(VENV))/.set_up$(subst /,_,$(CURDIR))
 export PYTHONPATH := $(CURDIR)/src
 
-.PHONY: demo digits pictures bundle test test-faults fuzz test-release golden notebook lock register check setup clean bench bench-full bench-photos bench-mount bench-gpu bench-watch bench-accuracy bench-accuracy-short bench-choices test-gpu gpu-is-there
+.PHONY: demo digits pictures page bundle test test-faults fuzz test-release golden notebook lock register check setup clean bench bench-full bench-photos bench-mount bench-gpu bench-watch bench-accuracy bench-accuracy-short bench-choices test-gpu gpu-is-there
 
 demo: setup
 	@$(MAKE) --no-print-directory digits
@@ -40,10 +41,16 @@ digits:
 	  $(PYTHON) -m venv .venv_digits && PYTHONPATH= .venv_digits/bin/pip install --quiet --disable-pip-version-check scikit-learn pillow && \
 	  .venv_digits/bin/python pipelines/digits.py pipelines/digits; }
 
-# what README shows of a run and of its report; needs Chromium
+# what README and docs show of a run and of its reports; needs Chromium
 pictures: setup digits
 	@rm -rf $(OUTPUT)_pictures
 	$(BIN)/python docs/pictures.py pipelines/train_and_score.yaml $(OUTPUT)_pictures
+
+# what the designer serves; commit what it builds
+page:
+	npm --prefix page ci
+	npm --prefix page run check
+	npm --prefix page run build
 
 # no setup: someone who works in the studio needs no torch
 bundle:
@@ -137,6 +144,7 @@ bench: $(BENCH)/venv
 	$(BENCH)/venv/bin/python benchmarks/scaled_decoding.py 7 > benchmarks/$(TODAY)_scaled_decoding.md
 	$(BENCH)/venv/bin/python benchmarks/index.py $(BENCH)/index
 	$(BENCH)/venv/bin/python benchmarks/reports.py $(BENCH)/reports > benchmarks/$(TODAY)_reports.md
+	$(BENCH)/venv/bin/python benchmarks/cleaning.py > benchmarks/$(TODAY)_cleaning.md
 
 bench-full: $(BENCH)/venv
 	$(BENCH)/venv/bin/python benchmarks/training.py $(BENCH)/5 5 all resnet18:16 resnet18:64 resnet50:16 resnet50:64 densenet121:16 > benchmarks/$(TODAY)_training_full.md
@@ -187,7 +195,7 @@ $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; try: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@test -x $(BIN)/pip || { echo "making the environment $(VENV) (some minutes, 5.5 GB)"; $(PYTHON) -m venv $(VENV); }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.14.1 torchvision==0.29.1
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[azure,dev]"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[azure,designer,dev]"
 	@touch $@
 
 clean:

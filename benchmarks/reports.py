@@ -32,6 +32,7 @@ def measure(folder: Path, classes: int, count: int) -> None:
     before = time.perf_counter()
     from designer_vision.inference.calibration import Calibration, reliability, thresholds
     from designer_vision.inference.evaluation import Predictions
+    from designer_vision.report.mistakes import Photos
     from designer_vision.report.training_report import TrainingRun, write_training_report
     from designer_vision.training.metrics import Averages
     from designer_vision.training.parameters import Parameters
@@ -49,7 +50,7 @@ def measure(folder: Path, classes: int, count: int) -> None:
     calibration = Calibration(1.0, "", reliable, reliable, thresholds(probability, ~wrong))
     averages = Averages(0.5, 0.8, 0.95, count)
     history = tuple(EpochResult(n, averages, averages, 100.0, 0.1 / n, TimeBreakdown(1, 9, 1, 0.1)) for n in range(1, EPOCHS + 1))
-    seen = (index, predictions, calibration)
+    seen = (Photos(index, range(count)), predictions, calibration)
     seven = Parameters(EPOCHS, 16, 0, 0.01, 1, 3, 10)
     run = TrainingRun(TrainingResult(history[-1], {}, history), index, index, *seen, {"network": "resnet50"}, [], 1, seven)
     out = folder / f"out_{classes}_{time.time_ns()}"

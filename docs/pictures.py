@@ -1,4 +1,4 @@
-"""The pictures of README: a run as a terminal shows it, and the page that its training left; by `make pictures`.
+"""The pictures of README and docs: a run in a terminal, and the pages that steps leave; by `make pictures`.
 
     python docs/pictures.py PIPELINE FOLDER     # runs the pipeline there; needs Chromium
 
@@ -24,9 +24,12 @@ from itertools import groupby
 from pathlib import Path
 
 import pyte
+from PIL import Image, ImageFilter
+from sklearn.datasets import load_sample_images
 
 PICTURES = Path(__file__).parent
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome") or ""
+COMMAND = str(Path(sys.executable).parent / "designer-vision")
 COLUMNS, LINES = 100, 18
 WIDTH = 980
 SHOWN_AT = "epoch 3/"
@@ -81,11 +84,40 @@ def screenshot(page: Path, picture: Path, height: int) -> None:
     subprocess.run([*words, f"--screenshot={picture}", page.as_uri()], check=True, capture_output=True)
 
 
+def only(page: Path, title: str) -> str:
+    """A report with one of its sections and nothing else."""
+    head, body, rest = page.read_text().partition("<body>")
+    sections = re.findall("<section>.*?</section>", rest, re.DOTALL)
+    return head + body + next(section for section in sections if f"<h2>{title}</h2>" in section)
+
+
+def photos_to_clean(folder: Path) -> None:
+    """Parts of the two photos that scikit-learn ships, with what can be wrong in a folder of photos."""
+    for name, picture in zip(("temple", "flower"), load_sample_images().images, strict=True):
+        (folder / name).mkdir(parents=True)
+        for number in range(6):
+            left, top = number % 3 * 160, number // 3 * 150
+            Image.fromarray(picture[top : top + 260, left : left + 320]).save(folder / name / f"IMG_{1000 + number}.png")
+    first, second = (Image.open(folder / "flower" / f"IMG_100{number}.png") for number in (1, 4))
+    first.resize((160, 130)).save(folder / "flower" / "from the web.jpg", quality=70)
+    second.save(folder / "temple" / "IMG_1004 (1).png")
+    second.filter(ImageFilter.GaussianBlur(8)).save(folder / "flower" / "IMG_1006.png")
+    Image.eval(first, lambda level: level // 8).save(folder / "flower" / "IMG_1007.png")
+
+
+def cleaning(folder: Path) -> None:
+    """Clean made photos, and write cleaning.png."""
+    photos_to_clean(folder / "photos")
+    words = ["run", "pipelines/clean.yaml", "--input", f"images={folder / 'photos'}", "--output_dir", str(folder / "run")]
+    subprocess.run([COMMAND, *words, "--input", "action=leave_out"], check=True)
+    screenshot(folder / "run/clean/outputs/cleaning_report/report.html", PICTURES / "cleaning.png", 1150)
+
+
 def main(pipeline: str, folder: Path) -> None:
-    """Run the pipeline, and write run.png and report.png beside this file."""
+    """Run the pipeline, and write run.png, report.png, heat_maps.png and cleaning.png beside this file."""
     if not BROWSER:
         sys.exit("make pictures needs Chromium")
-    command = [str(Path(sys.executable).parent / "designer-vision"), "run", pipeline, "--output_dir", str(folder)]
+    command = [COMMAND, "run", pipeline, "--output_dir", str(folder)]
     logs, shown = folder / "train" / "user_logs", ""
     for screen in frames(command):
         if not shown and any(SHOWN_AT in log.read_text(errors="replace") for log in logs.glob("*.txt")):
@@ -96,6 +128,9 @@ def main(pipeline: str, folder: Path) -> None:
         page = Path(made, "run.html")
         page.write_text(shown)
         screenshot(page, PICTURES / "run.png", 300)
+        page.write_text(only(folder / "evaluate" / "outputs" / "evaluation_results" / "report.html", "Predicted correctly"))
+        screenshot(page, PICTURES / "heat_maps.png", 560)
+        cleaning(Path(made, "cleaning"))
     screenshot(folder / "train" / "outputs" / "trained_model" / "report.html", PICTURES / "report.png", 1250)
 
 

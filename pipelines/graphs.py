@@ -69,7 +69,54 @@ def photos(
         trained_model=train.outputs.trained_model, dataset=hold_out.outputs.output_image_directory2
     )
     evaluate = component("evaluate_model")(
-        scored_dataset=score.outputs.scored_dataset, dataset=hold_out.outputs.output_image_directory2
+        scored_dataset=score.outputs.scored_dataset,
+        dataset=hold_out.outputs.output_image_directory2,
+        trained_model=train.outputs.trained_model,
+    )
+    return {"trained_model": train.outputs.trained_model, "evaluation_results": evaluate.outputs.evaluation_results}
+
+
+@dsl.pipeline(name="unequal_classes", display_name="Unequal classes", default_compute="serverless")
+def unequal_classes(
+    images,
+    image_size: int = 64,
+    model_name: str = "resnet18",
+    epochs: int = 5,
+    batch_size: int = 16,
+    learning_rate: float = 0.02,
+    random_seed: int = 1,
+    processes: int = 1,
+    weighting: str = "square_root",
+    threshold: float = 0.5,
+) -> dict[str, Any]:
+    """Train on classes of unequal size and on whole photos, and call unknown what the network is not sure of."""
+    convert = component("convert_to_image_directory")(input_dataset=images)
+    hold_out = component("split_image_directory")(input_image_directory=convert.outputs.output_image_directory, fraction=0.9)
+    balance = component("balance_classes")(input_image_directory=hold_out.outputs.output_image_directory1, weighting=weighting)
+    split = component("split_image_directory")(input_image_directory=balance.outputs.output_image_directory, fraction=0.9)
+    transformation = component("init_image_transformation")(size=image_size, shape="padded", random_horizontal_flip=True)
+    training_images = prepared("For training", transformation, split.outputs.output_image_directory1)
+    validation_images = prepared("For inference", transformation, split.outputs.output_image_directory2)
+    network = component("image_network")(model_name=model_name, pretrained=False)
+    train = component("train_pytorch_model")(
+        untrained_model=network.outputs.untrained_model,
+        training_dataset=training_images.outputs.output_image_directory,
+        validation_dataset=validation_images.outputs.output_image_directory,
+        epochs=epochs,
+        batch_size=batch_size,
+        warmup_step_number=1,
+        learning_rate=learning_rate,
+        random_seed=random_seed,
+    )
+    train.distribution = PyTorchDistribution(process_count_per_instance=processes)
+    train.environment_variables = dict(MANY_SMALL_FILES)
+    score = component("score_image_model")(
+        trained_model=train.outputs.trained_model, dataset=hold_out.outputs.output_image_directory2, threshold=threshold
+    )
+    evaluate = component("evaluate_model")(
+        scored_dataset=score.outputs.scored_dataset,
+        dataset=hold_out.outputs.output_image_directory2,
+        trained_model=train.outputs.trained_model,
     )
     return {"trained_model": train.outputs.trained_model, "evaluation_results": evaluate.outputs.evaluation_results}
 
@@ -146,6 +193,45 @@ def fine_tune(
     )
     train.environment_variables = dict(MANY_SMALL_FILES)
     return {"trained_model": train.outputs.trained_model}
+
+
+@dsl.pipeline(name="clean", display_name="Clean", default_compute="serverless")
+def clean(images, action: str = "report_only") -> dict[str, Any]:
+    """Find duplicates and useless pictures among your own photos."""
+    convert = component("convert_to_image_directory")(input_dataset=images)
+    clean = component("clean_image_directory")(input_image_directory=convert.outputs.output_image_directory, action=action)
+    return {"cleaned_images": clean.outputs.output_image_directory, "cleaning_report": clean.outputs.cleaning_report}
+
+
+@dsl.pipeline(name="wrong_labels", display_name="Wrong labels", default_compute="serverless")
+def wrong_labels(
+    images, model_name: str = "resnet18", pretrained: bool = True, epochs: int = 10, learning_rate: float = 0.004
+) -> dict[str, Any]:
+    """Find labels that are likely wrong, by networks that have not seen the photos."""
+    network = component("image_network")(model_name=model_name, pretrained=pretrained)
+    convert = component("convert_to_image_directory")(input_dataset=images)
+    clean = component("clean_image_directory")(input_image_directory=convert.outputs.output_image_directory, action="leave_out")
+    halves = component("split_image_directory")(input_image_directory=clean.outputs.output_image_directory, fraction=0.5)
+    half_1, half_2 = halves.outputs.output_image_directory1, halves.outputs.output_image_directory2
+
+    def trained(training: Any, validation: Any) -> Any:
+        train = component("train_pytorch_model")(
+            untrained_model=network.outputs.untrained_model,
+            training_dataset=training,
+            validation_dataset=validation,
+            epochs=epochs,
+            learning_rate=learning_rate,
+            patience=epochs,
+        )
+        train.environment_variables = dict(MANY_SMALL_FILES)
+        return train
+
+    train_1, train_2 = trained(half_1, half_2), trained(half_2, half_1)
+    score_1 = component("score_image_model")(trained_model=train_2.outputs.trained_model, dataset=half_1)
+    score_2 = component("score_image_model")(trained_model=train_1.outputs.trained_model, dataset=half_2)
+    labels_1 = component("clean_image_directory")(input_image_directory=half_1, scored_dataset=score_1.outputs.scored_dataset)
+    labels_2 = component("clean_image_directory")(input_image_directory=half_2, scored_dataset=score_2.outputs.scored_dataset)
+    return {"labels_1": labels_1.outputs.cleaning_report, "labels_2": labels_2.outputs.cleaning_report}
 
 
 @dsl.pipeline(name="score_only", display_name="Score only", default_compute="serverless")

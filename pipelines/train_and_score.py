@@ -68,7 +68,9 @@ def train_and_score(
         trained_model=train.outputs.trained_model, dataset=hold_out.outputs.output_image_directory2
     )
     evaluate = component("evaluate_model")(
-        scored_dataset=score.outputs.scored_dataset, dataset=hold_out.outputs.output_image_directory2
+        scored_dataset=score.outputs.scored_dataset,
+        dataset=hold_out.outputs.output_image_directory2,
+        trained_model=train.outputs.trained_model,
     )
     return {"trained_model": train.outputs.trained_model, "evaluation_results": evaluate.outputs.evaluation_results}
 

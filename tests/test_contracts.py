@@ -29,6 +29,10 @@ PARTS = {
     "convert_to_image_directory": ("input_dataset", "output_image_directory"),
     "split_image_directory": ("input_image_directory fraction random_seed", "output_image_directory1 output_image_directory2"),
     "balance_classes": ("input_image_directory weighting", "output_image_directory"),
+    "clean_image_directory": (
+        "input_image_directory image_directory_to_compare scored_dataset action",
+        "output_image_directory cleaning_report",
+    ),
     "init_image_transformation": (
         "resize size shape center_crop crop_size pad padding color_jitter grayscale random_resized_crop random_resized_crop_size random_crop "
         "random_crop_size random_horizontal_flip random_vertical_flip random_rotation random_rotation_degrees random_affine "
@@ -43,7 +47,7 @@ PARTS = {
     ),
     "score_image_model": ("trained_model dataset threshold", "scored_dataset"),
     "export_onnx": ("trained_model", "onnx_model"),
-    "evaluate_model": ("scored_dataset scored_dataset_to_compare dataset", "evaluation_results"),
+    "evaluate_model": ("scored_dataset scored_dataset_to_compare dataset trained_model", "evaluation_results"),
 }
 """Inputs and outputs of each component, in the order in which the designer shows them."""
 
@@ -140,8 +144,11 @@ def test_azures_client_loads_and_validates_the_pipeline(path: Path, tmp_path: Pa
 GRAPHS = {
     "photos": ("images",),
     "train_and_score": ("images",),
+    "unequal_classes": ("images",),
     "imagenet_resnet50": ("training_images", "validation_images"),
     "fine_tune": ("images",),
+    "clean": ("images",),
+    "wrong_labels": ("images",),
     "score_only": ("trained_model", "images"),
     "export_onnx": ("trained_model",),
     "sweep": ("images",),

@@ -111,7 +111,7 @@ def test_training_alone_runs_in_the_image_with_cuda() -> None:
     images = {path.stem: yaml.safe_load(path.read_text())["environment"] for path in (ROOT / "component").glob("*.yaml")}
     assert images.pop("train_pytorch_model") == "file:../environment/environment.yaml"
     assert set(images.values()) == {"file:../environment/environment_cpu.yaml"}
-    assert len(images) == 11
+    assert len(images) == 12
 
 
 @pytest.mark.parametrize("path", ENVIRONMENTS, ids=lambda path: path.stem)

@@ -194,7 +194,7 @@ def test_make_register_creates_both_environments_and_every_component_with_its_ow
     named = [words[words.index("--file") + 1] for words in lines]
     components = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "component").glob("*.yaml"))
     assert named == ["environment/environment.yaml", "environment/environment_cpu.yaml", *components]
-    assert len(components) == 12
+    assert len(components) == 13
     for file, words in zip(components, lines[2:], strict=True):
         component = yaml.safe_load((ROOT / file).read_text())
         environment = yaml.safe_load((ROOT / "component" / component["environment"].removeprefix("file:")).read_text())

@@ -186,7 +186,7 @@ def test_the_mount_that_training_reads_in_every_epoch_is_told_so_on_the_node() -
     variable = "DATASET_MOUNT_BLOCK_BASED_CACHE_ENABLED"
     nodes = [pipeline["jobs"].get("train") for pipeline in written("*.yaml").values()]
     trainings = [node for node in nodes if node and node["type"] == "command"]
-    assert len(trainings) == 6
+    assert len(trainings) == 7
     assert all(node["environment_variables"] == {variable: "true"} for node in trainings)
     assert not [path for path in (ROOT / "environment").glob("Dockerfile*") if variable in path.read_text()]
 

@@ -48,7 +48,9 @@ def test_a_training_stores_a_temperature_and_says_what_it_does(trained: tuple[Pa
     temperature = read_model_directory(model).temperature
     assert temperature != 1
     assert f"probabilities: a temperature of {temperature:.3g} takes their expected calibration error from " in printed
-    assert "How far the probabilities can be believed" in (model / "report.html").read_text()
+    page = (model / "report.html").read_text()
+    assert "How far the probabilities can be believed" in page
+    assert page.count("heat map of ") == page.count("<figure>") > 0
 
 
 def test_with_the_stored_temperature_the_labels_of_the_validation_are_more_probable(trained: tuple[Path, Path, str]) -> None:

@@ -28,6 +28,7 @@ from fuzz.mutations import Mutate, Mutator
 from PIL import Image
 from torch import nn
 
+from designer_vision.cleaning.looks import MEASURES, THUMBNAIL, measure, measured_size
 from designer_vision.data import images, transforms
 from designer_vision.formats import archives
 from designer_vision.formats.data_frame_directory import LONGEST, read_data_frame_directory
@@ -134,6 +135,14 @@ def _image(folder: Path, content: bytes) -> object:
     assert pixels.dtype == np.uint8
     assert pixels.shape == (*images.size(content, "x"), 3)
     return pixels
+
+
+def _cleaned(folder: Path, content: bytes) -> object:
+    measures, thumbnail = measure(*images.decode_to_resize(content, "x", measured_size))
+    assert thumbnail.shape == (THUMBNAIL, THUMBNAIL, 3)
+    numbers = np.array([measures], MEASURES)
+    assert not any(np.isnan(numbers[name]).any() for name in ("spread", "one_colour", "sharpness"))
+    return measures
 
 
 def _archive(folder: Path, content: bytes) -> object:
@@ -359,6 +368,7 @@ def targets() -> dict[str, Target]:
         "a checkpoint": Target((_saved(checkpoint),), _packed_pickle, lambda folder, content: state_of(content)),
         "a checkpoint's manifest": Target((_checkpoint_manifest(),), _tokens(mutations.JSON), _checkpoint),
         "an image": Target(_photos(), _tokens(mutations.BINARY), _image),
+        "an image to clean": Target(_photos(), _tokens(mutations.BINARY), _cleaned),
         "an archive": Target(
             (_zip(), _tar(), gzip.compress(_tar()), bz2.compress(_tar())), _tokens([*mutations.BINARY, *mutations.TEXTS]), _archive
         ),

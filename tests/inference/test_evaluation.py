@@ -13,6 +13,7 @@ from designer_vision.inference.evaluation import (
     confused_pairs,
     evaluate,
     most_confident_mistakes,
+    most_confident_of_classes,
 )
 from designer_vision.runtime.errors import NotLabeledDatasetError
 
@@ -123,3 +124,21 @@ def test_mcnemars_exact_test_is_the_binomial_one_worked_out_by_hand(first_only: 
 )
 def test_sets_of_different_images_are_not_compared_image_by_image(second: Predictions) -> None:
     assert compare(predictions(["a", "b"], eyes([0, 1])), second) is None
+
+
+def test_right_predictions_are_taken_from_several_classes_the_most_confident_first() -> None:
+    true = np.array([0, 0, 0, 1, 1, 2])
+    predicted = np.array([0, 0, 0, 1, 1, 0])
+    some = Predictions(("a", "b", "c"), true, predicted, np.array([0.5, 0.9, 0.7, 0.6, 0.8, 0.9]), np.arange(6))
+    assert most_confident_of_classes(some, 1) == [1]
+    assert most_confident_of_classes(some, 2) == [1, 4]
+    assert sorted(most_confident_of_classes(some, 3)) == [1, 2, 4]
+    assert sorted(most_confident_of_classes(some, 6)) == [0, 1, 2, 3, 4]  # the last image is predicted wrong
+
+
+def test_of_many_classes_evenly_spaced_ones_have_a_right_prediction() -> None:
+    numbers = np.arange(11)
+    every = Predictions(tuple("abcdefghijk"), numbers, numbers, np.ones(11), numbers)
+    assert most_confident_of_classes(every, 6) == [0, 2, 4, 6, 8, 10]
+    none = Predictions(("a", "b"), np.array([0]), np.array([1]), np.ones(1), np.zeros(1, np.int64))
+    assert most_confident_of_classes(none, 6) == []

@@ -86,6 +86,36 @@ def test_a_table_has_a_label_and_a_probability_five_times_or_once_a_class(traine
     assert abs(sum(map(float, row[2::2])) - 1) < 1e-5
 
 
+def test_below_the_threshold_a_photo_is_unknown_and_its_probabilities_stay(trained_model: Path, tmp_path: Path) -> None:
+    photos = make_photos(tmp_path / "photos", per_class=2)
+    answers = [json.loads(line) for line in predict(trained_model, photos, "--json").stdout.splitlines()]
+    highest = sorted(answer["predictions"][0]["probability"] for answer in answers)
+    between = (highest[0] + highest[-1]) / 2
+    expected = [
+        answer["predictions"][0]["label"] if answer["predictions"][0]["probability"] >= between else "unknown"
+        for answer in answers
+    ]
+    assert "unknown" in expected
+    assert set(expected) != {"unknown"}
+    told = [json.loads(line) for line in predict(trained_model, photos, "--json", "--threshold", between).stdout.splitlines()]
+    assert [answer.pop("label") for answer in told] == expected
+    assert told == answers
+    table = csv.DictReader(io.StringIO(predict(trained_model, photos, "--csv", "--threshold", between).stdout))
+    assert [row["label"] for row in table] == expected
+    plain = predict(trained_model, photos, "--threshold", between).stdout.splitlines()
+    assert [line.rpartition(": ")[2].partition(" (")[0] for line in plain] == expected
+
+
+@pytest.mark.parametrize("threshold", [1.5, -0.1, "nan"])
+def test_what_is_no_threshold_is_one_line(trained_model: Path, tmp_path: Path, threshold: object) -> None:
+    result = predict(trained_model, saved(tmp_path / "photo.png"), "--threshold", threshold)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert (
+        result.stderr.startswith(f"NotInRangeValueError: threshold is {threshold}")
+        or "threshold" in result.stderr.splitlines()[-1]
+    )
+
+
 def test_a_name_is_one_line_and_nothing_that_a_spreadsheet_computes(
     trained_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

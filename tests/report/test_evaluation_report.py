@@ -10,8 +10,9 @@ from conftest import make_image_directory
 
 from designer_vision.formats.image_directory import read_image_directory
 from designer_vision.inference.evaluation import Predictions, compare, evaluate
-from designer_vision.report.evaluation_report import Photos, Scored, write_evaluation_report
+from designer_vision.report.evaluation_report import Scored, write_evaluation_report
 from designer_vision.report.files import write_csv
+from designer_vision.report.mistakes import Photos
 from designer_vision.runtime.errors import InvalidDatasetError
 
 LABELS = ("blue", "green", "red")

@@ -5,18 +5,18 @@ from __future__ import annotations
 import html
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import BROWSER, needs_browser
 
-from designer_vision.report.mistakes import Mistake
+from designer_vision.report.mistakes import Example
 from designer_vision.report.page import LONGEST_TEXT, Page, Section, render, to_markdown
+from designer_vision.report.photos import Card
 from designer_vision.report.pictures import draw_mistakes
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 HOSTILE = (
     "<script>document.title='taken'</script>",
     '"><img src=x onerror="document.title=1">',
@@ -29,9 +29,9 @@ HOSTILE = (
 """What classes and files may be called."""
 
 
-def mistake(name: str, photo: bool = True) -> Mistake:
+def mistake(name: str, photo: bool = True) -> Example:
     pixels = np.full((20, 30, 3), 99, np.uint8)
-    return Mistake(name, name, name, 0.987, pixels if photo else None)
+    return Example(name, name, name, 0.987, pixels if photo else None)
 
 
 def hostile_page() -> Page:
@@ -54,6 +54,14 @@ def test_names_are_text_whatever_they_contain() -> None:
     assert "‮" not in page
     assert "\\u202etxt.exe" in page
     assert "w" * LONGEST_TEXT not in page
+
+
+def test_photos_that_belong_together_stand_together_and_their_names_are_text() -> None:
+    cards = [Card(name, None if name == HOSTILE[2] else np.zeros((9, 9, 3), np.uint8), name, (name,), name) for name in HOSTILE]
+    page = render(Page("t", "s", [], sections=[Section("x", groups=[cards, cards[:2]], cards=cards[:1])]))
+    assert "<script" not in page
+    assert len(re.findall(r"<img ", page)) == len(HOSTILE) - 1 + 2 + 1
+    assert (page.count('class="cards plain group"'), page.count('class="cards plain"'), page.count("cannot be read")) == (2, 1, 1)
 
 
 def test_nothing_is_fetched_and_no_script_may_run() -> None:
@@ -119,9 +127,6 @@ def looked_at(content: str, folder: Path, width: int) -> dict:
     found = re.search(r"<title>(.*?)</title>", dom, re.DOTALL)
     assert found, dom[:2000]
     return json.loads(html.unescape(found[1]))
-
-
-needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium here; .ci/run installs it")
 
 
 @needs_browser

@@ -9,7 +9,7 @@ from PIL import Image
 
 from designer_vision.formats.data_frame_directory import ScoredSet
 from designer_vision.inference.evaluation import Evaluation, Predictions, evaluate
-from designer_vision.report.mistakes import Mistake
+from designer_vision.report.mistakes import Example
 from designer_vision.report.pictures import draw_confusion, draw_curves, draw_mistakes
 from designer_vision.training.metrics import Averages
 from designer_vision.training.results import EpochResult
@@ -60,6 +60,6 @@ def test_curves_can_be_drawn_of_any_number_of_epochs(count: int) -> None:
 @pytest.mark.parametrize(("count", "columns"), [(1, 1), (6, 6), (24, 6)])
 def test_a_contact_sheet_has_a_cell_for_each_mistake(count: int, columns: int) -> None:
     photo = np.zeros((40, 60, 3), np.uint8)
-    sheet = draw_mistakes([Mistake("x", "a$", "b", 0.5, None if number == 3 else photo) for number in range(count)])
+    sheet = draw_mistakes([Example("x", "a$", "b", 0.5, None if number == 3 else photo) for number in range(count)])
     width, height = opened(sheet).size
     assert (round(width / 209), round(height / 258.5)) == (columns, -(-count // columns))

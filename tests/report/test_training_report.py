@@ -12,6 +12,8 @@ from conftest import make_image_directory
 from designer_vision.formats.image_directory import read_image_directory
 from designer_vision.inference.calibration import calibrate
 from designer_vision.inference.evaluation import MOST_CLASSES, Predictions
+from designer_vision.inference.heat_map import Seen
+from designer_vision.report.mistakes import Photos
 from designer_vision.report.training_report import TrainingRun, quality, remarks, write_training_report
 from designer_vision.runtime.errors import InvalidDatasetError
 from designer_vision.training.metrics import Averages
@@ -40,7 +42,7 @@ def run_of(folder: Path, predicted: list[int]) -> TrainingRun:
     predictions = Predictions(validation.classes, true, labels, np.full(6, 0.9), np.arange(6))
     result = TrainingResult(epochs[1], {}, tuple(epochs))
     facts = {"network": "resnet18", "learning_rate": 0.01, "torch": "2.0"}
-    seen = (validation, predictions, calibration)
+    seen = (Photos(validation, range(6)), predictions, calibration)
     return TrainingRun(result, training, validation, *seen, facts, ["green is <rare>"], 2, parameters(2))
 
 
@@ -59,6 +61,17 @@ def test_the_page_tells_how_well_where_wrong_and_of_what(tmp_path: Path) -> None
         ("blue", "4", "2"), ("green", "4", "2"), ("red", "4", "2"),
     ]  # fmt: skip
     assert [float(row["recall"]) for row in rows] == [1, 0.5, 1]
+
+
+@pytest.mark.parametrize("predicted", [[0, 0, 1, 2, 2, 2], [0, 0, 1, 1, 2, 2]], ids=["a mistake", "none"])
+def test_what_a_heat_map_is_and_is_not_is_said_once(tmp_path: Path, predicted: list[int]) -> None:
+    run = run_of(tmp_path, predicted)
+    seen = Seen(np.zeros((32, 32, 3), np.uint8), np.zeros((32, 32), np.float32), "blue")
+    write_training_report(tmp_path, replace(run, photos=replace(run.photos, seen=dict.fromkeys(range(6), seen))))
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("where, not why") == 1
+    assert page.count("heat map of ") == 6
+    assert "<h2>Predicted correctly" in page
 
 
 def test_without_a_mistake_there_is_no_contact_sheet(tmp_path: Path) -> None:
@@ -138,7 +151,7 @@ def test_classes_of_the_network_that_no_validation_image_has_are_in_the_table(tm
     less = run.validation.subset(np.arange(4))
     said = run.predictions
     four = replace(said, true=said.true[:4], predicted=said.predicted[:4], probability=said.probability[:4], ids=said.ids[:4])
-    write_training_report(tmp_path, replace(run, validation=less, scored=less, predictions=four))
+    write_training_report(tmp_path, replace(run, validation=less, photos=Photos(less, range(4)), predictions=four))
     assert (tmp_path / "report" / "per_class.csv").read_text().splitlines()[3] == "red,4,0,,,"
     page = (tmp_path / "report.html").read_text()
     table = page[page.index("<h2>Classes") :]

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
+from designer_vision.components.heat_maps import with_heat_maps
 from designer_vision.components.kept_network import see_validation_images
 from designer_vision.components.training_hardware import keep_images, precision_for
 from designer_vision.components.training_output import METRICS, PROFILE, TrainingOutput, logged
@@ -23,6 +24,7 @@ from designer_vision.data.loader import Loader
 from designer_vision.data.transforms import Normalize
 from designer_vision.formats.image_index import ImageIndex
 from designer_vision.networks import builders
+from designer_vision.report.mistakes import Photos
 from designer_vision.report.training_report import TrainingRun
 from designer_vision.runtime.console import best_effort
 from designer_vision.runtime.errors import (
@@ -268,7 +270,7 @@ def publish(plan: Plan, trainer: Trainer, result: TrainingResult, output: Traini
             result,
             task.training,
             task.validation,
-            kept.images,
+            with_heat_maps(Photos(kept.images, range(len(kept.images))), kept.predictions, model, plan.hardware.device),
             kept.predictions,
             kept.calibration,
             plan.facts(),

@@ -13,11 +13,18 @@ from designer_vision.entry.command_line import Entry, output, port, run
 @port("scored_dataset")
 @port("scored_dataset_to_compare", required=False)
 @port("dataset", required=False)
+@port("trained_model", required=False)
 @output("evaluation_results")
-def parse(scored_dataset: Path, scored_dataset_to_compare: Path | None, dataset: Path | None, evaluation_results: Path) -> None:
+def parse(
+    scored_dataset: Path,
+    scored_dataset_to_compare: Path | None,
+    dataset: Path | None,
+    trained_model: Path | None,
+    evaluation_results: Path,
+) -> None:
     from designer_vision.components.evaluate_model import main
 
-    main(scored_dataset, scored_dataset_to_compare, dataset, evaluation_results)
+    main(scored_dataset, scored_dataset_to_compare, dataset, trained_model, evaluation_results)
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ def write_data_frame_directory(folder: Path, scored: ScoredSet, unreadable: Sequ
     columns: dict[str, Any] = {} if scored.categories is None else {CATEGORY: pa.array(scored.categories, pa.string())}
     columns |= {"id": scored.ids}
     if scored.names is not None:
-        columns |= {FILE_NAME: pa.array([_storable(name) for name in scored.names], pa.string())}
+        columns |= {FILE_NAME: pa.array([storable(name) for name in scored.names], pa.string())}
     table = pa.table(columns | score_columns(scored.labels, scored.probabilities, scored.threshold))
     with publishing(folder):
         (folder / "schema").mkdir()
@@ -127,7 +127,7 @@ def write_data_frame_directory(folder: Path, scored: ScoredSet, unreadable: Sequ
         write_manifest(folder, manifest, hashed=[DATA, SCHEMA, SAMPLES])
 
 
-def _storable(name: str) -> str:
+def storable(name: str) -> str:
     """The name of a file, which can be any bytes and of any length, as text that a reader takes."""
     return name.encode("utf-8", "backslashreplace").decode()[: LONGEST[FILE_NAME]]
 

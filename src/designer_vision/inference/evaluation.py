@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from designer_vision.formats.data_frame_directory import ScoredSet
+from designer_vision.formats.data_frame_directory import ScoredSet, storable
+from designer_vision.formats.image_index import ImageIndex
 from designer_vision.inference.calibration import reliability
 from designer_vision.runtime.errors import InvalidDatasetError, NotLabeledDatasetError
 
@@ -176,6 +178,19 @@ def most_confident_mistakes(predictions: Predictions, most: int) -> list[int]:
     return [int(row) for row in wrong[order]]
 
 
+def most_confident_of_classes(predictions: Predictions, most: int) -> list[int]:
+    """The rows of some right predictions: of evenly spaced classes the one with the highest probability, then those behind it."""
+    right = np.flatnonzero(predictions.right)
+    order = right[np.lexsort((-predictions.probability[right], predictions.true[right]))]
+    classes, first = np.unique(predictions.true[order], return_index=True)
+    if len(classes) > most:
+        order = order[first[np.linspace(0, len(classes) - 1, most, dtype=np.int64)]]
+    else:
+        place = np.arange(len(order)) - first[np.searchsorted(classes, predictions.true[order])]
+        order = np.sort(order[np.argsort(place, kind="stable")[:most]])
+    return [int(row) for row in order]
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Two networks on the same images.
@@ -217,6 +232,39 @@ def file_name(name: str) -> str:
     """What a person called an image, without its folders, which can be named from another root; "" where a component named it."""
     last = name.rpartition("/")[2]
     return "" if re.fullmatch(r"\d+_\d+(\.\w+)?", last) else last
+
+
+def find_scored(index: ImageIndex, ids: Numbers, labels: Iterable[str | None], names: Sequence[str] | None) -> list[int]:
+    """The row of each scored image in the folder that was scored, by its id.
+
+    Args:
+        index: the folder.
+        ids: int64 [n], of the scored images.
+        labels: of each, None where it has none.
+        names: what the person called each; None where the set does not say.
+
+    Raises:
+        InvalidDatasetError: these are not the images that were scored: an id is missing, or has another label or name.
+    """
+    numbers = {int(number): row for row, number in enumerate(index.ids)}
+    rows = []
+    for place, (number, label) in enumerate(zip(ids, labels, strict=True)):
+        row = numbers.get(int(number))
+        found = index.row(row).category if row is not None else None
+        if row is None or found != label:
+            raise _other_images(index, f"the id {number} is {label!r} in the scored set and {found or 'nothing'!r} there")
+        one, other = (file_name(names[place]), file_name(storable(index.name(row)))) if names else ("", "")
+        if one and other and one != other:
+            raise _other_images(index, f"the id {number} is {one!r} in the scored set and {other!r} there")
+        rows.append(row)
+    return rows
+
+
+def _other_images(index: ImageIndex, difference: str) -> InvalidDatasetError:
+    return InvalidDatasetError(
+        f"{index.folder} does not hold the images that were scored: {difference}; connect the dataset that "
+        "Score Image Model scored"
+    )
 
 
 def compare(first: Predictions, second: Predictions) -> Comparison | None:

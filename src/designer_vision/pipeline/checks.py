@@ -34,22 +34,26 @@ from designer_vision.runtime.errors import DesignerError, InvalidDatasetError, I
 CHECKOUT = Path(__file__).parents[3]
 """Of the repository that this package runs from, where it does."""
 CONVERT, TRAIN = "convert_to_image_directory", "train_pytorch_model"
-IMAGE_PORTS = {
+PASSING_ON = {
     (CONVERT, "input_dataset"),
     ("split_image_directory", "input_image_directory"),
     ("balance_classes", "input_image_directory"),
+    ("clean_image_directory", "input_image_directory"),
     ("apply_image_transformation", "input_image_directory"),
+}
+"""Component and port of images whose classes the component's output has."""
+IMAGE_PORTS = PASSING_ON | {
+    ("clean_image_directory", "image_directory_to_compare"),
     (TRAIN, "training_dataset"),
     (TRAIN, "validation_dataset"),
     ("score_image_model", "dataset"),
 }
 """Component and port."""
-PASSING_ON = {CONVERT, "split_image_directory", "apply_image_transformation", "balance_classes"}
-"""Components whose output has the classes of their input."""
 MODEL_PORTS = {
     (TRAIN, "untrained_model"),
     ("score_image_model", "trained_model"),
     ("export_onnx", "trained_model"),
+    ("evaluate_model", "trained_model"),
     ("resnet", "trained_model"),
     ("densenet", "trained_model"),
     ("image_network", "trained_model"),
@@ -260,7 +264,7 @@ def feeds_training(node: Node, port: str, nodes: Mapping[str, Node]) -> bool:
     """Whether the images at a port are what a training learns from, as far as our own components pass them on."""
     if node.component == TRAIN:
         return port == "training_dataset"
-    passing = {node.name} if (node.component, port) in IMAGE_PORTS else set[str]()
+    passing = {node.name} if (node.component, port) in PASSING_ON else set[str]()
     while True:
         readers = [
             (other, name)
@@ -270,7 +274,7 @@ def feeds_training(node: Node, port: str, nodes: Mapping[str, Node]) -> bool:
         ]
         if any(other.component == TRAIN and name == "training_dataset" for other, name in readers):
             return True
-        more = {other.name for other, _ in readers if other.component in PASSING_ON} - passing
+        more = {other.name for other, name in readers if (other.component, name) in PASSING_ON} - passing
         if not more:
             return False
         passing |= more

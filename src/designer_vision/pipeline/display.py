@@ -43,11 +43,14 @@ COLUMNS: dict[str, dict[str, Any]] = {
 Row = dict[str, RenderableType]
 
 
-def open_console() -> Console:
-    """Standard output; without any escape codes where it is no terminal that a person looks at."""
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # an old terminal may lack our symbols
-    person = sys.stdout.isatty() and not os.environ.get("CI")
-    return Console(force_terminal=person, width=None if person else PLAIN_WIDTH, highlight=False, markup=False, emoji=False)
+def open_console(to_stderr: bool = False) -> Console:
+    """Standard output, or standard error; without any escape codes where it is no terminal that a person looks at."""
+    stream = sys.stderr if to_stderr else sys.stdout
+    stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # an old terminal may lack our symbols
+    person = stream.isatty() and not os.environ.get("CI")
+    return Console(
+        stderr=to_stderr, force_terminal=person, width=None if person else PLAIN_WIDTH, highlight=False, markup=False, emoji=False
+    )
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import re
 import shlex
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -19,11 +19,12 @@ from rich.console import Console
 
 from designer_vision.pipeline.checks import check
 from designer_vision.pipeline.display import final_table, open_console, shown, trials_table, warnings_of
+from designer_vision.pipeline.events import Events, open_events
 from designer_vision.pipeline.experiment import Experiment
 from designer_vision.pipeline.graph import Graph, load_graph
 from designer_vision.pipeline.results import reports, result_line, tables
 from designer_vision.pipeline.run_folder import refuse_running, run_folder
-from designer_vision.pipeline.runner import Runner
+from designer_vision.pipeline.runner import Runner, States
 from designer_vision.pipeline.yaml_files import experiment_name
 from designer_vision.runtime.console import printable
 from designer_vision.runtime.errors import DesignerError, FileSystemError, PipelineError
@@ -40,7 +41,9 @@ def pairs(texts: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def run_pipeline(pipeline: Path, inputs: Mapping[str, str], output_dir: Path, words: Sequence[str]) -> Runner:
+def run_pipeline(
+    pipeline: Path, inputs: Mapping[str, str], output_dir: Path, words: Sequence[str], events_to: str | None = None
+) -> Runner:
     """Run a pipeline, and leave this process with an exit code where it does not come to its end.
 
     Args:
@@ -48,40 +51,68 @@ def run_pipeline(pipeline: Path, inputs: Mapping[str, str], output_dir: Path, wo
         inputs: other values for its inputs.
         output_dir: where all steps write; of an earlier run, to resume it.
         words: of this command, without --output_dir, to be printed for resuming it.
+        events_to: a file that gets what the run tells as JSON lines; `-` is standard output, and people then read standard error.
     """
     atexit.register(gc.freeze)  # what azure-ai-ml and MLflow leave takes more than a second to be collected at the exit
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
-    folder, console = output_dir.expanduser().absolute(), open_console()
+    folder, console = output_dir.expanduser().absolute(), open_console(to_stderr=events_to == "-")
     resume = printable(f"to resume: {command(*words, '--output_dir', short(folder))}")
-    runner = None
+    events, runner = Events(None), None
     try:
+        events = Events(open_events(events_to))
         refuse_running(folder)
         remarks = check(pipeline, inputs)
         experiment = Experiment(experiment_name(pipeline))
         graph = load_graph(pipeline, inputs)
         refuse_overlap(graph, folder)
         console.print(f"{printable(str(pipeline))} in {short(folder)}", soft_wrap=True)
+        events.begin(pipeline, folder, os.getpid(), graph)
         for remark in remarks:
             console.print(f"warning: {printable(remark)}", soft_wrap=True)
+            events.remark(remark)
         with run_folder(folder, pipeline, inputs):
             experiment.open(folder)
             with shown(console, graph.steps) as show:
-                runner = Runner(graph, folder, experiment, show, lambda line: console.print(printable(line), soft_wrap=True))
+                runner = _runner(graph, folder, experiment, console, show, events)
                 runner.run()
     except (DesignerError, OSError) as error:
         _print_so_far(console, runner)
         click.echo(line_of(error), err=True)
         if runner:
             click.echo(resume, err=True)
+        _end_badly(events, runner, "failed", line_of(error))
         sys.exit(1)
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # another one ends at once, and shows no traceback
         _print_so_far(console, runner)
         click.echo(f"stopped; {resume}", err=True)
+        _end_badly(events, runner, "stopped", None)
         sys.exit(130)
     _print_end(console, runner, experiment)
+    events.end("finished", result=result_line(graph.steps, runner), reports=_finished_reports(runner))
     return runner
+
+
+def _runner(
+    graph: Graph, folder: Path, experiment: Experiment, console: Console, show: Callable[[States], None], events: Events
+) -> Runner:
+    """What runs the graph, and tells people and programs alike how it stands."""
+
+    def tell(states: States) -> None:
+        show(states)
+        events.states(states)
+
+    def say(line: str) -> None:
+        console.print(printable(line), soft_wrap=True)
+        events.remark(line)
+
+    return Runner(graph, folder, experiment, tell, say)
+
+
+def _end_badly(events: Events, runner: Runner | None, phase: str, error: str | None) -> None:
+    with suppress(OSError):  # what failed may be the file of the events
+        events.end(phase, error=error, reports=_finished_reports(runner) if runner else [])
 
 
 def refuse_overlap(graph: Graph, folder: Path) -> None:
@@ -144,9 +175,13 @@ def _print_steps(console: Console, runner: Runner) -> None:
 
 def _print_reports(console: Console, runner: Runner) -> None:
     """The pages of the steps that are finished, also where a later one failed."""
-    finished = [step for step in runner.graph.steps if runner.states[step.name].phase in ("finished", "reused")]
-    for page in reports(finished, runner):
+    for page in _finished_reports(runner):
         console.print(f"report: {short(page)}", soft_wrap=True)
+
+
+def _finished_reports(runner: Runner) -> list[Path]:
+    finished = [step for step in runner.graph.steps if runner.states[step.name].phase in ("finished", "reused")]
+    return reports(finished, runner)
 
 
 def command(*words: str) -> str:

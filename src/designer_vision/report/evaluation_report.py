@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from designer_vision.formats.image_index import ImageIndex
 from designer_vision.inference.calibration import reliability, thresholds
 from designer_vision.inference.evaluation import (
     Comparison,
@@ -16,7 +15,7 @@ from designer_vision.inference.evaluation import (
     most_confident_mistakes,
 )
 from designer_vision.report.files import write_csv, write_report
-from designer_vision.report.mistakes import MOST_SHOWN, find_mistakes
+from designer_vision.report.mistakes import MOST_SHOWN, Photos, find_mistakes, find_right
 from designer_vision.report.page import Page, Section
 from designer_vision.report.pictures import draw_confusion, draw_mistakes, draw_reliability
 from designer_vision.report.sections import (
@@ -26,9 +25,9 @@ from designer_vision.report.sections import (
     mistakes_section,
     percent,
     reliability_section,
+    right_section,
     supports,
 )
-from designer_vision.runtime.errors import InvalidDatasetError
 
 PER_CLASS, CHANGED = "per_class.csv", "changed_images.csv"
 CHANGED_HEADER = ("image", "true", "scored_set", "probability", "second_set", "second_probability")
@@ -42,34 +41,6 @@ class Scored:
 
     predictions: Predictions
     evaluation: Evaluation
-
-
-@dataclass(frozen=True)
-class Photos:
-    """The images that were scored, and the row of each prediction's."""
-
-    index: ImageIndex
-    rows: list[int]
-
-    @classmethod
-    def of(cls, predictions: Predictions, index: ImageIndex) -> Photos:
-        """Find the images by their ids.
-
-        Raises:
-            InvalidDatasetError: these are not the images that were scored: an id is missing or has another label.
-        """
-        numbers = {int(number): row for row, number in enumerate(index.ids)}
-        rows = []
-        for number, true in zip(predictions.ids, predictions.true, strict=True):
-            row, label = numbers.get(int(number)), predictions.labels[true]
-            found = index.row(row).category if row is not None else None
-            if row is None or found != label:
-                raise InvalidDatasetError(
-                    f"{index.folder} does not hold the images that were scored: the id {number} is {label!r} in the scored set "
-                    f"and {found or 'nothing'!r} there; connect the dataset that Score Image Model scored"
-                )
-            rows.append(row)
-        return cls(index, rows)
 
 
 def write_evaluation_report(
@@ -102,8 +73,9 @@ def write_evaluation_report(
         second_picture = pictures["confusion_matrix_to_compare.png"]
         sections.append(Section("Confused classes of the second set", picture=second_picture))
     if photos:
-        mistakes = find_mistakes(predictions, photos.index, photos.rows)
+        mistakes = find_mistakes(predictions, photos)
         sections.append(mistakes_section(mistakes, int((~predictions.right).sum())))
+        sections += right_section(find_right(predictions, photos), mistakes)
         if mistakes:
             pictures["mistakes.png"] = draw_mistakes(mistakes)
     else:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from designer_vision.report.mistakes import Mistake
+from designer_vision.report.mistakes import Example
+from designer_vision.report.photos import Card
 from designer_vision.runtime.console import printable
 
 LARGE = 700
@@ -24,7 +25,9 @@ class Section:
         title: its heading.
         text: a sentence or two below it.
         picture: a PNG file's bytes.
-        mistakes: photos with their labels.
+        examples: photos with their labels.
+        groups: photos that belong together.
+        cards: photos that do not.
         header, rows: a table; without a header its rows are names and values.
         texts: how many columns of it, from the left, are texts; the others are figures.
         codes: texts to copy.
@@ -34,7 +37,9 @@ class Section:
     title: str
     text: str = ""
     picture: bytes = b""
-    mistakes: Sequence[Mistake] = ()
+    examples: Sequence[Example] = ()
+    groups: Sequence[Sequence[Card]] = ()
+    cards: Sequence[Card] = ()
     header: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
     texts: int = 1

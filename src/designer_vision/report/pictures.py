@@ -12,7 +12,7 @@ import numpy as np
 from designer_vision.data.images import Pixels
 from designer_vision.inference.calibration import BINS, Reliability
 from designer_vision.inference.evaluation import Evaluation, confused_pairs
-from designer_vision.report.mistakes import Mistake
+from designer_vision.report.mistakes import Example
 from designer_vision.runtime.console import printable
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def _places(axes: Any, texts: Sequence[str]) -> list[float]:
     return numbers
 
 
-def draw_mistakes(mistakes: Sequence[Mistake]) -> bytes:
+def draw_mistakes(mistakes: Sequence[Example]) -> bytes:
     """A contact sheet: each photo over its true and predicted label and the probability of that."""
     columns = min(6, len(mistakes))
     rows = -(-len(mistakes) // columns)

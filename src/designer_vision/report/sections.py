@@ -6,12 +6,16 @@ from collections.abc import Mapping, Sequence
 
 from designer_vision.inference.calibration import DECIMALS, Reliability, Threshold
 from designer_vision.inference.evaluation import Evaluation, confused_pairs, known_figures
-from designer_vision.report.mistakes import MOST_SHOWN, Mistake
+from designer_vision.report.mistakes import MOST_SHOWN, Example
 from designer_vision.report.page import Section
 
 MOST_ROWS = 60
 """Of a table on the page; the whole one is a CSV file beside it."""
 MOST_PAIRS = 10
+HEAT_MAPS = (
+    "A heat map shows where the network found what speaks for the label that it predicts (bright): where, not why. If that is at "
+    "the border or in the background, look at the data."
+)
 
 
 def percent(share: float) -> str:
@@ -33,7 +37,7 @@ def confusion_section(evaluation: Evaluation, picture: bytes) -> Section:
     )
 
 
-def mistakes_section(mistakes: Sequence[Mistake], wrong: int) -> Section:
+def mistakes_section(mistakes: Sequence[Example], wrong: int) -> Section:
     """Where the network is wrong and sure of it."""
     if not mistakes:
         return Section("Most confident mistakes", "There are none.")
@@ -42,7 +46,14 @@ def mistakes_section(mistakes: Sequence[Mistake], wrong: int) -> Section:
     else:
         lead = f"All {wrong} mistakes, the most confident first" if wrong > 1 else "The only mistake"
     text = f"{lead}: the predicted label with its probability, the true one, and the file. Wrong labels in the data show up here."
-    return Section("Most confident mistakes", text, mistakes=mistakes)
+    has_maps = any(mistake.has_heat_map for mistake in mistakes)
+    return Section("Most confident mistakes", text, examples=mistakes, note=HEAT_MAPS if has_maps else "")
+
+
+def right_section(right: Sequence[Example], mistakes: Sequence[Example]) -> list[Section]:
+    """Where the network looks when it is right, if that is known."""
+    text = "The most confident right predictions of some classes, to compare with."
+    return [Section("Predicted correctly", text, examples=right, note="" if mistakes else HEAT_MAPS)] if right else []
 
 
 def reliability_section(text: str, after: Reliability, thresholds: Sequence[Threshold], picture: bytes) -> Section:

@@ -15,7 +15,7 @@ from designer_vision.formats.image_index import ImageIndex
 from designer_vision.inference.calibration import Calibration
 from designer_vision.inference.evaluation import MOST_CLASSES, Evaluation, Predictions, balanced_accuracy, evaluate, known_figures
 from designer_vision.report.files import write_csv, write_report
-from designer_vision.report.mistakes import find_mistakes
+from designer_vision.report.mistakes import Photos, find_mistakes, find_right
 from designer_vision.report.page import Page, Section
 from designer_vision.report.pictures import draw_confusion, draw_curves, draw_mistakes, draw_reliability
 from designer_vision.report.sections import (
@@ -24,6 +24,7 @@ from designer_vision.report.sections import (
     mistakes_section,
     percent,
     reliability_section,
+    right_section,
     supports,
 )
 from designer_vision.runtime.console import clock
@@ -55,7 +56,7 @@ class TrainingRun:
     Attributes:
         result: its epochs.
         training, validation: the images, with the network's classes.
-        scored: those of the validation images that the kept network has seen once more; all of them unless they are very many.
+        photos: those validation images that the kept network has seen once more, all of them unless they are very many.
         predictions: of these.
         calibration: of their probabilities.
         facts: names and values of the configuration, the versions and the hardware, as they shall be shown.
@@ -67,7 +68,7 @@ class TrainingRun:
     result: TrainingResult
     training: ImageIndex
     validation: ImageIndex
-    scored: ImageIndex
+    photos: Photos
     predictions: Predictions
     calibration: Calibration
     facts: Mapping[str, Any]
@@ -94,7 +95,7 @@ def write_training_report(folder: Path, run: TrainingRun) -> list[Path]:
     if len(predictions.labels) > MOST_CLASSES:
         raise InvalidDatasetError(f"{len(predictions.labels):,} classes, expected at most {MOST_CLASSES:,} to evaluate")
     evaluation = evaluate(predictions)
-    mistakes = find_mistakes(predictions, run.scored, range(len(run.scored)))
+    mistakes = find_mistakes(predictions, run.photos)
     pictures = {
         "curves.png": draw_curves(run.result.history, run.result.best, run.tells_top5),
         "confusion_matrix.png": draw_confusion(evaluation),
@@ -103,7 +104,8 @@ def write_training_report(folder: Path, run: TrainingRun) -> list[Path]:
     pictures["reliability.png"] = draw_reliability(curves)
     if mistakes:
         pictures["mistakes.png"] = draw_mistakes(mistakes)
-    are_all = len(run.scored) == len(run.validation)
+    count = len(run.photos.index)
+    are_all = count == len(run.validation)
     counts = {"training": _counts(run.training), "validation" if are_all else "scored": supports(evaluation)}
     (folder / FOLDER).mkdir(exist_ok=True)
     table = write_csv(folder / FOLDER / "per_class.csv", *_per_class(evaluation, counts))
@@ -112,7 +114,7 @@ def write_training_report(folder: Path, run: TrainingRun) -> list[Path]:
     page = Page(
         f"Training of {run.facts['network']}",
         f"{len(run.training):,} images to train, {len(run.validation):,} to validate"
-        f"{'' if are_all else f' ({len(run.scored):,} of them are counted below)'}, {len(evaluation.labels):,} classes",
+        f"{'' if are_all else f' ({count:,} of them are counted below)'}, {len(evaluation.labels):,} classes",
         _tiles(run),
         [quality(run), *balance(run), *remarks(run.result.history, run.parameters, len(run.training.classes))],
         run.warnings,
@@ -120,6 +122,7 @@ def write_training_report(folder: Path, run: TrainingRun) -> list[Path]:
             Section("Epochs", picture=pictures["curves.png"], header=epochs[0], rows=epochs[1:]),
             confusion_section(evaluation, pictures["confusion_matrix.png"]),
             mistakes_section(mistakes, wrong),
+            *right_section(find_right(predictions, run.photos), mistakes),
             reliability_section(
                 calibration_text(run.calibration), run.calibration.after, run.calibration.thresholds, pictures["reliability.png"]
             ),

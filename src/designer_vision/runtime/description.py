@@ -78,6 +78,15 @@ def shared_yaml(content: bytes, source: Path, error: type[DesignerError]) -> Any
         raise error(f"{source} is not readable YAML: {_in_one_line(cause)}") from cause
 
 
+def yaml_again(text: str) -> Any:
+    """What `shared_yaml` gives, for a text that it has let through, or one that was made of such a text.
+
+    Raises:
+        yaml.YAMLError: it is no YAML.
+    """
+    return _value(text, _SharedLoader)
+
+
 def to_yaml(value: Any) -> str:
     """The text that `from_yaml` reads."""
     return yaml.dump(msgspec.to_builtins(value), Dumper=_Dumper, sort_keys=False, allow_unicode=True)

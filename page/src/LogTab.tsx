@@ -1,0 +1,97 @@
+import { useEffect, useLayoutEffect, useRef, useState } from "react"
+import * as api from "./api"
+import { useFetched } from "./fetched"
+import { useStore } from "./state"
+import { Tabs } from "./Tabs"
+
+const KEPT = 2_000_000 // letters
+const FIRST = -200_000 // bytes before the end to begin with
+const EVERY = 1000 // ms
+
+/** The logs of a step's processes, followed while they grow. */
+export function LogTab({ step }: { step: string }) {
+  const phase = useStore((state) => state.run?.steps[step]?.phase ?? "none")
+  const error = useStore((state) => (state.run?.steps[step]?.phase === "failed" ? state.run.error : null))
+  const { value, fault } = useFetched(`${step} ${phase}`, (signal) => api.logs(step, signal))
+  const [chosen, setChosen] = useState<string | null>(null)
+  const names = value?.names ?? []
+  const name = chosen !== null && names.includes(chosen) ? chosen : names[0]
+  return (
+    <div className="log-tab">
+      {error && (
+        <p className="fault-box" dir="auto">
+          {error}
+        </p>
+      )}
+      {fault && <p className="fault-text padded">{fault}</p>}
+      {names.length > 1 && name !== undefined && (
+        <Tabs label="Processes" tabs={names.map((one): [string, string] => [one, one])} chosen={name} onChoose={setChosen} />
+      )}
+      {value && names.length === 0 && <p className="quiet padded">No log yet.</p>}
+      {name !== undefined && <Log key={name} step={step} name={name} />}
+    </div>
+  )
+}
+
+/** Text that stays at its end unless it was scrolled up. */
+function Log({ step, name }: { step: string; name: string }) {
+  const { text, fault } = useLog(step, name)
+  const box = useRef<HTMLPreElement>(null)
+  const atEnd = useRef(true)
+  useLayoutEffect(() => {
+    if (box.current && atEnd.current) box.current.scrollTop = box.current.scrollHeight
+  }, [text])
+  return (
+    <>
+      {fault && <p className="fault-text padded">{fault}</p>}
+      <pre
+        ref={box}
+        className="log"
+        tabIndex={0}
+        aria-label={`log ${name}`}
+        onScroll={({ currentTarget: { scrollTop, scrollHeight, clientHeight } }) => {
+          atEnd.current = scrollHeight - scrollTop - clientHeight < 24
+        }}
+      >
+        {text}
+      </pre>
+    </>
+  )
+}
+
+function useLog(step: string, name: string) {
+  const [text, setText] = useState("")
+  const [fault, setFault] = useState<string | null>(null)
+  useEffect(() => {
+    const stopped = new AbortController()
+    let timer: ReturnType<typeof setTimeout> | undefined
+    let from = FIRST
+    const read = async () => {
+      try {
+        const part = await api.log(step, name, from, stopped.signal)
+        if (part.text) setText((now) => clipped(now + part.text))
+        const more = from >= 0 && part.next > from
+        from = part.next
+        setFault(null)
+        timer = setTimeout(() => void read(), more && part.text.length > 100_000 ? 0 : EVERY)
+      } catch (error) {
+        if (stopped.signal.aborted) return
+        setFault(error instanceof Error ? error.message : String(error))
+        timer = setTimeout(() => void read(), 3 * EVERY)
+      }
+    }
+    void read()
+    return () => {
+      stopped.abort()
+      clearTimeout(timer)
+    }
+  }, [step, name])
+  return { text, fault }
+}
+
+/** The end of a text that has become too long, from a whole line on. */
+function clipped(text: string): string {
+  if (text.length <= KEPT) return text
+  const end = text.slice(-KEPT)
+  return end.slice(end.indexOf("\n") + 1)
+}

@@ -1,0 +1,83 @@
+import { CurvesTab } from "./CurvesTab"
+import { LogTab } from "./LogTab"
+import { OutputsTab } from "./OutputsTab"
+import * as api from "./api"
+import { selectedStep, setState, useStore, type LookTab } from "./state"
+import { Tabs } from "./Tabs"
+import type { Step } from "./types"
+
+const NAMES: [LookTab, string][] = [
+  ["outputs", "Outputs"],
+  ["log", "Log"],
+  ["curves", "Curves"],
+  ["report", "Report"],
+  ["command", "Command"],
+]
+
+/** Below the canvas: what the selected step made, its log, its curves, its report, its command. */
+export function Look() {
+  const step = useStore(selectedStep)
+  const look = useStore((state) => state.look)
+  const large = useStore((state) => state.lookLarge)
+  const hasReport = useStore((state) => state.run?.reports.some((report) => report.step === step?.name) ?? false)
+  const hasCurves = useStore((state) => (step ? (state.run?.steps[step.name]?.epochs.length ?? 0) > 0 : false))
+  if (!step) return <p className="look quiet nothing-chosen">Select a step to see its outputs, log and command.</p>
+  const tabs = NAMES.filter(([tab]) => (tab !== "report" || hasReport) && (tab !== "curves" || hasCurves))
+  const shown = tabs.some(([tab]) => tab === look) ? look : look && "outputs"
+  const after = (
+    <span className="tab-buttons">
+      {shown && (
+        <button type="button" className="small" onClick={() => setState({ lookLarge: !large })}>
+          {large ? "smaller" : "larger"}
+        </button>
+      )}
+      {shown && (
+        <button type="button" className="small" onClick={() => setState({ look: null, lookLarge: false })}>
+          close
+        </button>
+      )}
+    </span>
+  )
+  return (
+    <section className={`look${shown ? " open" : ""}${shown && large ? " large" : ""}`} aria-label={`What ${step.name} made`}>
+      <Tabs
+        label={`What ${step.name} made`}
+        tabs={tabs}
+        chosen={shown}
+        onChoose={(tab) => setState({ look: tab })}
+        after={after}
+      />
+      {shown && (
+        <div className="look-body" role="tabpanel" aria-label={shown} key={`${step.name} ${shown}`}>
+          <Shown tab={shown} step={step} />
+        </div>
+      )}
+    </section>
+  )
+}
+
+function Shown({ tab, step }: { tab: LookTab; step: Step }) {
+  switch (tab) {
+    case "outputs":
+      return <OutputsTab step={step} />
+    case "log":
+      return <LogTab step={step.name} />
+    case "curves":
+      return <CurvesTab step={step.name} />
+    case "report":
+      return <ReportTab step={step.name} />
+    case "command":
+      return (
+        <pre className="command whole" tabIndex={0} aria-label="command of the step">
+          {step.command || "This step has no command."}
+        </pre>
+      )
+  }
+}
+
+/** The report, in a frame that may run nothing. */
+function ReportTab({ step }: { step: string }) {
+  const port = useStore((state) => state.run?.reports.find((report) => report.step === step)?.port)
+  if (port === undefined) return <p className="quiet padded">There is no report yet.</p>
+  return <iframe className="report" sandbox="" title={`Report of ${step}`} src={api.reportAddress(step, port)} />
+}

@@ -1,0 +1,228 @@
+import { useId, useState, type ReactNode } from "react"
+import { SelectField, TextField } from "./fields"
+import { downstream, faultOf, isText, keyOf, rangeOf, stepId, whyNot, wordsOf } from "./ports"
+import { edit, tryEdit } from "./server"
+import { useCanEdit } from "./state"
+import type { Edit, Graph, Port, PortOf, Step, Value } from "./types"
+
+interface Props {
+  graph: Graph
+  step: Step
+  port: Port
+  faults: string[]
+}
+
+const refusalOf = async (edits: Edit[]): Promise<string | null> => (await tryEdit(edits))?.message ?? null
+
+const setEdit = (step: Step, port: Port, text: string): Edit => ({
+  do: "set",
+  step: step.name,
+  port: port.name,
+  text: text === "" ? null : text,
+})
+
+/** One input of a step: what it reads, or its value, and what is wrong with it. */
+export const PortField = (props: Props) => (props.port.is_data ? <DataField {...props} /> : <ParameterField {...props} />)
+
+function ParameterField({ graph, step, port, faults }: Props) {
+  const id = useId()
+  const label = <PortLabel port={port} />
+  const beside = <Binding graph={graph} step={step} port={port} />
+  const { value } = port
+  if (value !== null && !isText(value))
+    return <BoundField port={port} value={value} graph={graph} faults={faults} beside={beside} />
+  const text = value?.text ?? ""
+  const choices = port.type === "boolean" ? ["true", "false"] : port.choices
+  if (choices?.length) {
+    const shown = text === "" || choices.includes(text) ? choices : [text, ...choices]
+    return (
+      <SelectField
+        id={id}
+        label={label}
+        value={text}
+        faults={faults}
+        help={port.description}
+        beside={beside}
+        onPick={(to) => void edit([setEdit(step, port, to)])}
+      >
+        <option value="">{port.default === null ? "not set" : `default: ${port.default}`}</option>
+        {shown.map((choice) => (
+          <option key={choice}>{choice}</option>
+        ))}
+      </SelectField>
+    )
+  }
+  return (
+    <TextField
+      label={label}
+      value={text}
+      placeholder={port.default ?? (port.optional ? "not set" : "")}
+      numeric={port.type === "integer" || port.type === "number"}
+      check={(typed) => faultOf(port, typed)}
+      faults={faults}
+      range={rangeOf(port)}
+      help={port.description}
+      beside={beside}
+      send={(typed) => refusalOf([setEdit(step, port, typed)])}
+    />
+  )
+}
+
+const PortLabel = ({ port }: { port: Port }) => (
+  <>
+    <bdi>{port.name}</bdi>
+    {!port.optional && port.default === null && (
+      <span className="needed" title="needed">
+        {" *"}
+      </span>
+    )}
+  </>
+)
+
+/** A parameter that comes from an input of the pipeline: shown, and changed there. */
+function BoundField({
+  port,
+  value,
+  graph,
+  faults,
+  beside,
+}: {
+  port: Port
+  value: Value
+  graph: Graph
+  faults: string[]
+  beside: ReactNode
+}) {
+  const input = "input" in value ? graph.inputs.find((one) => one.name === value.input) : undefined
+  if (!input) {
+    return (
+      <TextField
+        label={<PortLabel port={port} />}
+        value={wordsOf(value)}
+        faults={faults}
+        help={port.description}
+        beside={beside}
+        send={async () => "It comes from another step."}
+      />
+    )
+  }
+  const elsewhere = input.used_by.length - 1
+  return (
+    <TextField
+      label={<PortLabel port={port} />}
+      value={input.value ?? ""}
+      numeric={port.type === "integer" || port.type === "number"}
+      check={(typed) => faultOf(port, typed)}
+      faults={faults}
+      range={[rangeOf(port), elsewhere > 0 ? `set for ${elsewhere} more` : ""].filter(Boolean).join(" · ")}
+      help={port.description}
+      beside={beside}
+      send={(typed) => refusalOf([{ do: "set_input", name: input.name, text: typed === "" ? null : typed }])}
+    />
+  )
+}
+
+/** Where a parameter's value comes from: typed here, or an input of the pipeline. */
+function Binding({ graph, step, port }: { graph: Graph; step: Step; port: Port }) {
+  const editable = useCanEdit()
+  const { value } = port
+  const bound = value !== null && "input" in value ? value.input : ""
+  const inputs = graph.inputs.filter((input) => !input.is_data)
+  const free = graph.inputs.some((input) => input.name === port.name) ? `${step.name}_${port.name}` : port.name
+  const pick = (to: string) => {
+    if (to === "value") return edit([setEdit(step, port, graph.inputs.find((input) => input.name === bound)?.value ?? "")])
+    const connect = (input: string): Edit => ({ do: "connect", step: step.name, port: port.name, from: { input } })
+    if (to !== "new") return edit([connect(to.slice("input:".length))])
+    const text = isText(value) ? value.text : port.default
+    return edit([{ do: "add_input", name: free, type: port.type, text }, connect(free)])
+  }
+  return (
+    <select
+      className={bound ? "binding bound" : "binding"}
+      aria-label={`where ${port.name} comes from`}
+      disabled={!editable}
+      value={bound ? `input:${bound}` : "value"}
+      onChange={(event) => void pick(event.target.value)}
+    >
+      <option value="value">set here</option>
+      {inputs.map((input) => (
+        <option key={input.name} value={`input:${input.name}`}>{`from input ${input.name}`}</option>
+      ))}
+      {bound === "" && <option value="new">{`from a new input ${free}`}</option>}
+    </select>
+  )
+}
+
+/** Outputs of other steps that this port can read. */
+function sourcesFor(graph: Graph, step: Step, port: Port): PortOf[] {
+  const target = stepId(step.name)
+  const below = downstream(graph.edges, target)
+  return graph.steps.flatMap((other) => {
+    if (below.has(stepId(other.name))) return []
+    const fits = (out: string) =>
+      whyNot(graph, { source: stepId(other.name), sourcePort: out, target, targetPort: port.name }, new Set()) === null
+    return other.outputs.filter((out) => fits(out.name)).map((out) => ({ step: other.name, port: out.name }))
+  })
+}
+
+const PATH = "text"
+const PATH_HELP = "A folder: a path beside the pipeline, or azureml://…"
+
+/** What a data port reads: the output of a step, an input of the pipeline, or a path. */
+function DataField({ graph, step, port, faults }: Props) {
+  const id = useId()
+  const [typing, setTyping] = useState(false)
+  const { value } = port
+  const sources = sourcesFor(graph, step, port)
+  const inputs = graph.inputs.filter((input) => input.is_data)
+  const key = typing ? PATH : keyOf(value)
+  const keys = new Set(["", PATH, ...inputs.map((input) => keyOf({ input: input.name })), ...sources.map(keyOf)])
+  const pick = (to: string) => {
+    setTyping(to === PATH)
+    if (to === PATH) return
+    if (to === "") return void edit([{ do: "disconnect", step: step.name, port: port.name }])
+    const input = inputs.find((one) => keyOf({ input: one.name }) === to)
+    const from = input ? { input: input.name } : sources.find((one) => keyOf(one) === to)
+    if (from) void edit([{ do: "connect", step: step.name, port: port.name, from }])
+  }
+  return (
+    <>
+      <SelectField id={id} label={<PortLabel port={port} />} value={key} faults={faults} help={port.description} onPick={pick}>
+        <option value="">nothing</option>
+        {!keys.has(key) && <option value={key}>{wordsOf(value)}</option>}
+        <option value={PATH}>a path…</option>
+        {inputs.length > 0 && (
+          <optgroup label="Inputs of the pipeline">
+            {inputs.map((input) => (
+              <option key={input.name} value={keyOf({ input: input.name })}>
+                {input.name}
+              </option>
+            ))}
+          </optgroup>
+        )}
+        {sources.length > 0 && (
+          <optgroup label="Outputs of steps">
+            {sources.map((source) => (
+              <option key={keyOf(source)} value={keyOf(source)}>
+                {wordsOf(source)}
+              </option>
+            ))}
+          </optgroup>
+        )}
+      </SelectField>
+      {key === PATH && (
+        <TextField
+          label={<span className="quiet">path of {port.name}</span>}
+          value={isText(value) ? value.text : ""}
+          placeholder="folder"
+          help={PATH_HELP}
+          send={async (typed) => {
+            const reason = await refusalOf([setEdit(step, port, typed)])
+            if (reason === null && typed !== "") setTyping(false)
+            return reason
+          }}
+        />
+      )}
+    </>
+  )
+}

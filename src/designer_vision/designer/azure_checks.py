@@ -1,0 +1,93 @@
+"""What azure-ai-ml says of a pipeline: in a process of its own, since it takes seconds to load."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import re
+import signal
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+from designer_vision.designer.problems import AZURE, Problem
+from designer_vision.runtime.machine import die_with_parent
+
+PLACE = re.compile(r"jobs\.(\w+)(?:\.(?:inputs|outputs)\.(\w+))?")
+LONGEST = 500
+
+
+class AzureChecks:
+    """Asks azure-ai-ml about texts, one after another."""
+
+    def __init__(self) -> None:
+        self._process = ProcessPoolExecutor(1, get_context("spawn"), _begin, (os.getpid(),))
+        self._process.submit(_load)
+
+    def problems(self, text: str, file: Path) -> list[Problem]:
+        """What it says of a pipeline's text; waits for the answer.
+
+        Args:
+            text: of the YAML.
+            file: from whose folder paths lead.
+        """
+        return self._process.submit(_validate, text, str(file)).result()
+
+    def submit(self, text: str, file: Path) -> str:
+        """Send a pipeline to the workspace that a `config.json` names, and give the studio's address of the job.
+
+        Raises:
+            RuntimeError: it was not sent, with why, in the words of Azure's client.
+        """
+        return self._process.submit(_send, text, str(file)).result()
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.shutdown(wait=False, cancel_futures=True)
+        for process in list(self._process._processes.values()):
+            process.terminate()
+
+
+# What the process does
+
+
+def _begin(parent: int) -> None:
+    die_with_parent(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.disable(logging.WARNING)
+
+
+def _load() -> None:
+    import azure.ai.ml  # noqa: F401
+
+
+def _validate(text: str, file: str) -> list[Problem]:
+    from azure.ai.ml import load_job
+
+    try:
+        result = load_job(io.StringIO(text), relative_origin=file)._validate()
+    except Exception as error:  # noqa: BLE001 (the client raises many kinds, each with a text made for people)
+        return [Problem("", "", _short(error), AZURE)]
+    return [_problem(place, said) for place, said in result.error_messages.items()]
+
+
+def _problem(place: str, text: str) -> Problem:
+    match = PLACE.match(place)
+    return Problem(match[1] if match else "", (match[2] or "") if match else "", f"{place}: {_short(text)}", AZURE)
+
+
+def _short(text: object) -> str:
+    return " ".join(str(text).split())[:LONGEST]
+
+
+def _send(text: str, file: str) -> str:
+    from azure.ai.ml import MLClient, load_job
+    from azure.identity import DefaultAzureCredential
+
+    try:
+        job = load_job(io.StringIO(text), relative_origin=file)
+        client = MLClient.from_config(DefaultAzureCredential(), path=str(Path(file).parent))
+        return str(client.jobs.create_or_update(job).studio_url)
+    except Exception as error:  # noqa: BLE001 (as above)
+        raise RuntimeError(_short(error)) from None  # the client's own errors do not all survive the way to another process

@@ -1,0 +1,301 @@
+"""A pipeline's YAML as the canvas shows it: steps with their ports, what each port gets, and what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from designer_vision.designer.components import Component, Components, Port, component_of, is_data, port_of
+from designer_vision.pipeline.graph import PIPELINE_INPUT, STEP_OUTPUT, OutputOf, as_text
+from designer_vision.runtime.errors import DesignerError, PipelineError
+
+MOST_STEPS = 1000
+"""More than anybody can look at; the runner takes any number."""
+SETTINGS = {
+    "distribution.process_count_per_instance": "processes on each node",
+    "resources.instance_count": "nodes",
+    "resources.instance_type": "kind of machine, on Azure ML",
+    "compute": "compute, on Azure ML",
+}
+"""What else can be set of a step, by the place below it."""
+
+
+@dataclass(frozen=True)
+class InputOf:
+    """The value of an input of the pipeline."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Searched:
+    """One of the values that a sweep tries."""
+
+    space: str
+
+
+Value = str | OutputOf | InputOf | Searched
+"""What a port gets: a text, another step's output, an input of the pipeline, or what a sweep tries."""
+
+
+@dataclass(frozen=True)
+class DrawnStep:
+    """A step of the pipeline.
+
+    Attributes:
+        name: its key under `jobs`.
+        written: what stands behind it.
+        component: its component; None where that cannot be shown.
+        missing: why not; empty where it can.
+        inputs: what each port gets that gets anything.
+    """
+
+    name: str
+    written: Mapping[str, Any]
+    component: Component | None
+    missing: str
+    inputs: Mapping[str, Value]
+
+    def port(self, name: str, inputs: Mapping[str, tuple[str, str | None]]) -> Port:
+        """An input's port; of a component that cannot be shown, or does not have it, as far as the pipeline tells.
+
+        Args:
+            name: of the port.
+            inputs: of the pipeline.
+        """
+        if self.component and name in self.component.inputs:
+            return self.component.inputs[name]
+        value = self.inputs.get(name)
+        type_ = inputs[value.name][0] if isinstance(value, InputOf) and value.name in inputs else ""
+        return replace(port_of(name, {"type": "uri_folder" if isinstance(value, OutputOf) else type_}), optional=True, kind="")
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A pipeline as far as its YAML tells.
+
+    Attributes:
+        name: for people.
+        steps: by name, in the file's order.
+        inputs: of the pipeline: type and value of each.
+        outputs: of the pipeline, and the step and port that each comes from.
+    """
+
+    name: str
+    steps: Mapping[str, DrawnStep]
+    inputs: Mapping[str, tuple[str, str | None]]
+    outputs: Mapping[str, tuple[str, OutputOf | None]]
+
+
+def draw(data: Any, file: Path, components: Components) -> Drawing:
+    """What the canvas shows of a pipeline.
+
+    Args:
+        data: the content of its YAML.
+        file: the YAML, from whose folder the paths of components lead.
+        components: that may be read.
+
+    Raises:
+        PipelineError: it is no pipeline, or has too many steps.
+    """
+    if not isinstance(data, dict) or data.get("type") != "pipeline" or not isinstance(data.get("jobs", {}), (dict, type(None))):
+        raise PipelineError(f"{file} is not a pipeline; expected `type: pipeline` and `jobs`")
+    jobs = data.get("jobs") or {}
+    if len(jobs) > MOST_STEPS:
+        raise PipelineError(f"{file} has {len(jobs):,} steps; the canvas shows at most {MOST_STEPS:,}")
+    steps = {str(name): _step(str(name), job, file, components) for name, job in jobs.items()}
+    inputs = {str(name): _input(entry) for name, entry in _mapping(data.get("inputs")).items()}
+    from_steps = {
+        output[1]: OutputOf(step.name, port)
+        for step in steps.values()
+        for port, entry in _mapping(step.written.get("outputs")).items()
+        if (output := _pipeline_output(entry))
+    }
+    outputs = {
+        str(name): (str(_mapping(entry).get("type", "uri_folder")), from_steps.get(str(name)))
+        for name, entry in _mapping(data.get("outputs")).items()
+    }
+    return Drawing(str(data.get("display_name") or file.stem), steps, inputs, outputs)
+
+
+def _step(name: str, job: Any, file: Path, components: Components) -> DrawnStep:
+    written = _mapping(job)
+    component, missing = None, ""
+    try:
+        component = _component(name, written, file, components)
+    except DesignerError as error:
+        missing = error.message
+    given: dict[str, Value | None] = {str(port): value_of(entry) for port, entry in _mapping(written.get("inputs")).items()}
+    searched = {str(port): Searched(_space(entry)) for port, entry in _mapping(written.get("search_space")).items()}
+    return DrawnStep(
+        name, written, component, missing, {port: value for port, value in (searched | given).items() if value is not None}
+    )
+
+
+def _space(written: Any) -> str:
+    """`choice 16, 32, 64`, or `loguniform -9.2, -2.3`."""
+    parts = [part for key, part in _mapping(written).items() if key != "type"]
+    texts = [", ".join(map(as_text, part)) if isinstance(part, list) else as_text(part) for part in parts]
+    return f"{_mapping(written).get('type', 'searched')} {', '.join(texts)}"
+
+
+def _component(name: str, job: Mapping[str, Any], file: Path, components: Components) -> Component:
+    """The component of a step, or of a sweep's trial.
+
+    Raises:
+        DesignerError: it is none of this machine's files, or not in a folder that may be read.
+    """
+    written = job.get("trial" if job.get("type") == "sweep" else "component")
+    if isinstance(written, dict):
+        return component_of(written, file)
+    text = str(written or "").removeprefix("file:")
+    if not text or ":" in text:
+        raise PipelineError(f"step {name} has the component {written!r}, which is not on this machine")
+    path = (file.parent / text).resolve()
+    allowed = (file.parent.resolve(), *components.folders)
+    if not any(path.is_relative_to(folder) for folder in allowed):
+        raise PipelineError(f"{path} is in none of the folders that may be read; start with --components {path.parent}")
+    return components.read(path)
+
+
+def value_of(written: Any) -> Value | None:
+    """What a port gets, from what is written for it."""
+    if isinstance(written, dict):
+        written = written.get("path", written.get("default"))
+    if written is None:
+        return None
+    text = as_text(written)
+    if output := STEP_OUTPUT.fullmatch(text):
+        return OutputOf(*output.groups())
+    if given := PIPELINE_INPUT.fullmatch(text):
+        return InputOf(given[1])
+    return text
+
+
+def _input(entry: Any) -> tuple[str, str | None]:
+    if isinstance(entry, dict):
+        value = entry.get("path", entry.get("default"))
+        return str(entry.get("type", "string")), None if value is None else as_text(value)
+    types = {bool: "boolean", int: "integer", float: "number"}
+    return types.get(type(entry), "string"), None if entry is None else as_text(entry)
+
+
+def _pipeline_output(entry: Any) -> tuple[str, str] | None:
+    """`${{parent.outputs.NAME}}` as a pair with the name."""
+    text = str(entry.get("path", "") if isinstance(entry, dict) else entry).replace(" ", "")
+    prefix, suffix = "${{parent.outputs.", "}}"
+    return (text, text[len(prefix) : -len(suffix)]) if text.startswith(prefix) and text.endswith(suffix) else None
+
+
+def _mapping(written: Any) -> dict[str, Any]:
+    return written if isinstance(written, dict) else {}
+
+
+def setting(step: DrawnStep, place: str) -> str | None:
+    """The value of one of SETTINGS; None where the step says nothing of it."""
+    value: Any = step.written
+    for key in place.split("."):
+        value = _mapping(value).get(key)
+    return None if value is None or isinstance(value, (dict, list)) else as_text(value)
+
+
+# As JSON
+
+
+def as_json(drawing: Drawing) -> dict[str, Any]:
+    """Inputs, outputs, steps and edges, as the page takes them."""
+    used: dict[str, list[dict[str, str]]] = {name: [] for name in drawing.inputs}
+    for step in drawing.steps.values():
+        for port, value in step.inputs.items():
+            if isinstance(value, InputOf) and value.name in used:
+                used[value.name].append({"step": step.name, "port": port})
+    return {
+        "name": drawing.name,
+        "inputs": [
+            {"name": name, "type": type_, "is_data": is_data(type_), "value": value, "used_by": used[name]}
+            for name, (type_, value) in drawing.inputs.items()
+        ],
+        "outputs": [
+            {"name": name, "type": type_, "from": {"step": source.step, "port": source.output} if source else None}
+            for name, (type_, source) in drawing.outputs.items()
+        ],
+        "steps": [_step_as_json(step, drawing) for step in drawing.steps.values()],
+        "edges": list(_edges(drawing)),
+    }
+
+
+def _step_as_json(step: DrawnStep, drawing: Drawing) -> dict[str, Any]:
+    component = step.component
+    names = list(component.inputs if component else ()) + [
+        name for name in step.inputs if component is None or name not in component.inputs
+    ]
+    given_out = {(source.step, source.output): name for name, (_, source) in drawing.outputs.items() if source}
+    if component:
+        outputs = list(component.outputs.values())
+    else:
+        values = [value for other in drawing.steps.values() for value in other.inputs.values()]
+        read = {value.output for value in values if isinstance(value, OutputOf) and value.step == step.name}
+        written = set(map(str, _mapping(step.written.get("outputs"))))
+        outputs = [port_of(name, {"type": "uri_folder"}) for name in sorted(read | written)]
+    return {
+        "name": step.name,
+        "component": component.id if component else "",
+        "title": component.title if component else step.name,
+        "description": component.description if component else "",
+        "missing": step.missing or None,
+        "command": component.command if component else "",
+        "inputs": [
+            port_as_json(step.port(name, drawing.inputs)) | {"value": _value_as_json(step.inputs.get(name))} for name in names
+        ],
+        "outputs": [output_as_json(port) | {"output": given_out.get((step.name, port.name))} for port in outputs],
+        "settings": [{"path": place, "label": label, "value": setting(step, place)} for place, label in SETTINGS.items()],
+    }
+
+
+def port_as_json(port: Port) -> dict[str, Any]:
+    """An input as the page takes it."""
+    names = ("name", "type", "is_data", "kind", "optional", "default", "min", "max", "choices", "description")
+    return {name: getattr(port, name) for name in names}
+
+
+def output_as_json(port: Port) -> dict[str, Any]:
+    """An output as the page takes it, without what it is given to."""
+    return {"name": port.name, "type": port.type, "kind": port.kind, "description": port.description, "output": None}
+
+
+def _value_as_json(value: Value | None) -> dict[str, str] | None:
+    if isinstance(value, OutputOf):
+        return {"step": value.step, "port": value.output}
+    if isinstance(value, InputOf):
+        return {"input": value.name}
+    if isinstance(value, Searched):
+        return {"text": value.space}
+    return None if value is None else {"text": value}
+
+
+def _edges(drawing: Drawing) -> Iterator[dict[str, str]]:
+    """Of data alone: lines from ten numbers to every step would hide the graph."""
+    for step in drawing.steps.values():
+        for port, value in step.inputs.items():
+            source = None
+            if isinstance(value, OutputOf) and value.step in drawing.steps:
+                source = (f"step:{value.step}", value.output)
+            elif isinstance(value, InputOf) and is_data(drawing.inputs.get(value.name, ("", None))[0]):
+                source = (f"input:{value.name}", value.name)
+            if source:
+                yield _edge(*source, f"step:{step.name}", port)
+    for name, (_, origin) in drawing.outputs.items():
+        if origin:
+            yield _edge(f"step:{origin.step}", origin.output, f"output:{name}", name)
+
+
+def _edge(source: str, source_port: str, target: str, target_port: str) -> dict[str, str]:
+    return {
+        "id": f"{source}.{source_port}-{target}.{target_port}",
+        "source": source,
+        "source_port": source_port,
+        "target": target,
+        "target_port": target_port,
+    }

@@ -1,0 +1,174 @@
+"""The run of the open pipeline: a process of its own, which goes on without the page and without its server.
+
+FOLDER/events.jsonl   what it tells
+FOLDER/run.log        what it says to people
+FOLDER/run/           its output folder, where finished steps are found again
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from designer_vision.pipeline.run_folder import LOCK
+from designer_vision.runtime.errors import PipelineError
+
+EVENTS, LOG, OUTPUTS = "events.jsonl", "run.log", "run"
+MOST_BYTES = 2**22
+"""Of events that are read at a time."""
+MOST_EPOCHS = 10_000
+NONE, STARTING, RUNNING, FINISHED, FAILED, STOPPED = "none", "starting", "running", "finished", "failed", "stopped"
+FIGURES = ("phase", "seconds", "share", "images_per_second", "loss", "top1", "left", "last_line", "warnings")
+
+
+class LocalRun:
+    """Starts, follows and stops runs of one pipeline in one folder.
+
+    Attributes:
+        state: what the page is told of it.
+    """
+
+    def __init__(self, file: Path, folder: Path) -> None:
+        self.file, self.folder = file, folder.absolute()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._place, self._inode = 0, -1
+        self.state: dict[str, Any] = self._nothing()
+        self.poll()
+
+    @property
+    def outputs(self) -> Path:
+        """The output folder of the run."""
+        return self.folder / OUTPUTS
+
+    @property
+    def words(self) -> list[str]:
+        """The command that a person would type."""
+        program = str(Path(sys.executable).parent / "designer-vision")
+        return [program, "run", str(self.file), "--output_dir", str(self.outputs), "--events", str(self.folder / EVENTS)]
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether a run goes on."""
+        return bool(self._runner())
+
+    def start(self) -> None:
+        """Run the file, as a process that outlives this one.
+
+        Raises:
+            PipelineError: a run goes on already.
+        """
+        if self.is_alive:
+            raise PipelineError("the pipeline runs already; stop it first")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / EVENTS).unlink(missing_ok=True)
+        with (self.folder / LOG).open("wb") as log:
+            self._process = subprocess.Popen(
+                self.words,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.state = self._nothing() | {"phase": STARTING}
+
+    def stop(self) -> None:
+        """Ask the run to end, as Ctrl-C does."""
+        if runner := self._runner():
+            os.kill(runner, signal.SIGINT)
+
+    def poll(self) -> bool:
+        """Take in what the run has told since the last time.
+
+        Returns:
+            Whether something is new.
+        """
+        before = self.state["phase"]
+        events = list(self._added())
+        for event in events:
+            self._take(event)
+        if not events and self.state["phase"] in (STARTING, RUNNING) and not self.is_alive:
+            self.state |= {"phase": FAILED, "error": self._last_words()}
+            for step in self.state["steps"].values():
+                if step["phase"] == RUNNING:
+                    step["phase"] = STOPPED
+        return bool(events) or self.state["phase"] != before
+
+    def _nothing(self) -> dict[str, Any]:
+        command = shlex.join(self.words)
+        return {"phase": NONE, "command": command, "error": None, "result": None, "remarks": [], "steps": {}, "reports": []}
+
+    def _runner(self) -> int:
+        """The process of the run that goes on, of this server's or an earlier one's; 0 where there is none."""
+        if self._process is not None:
+            return 0 if self._process.poll() is not None else self._process.pid
+        return _holder(self.outputs / LOCK)
+
+    def _last_words(self) -> str:
+        """What a run that ended without an event said last."""
+        try:
+            lines = (self.folder / LOG).read_text(errors="replace").splitlines()
+        except OSError:
+            lines = []
+        return "the run was ended: " + (next((line for line in reversed(lines) if line.strip()), "") or "it left no word")
+
+    def _added(self) -> Iterator[dict[str, Any]]:
+        """Events that were written since; all of them where a new run began the file anew."""
+        try:
+            with (self.folder / EVENTS).open("rb") as file:
+                inode = os.fstat(file.fileno()).st_ino
+                if inode != self._inode:
+                    self._place, self._inode = 0, inode
+                file.seek(self._place)
+                content = file.read(MOST_BYTES)
+        except FileNotFoundError:
+            return
+        whole, newline, _ = content.rpartition(b"\n")
+        self._place += len(whole) + len(newline)
+        for line in whole.splitlines():
+            event = json.loads(line)
+            if isinstance(event, dict):
+                yield event
+
+    def _take(self, event: dict[str, Any]) -> None:
+        state = self.state
+        match event.get("event"):
+            case "run":
+                self.state = self._nothing() | {"phase": RUNNING, "steps": {name: _waiting() for name in event["steps"]}}
+            case "remark":
+                state["remarks"].append(event["text"])
+            case "step":
+                state["steps"].setdefault(event["step"], _waiting()).update({name: event[name] for name in FIGURES})
+            case "epoch":
+                epochs = state["steps"].setdefault(event["step"], _waiting())["epochs"]
+                if len(epochs) < MOST_EPOCHS:
+                    epochs.append({name: event[name] for name in ("epoch", "train_loss", "valid_loss", "top1")})
+            case "end":
+                state |= {"phase": event["phase"], "error": event["error"], "result": event["result"]}
+                state["reports"] = [_place_of(page) for page in map(Path, event["reports"]) if page.parents[1].name == "outputs"]
+
+
+def _waiting() -> dict[str, Any]:
+    nothing = {"share": None, "images_per_second": None, "loss": None, "top1": None, "left": "", "last_line": ""}
+    return {"phase": "waiting", "seconds": 0.0, **nothing, "warnings": [], "epochs": []}
+
+
+def _place_of(page: Path) -> dict[str, str]:
+    """Step and port of `.../STEP/outputs/PORT/report.html`."""
+    return {"step": page.parents[2].name, "port": page.parent.name}
+
+
+def _holder(lock: Path) -> int:
+    """The process that holds a run's lock and lives; 0 where there is none."""
+    try:
+        process = int(lock.read_text() or 0)
+        os.kill(process, 0)
+    except (OSError, ValueError):
+        return 0
+    return process

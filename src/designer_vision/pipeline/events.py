@@ -1,0 +1,116 @@
+"""What a run tells, as JSON lines for programs: the same that a person sees, one object a line, each with its `event`.
+
+    {"event": "run", "pipeline": …, "folder": …, "process": …, "steps": [names, in the order in which they can run]}
+    {"event": "remark", "text": …}         what is allowed and may not be meant, or why something finished is run again
+    {"event": "step", "step": …, "phase": …, "seconds": …, "share": …, "images_per_second": …, "loss": …, "top1": …, "left": …,
+     "last_line": …, "warnings": […]}      where a step stands: when it changes, and every second while it runs
+    {"event": "epoch", "step": …, "epoch": …, "epochs": …, "train_loss": …, "valid_loss": …, "top1": …}
+    {"event": "end", "phase": "finished" | "failed" | "stopped", "error": …, "result": …, "reports": [paths]}
+
+The last line is always an `end`, unless the run was killed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from designer_vision.pipeline.graph import Graph
+from designer_vision.pipeline.log import COUNT, NUMBER
+from designer_vision.pipeline.runner import State, States
+
+SECONDS_BETWEEN_EVENTS = 1.0
+"""Of a step of which nothing is new but its seconds."""
+EPOCH = re.compile(
+    rf"epoch (?P<epoch>{COUNT})/(?P<epochs>{COUNT}) .*\| train loss (?P<train_loss>{NUMBER}) "
+    rf"\| valid loss (?P<valid_loss>{NUMBER}) \| top-1 (?P<top1>{NUMBER})\b.*"
+)
+"""A line that a training ends an epoch with."""
+
+
+def open_events(target: str | None) -> TextIO | None:
+    """What events are written to: a file, which begins anew, standard output for `-`, nothing for None.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    if target is None:
+        return None
+    return sys.stdout if target == "-" else Path(target).expanduser().open("w", encoding="utf-8")
+
+
+class Events:
+    """Writes events as they come.
+
+    Args:
+        file: what they are written to, a line each; None where nobody wants them.
+    """
+
+    def __init__(self, file: TextIO | None) -> None:
+        self._file = file
+        self._told: dict[str, State] = {}
+
+    def begin(self, pipeline: Path, folder: Path, process: int, graph: Graph) -> None:
+        """What runs, and where."""
+        steps = [step.name for step in graph.steps]
+        self._write(
+            {"event": "run", "pipeline": str(pipeline.absolute()), "folder": str(folder), "process": process, "steps": steps}
+        )
+
+    def remark(self, text: str) -> None:
+        """A sentence for people."""
+        self._write({"event": "remark", "text": text})
+
+    def states(self, states: States) -> None:
+        """What is new in the states of all steps."""
+        for name, state in states.items():
+            before = self._told.get(name, State())
+            if _is_news(before, state):
+                self._told[name] = state
+                for line in state.figures.epochs[len(before.figures.epochs) :]:
+                    if epoch := EPOCH.fullmatch(line):
+                        self._write({"event": "epoch", "step": name, **_numbers(epoch.groupdict())})
+                self._write(step_event(name, state))
+
+    def end(self, phase: str, error: str | None = None, result: str | None = None, reports: Sequence[Path] = ()) -> None:
+        """How the run ended."""
+        self._write(
+            {"event": "end", "phase": phase, "error": error, "result": result, "reports": [str(page) for page in reports]}
+        )
+
+    def _write(self, event: Mapping[str, Any]) -> None:
+        if self._file is not None:
+            self._file.write(json.dumps(event) + "\n")
+            self._file.flush()
+
+
+def step_event(name: str, state: State) -> dict[str, Any]:
+    """Where a step stands."""
+    figures = state.figures
+    return {
+        "event": "step",
+        "step": name,
+        "phase": state.phase,
+        "seconds": round(state.seconds, 1),
+        "share": figures.share,
+        "images_per_second": figures.images_per_second,
+        "loss": figures.loss,
+        "top1": figures.top1,
+        "left": figures.left,
+        "last_line": figures.last_line,
+        "warnings": list(figures.warnings),
+    }
+
+
+def _is_news(before: State, state: State) -> bool:
+    if state.phase != before.phase or state.figures != before.figures:
+        return True
+    return state.seconds - before.seconds >= SECONDS_BETWEEN_EVENTS
+
+
+def _numbers(texts: Mapping[str, str]) -> dict[str, float]:
+    return {name: int(text) if name in ("epoch", "epochs") else float(text) for name, text in texts.items()}
