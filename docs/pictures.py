@@ -13,6 +13,7 @@ import os
 import pty
 import re
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from pathlib import Path
 
 import pyte
 from PIL import Image, ImageFilter
+from playwright.sync_api import expect, sync_playwright
 from sklearn.datasets import load_sample_images
 
 PICTURES = Path(__file__).parent
@@ -113,8 +115,40 @@ def cleaning(folder: Path) -> None:
     screenshot(folder / "run/clean/outputs/cleaning_report/report.html", PICTURES / "cleaning.png", 1150)
 
 
+def designer(pipeline: str, folder: Path) -> None:
+    """Run the pipeline on the canvas; designer.png while it trains, designer_dark.png with the images that a step wrote."""
+    words = [COMMAND, "designer", pipeline, "--no_browser", "--output_dir", str(folder)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process, sync_playwright() as playwright:
+        assert process.stdout
+        address = process.stdout.readline().split()[-1]
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1440, "height": 900}, color_scheme="light")
+        page.set_default_timeout(600_000)
+        page.goto(address)
+        page.get_by_role("button", name="Run", exact=True).click()
+        page.get_by_role("dialog").get_by_role("button", name="Run").click()
+        train = page.locator('.react-flow__node[data-id="step:train"]')
+        expect(train).to_contain_text("top-1", timeout=600_000)
+        train.click()
+        page.get_by_role("tab", name="Curves").click()
+        expect(page.get_by_role("region", name="numbers by epoch").get_by_role("row")).to_have_count(4, timeout=600_000)
+        fit = page.locator(".react-flow__controls-fitview")
+        fit.click()
+        page.wait_for_timeout(1000)  # it glides there
+        page.screenshot(path=PICTURES / "designer.png")
+        page.emulate_media(color_scheme="dark")
+        page.locator('.react-flow__node[data-id="step:convert"]').click()
+        fit.click()
+        page.get_by_role("tab", name="Outputs").click()
+        page.wait_for_timeout(2000)  # for the thumbnails
+        page.screenshot(path=PICTURES / "designer_dark.png")
+        page.get_by_role("button", name="Stop").click()
+        browser.close()
+        process.send_signal(signal.SIGINT)
+
+
 def main(pipeline: str, folder: Path) -> None:
-    """Run the pipeline, and write run.png, report.png, heat_maps.png and cleaning.png beside this file."""
+    """Run the pipeline, and write run, report, heat_maps, cleaning, designer and designer_dark.png beside this file."""
     if not BROWSER:
         sys.exit("make pictures needs Chromium")
     command = [COMMAND, "run", pipeline, "--output_dir", str(folder)]
@@ -131,6 +165,7 @@ def main(pipeline: str, folder: Path) -> None:
         page.write_text(only(folder / "evaluate" / "outputs" / "evaluation_results" / "report.html", "Predicted correctly"))
         screenshot(page, PICTURES / "heat_maps.png", 560)
         cleaning(Path(made, "cleaning"))
+        designer(pipeline, Path(made, "designer"))
     screenshot(folder / "train" / "outputs" / "trained_model" / "report.html", PICTURES / "report.png", 1250)
 
 

@@ -113,7 +113,7 @@ def test_every_other_command_names_files_and_options_that_are_there(command: str
         parameters = command.make_parser(click.Context(command)).parse_args(words[2:])[0]
         if command is not run:
             return
-        given = dict(text.split("=") for text in parameters["inputs"])
+        given = dict(text.split("=") for text in parameters.get("inputs") or ())
         pipeline = yaml.safe_load((ROOT / parameters["pipeline"]).read_text())
         assert set(given) <= set(pipeline["inputs"])
 
