@@ -173,14 +173,17 @@ def test_the_line_that_resumes_a_run_can_be_pasted_whatever_the_names_are(tmp_pa
 
 
 def test_a_second_run_in_the_same_folder_is_refused_with_the_first_ones_process(pipeline: Path, tmp_path: Path) -> None:
-    first = subprocess.Popen([*COMMAND, str(pipeline), "--output_dir", "out", "--input", "text=wait"], cwd=tmp_path)
+    events = ["--events", "events.jsonl"]
+    first = subprocess.Popen([*COMMAND, str(pipeline), "--output_dir", "out", "--input", "text=wait", *events], cwd=tmp_path)
     pid = tmp_path / "out" / "second" / "outputs" / "out" / "pid"
     while not pid.exists() or not pid.read_text():
         assert first.poll() is None
         time.sleep(0.05)
     log = (tmp_path / "out" / "second" / "user_logs" / "std_log.txt").read_text()
-    second = run(pipeline, "--output_dir", "out", cwd=tmp_path)
+    told = (tmp_path / "events.jsonl").read_text()
+    second = run(pipeline, "--output_dir", "out", *events, cwd=tmp_path)
     assert second.returncode == 1
+    assert (tmp_path / "events.jsonl").read_text().startswith(told)
     assert second.stderr == (
         f"Error: PipelineError: another run, process {first.pid}, is writing to {tmp_path / 'out'}; "
         "wait for it, or give another --output_dir\n"

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from designer_vision.pipeline.run_folder import LOCK
+from designer_vision.pipeline.run_folder import process_of_run
 from designer_vision.runtime.errors import PipelineError
 
 EVENTS, LOG, OUTPUTS = "events.jsonl", "run.log", "run"
@@ -105,13 +105,15 @@ class LocalRun:
         return {"phase": NONE, "command": command, "error": None, "result": None, "remarks": [], "steps": {}, "reports": []}
 
     def _runner(self) -> int:
-        """The process of the run that goes on, of this server's or an earlier one's; 0 where there is none."""
-        if self._process is not None:
-            return 0 if self._process.poll() is not None else self._process.pid
-        return _holder(self.outputs / LOCK)
+        """The process of the run that goes on, whoever started it; 0 where there is none."""
+        if self._process is not None and self._process.poll() is None:
+            return self._process.pid
+        return process_of_run(self.outputs)
 
     def _last_words(self) -> str:
-        """What a run that ended without an event said last."""
+        """Why a run ended without an event: what it said last, where it never began."""
+        if self.state["phase"] == RUNNING:
+            return "the run was ended from outside, perhaps for want of memory; run it again to go on"
         try:
             lines = (self.folder / LOG).read_text(errors="replace").splitlines()
         except OSError:
@@ -122,17 +124,20 @@ class LocalRun:
         """Events that were written since; all of them where a new run began the file anew."""
         try:
             with (self.folder / EVENTS).open("rb") as file:
-                inode = os.fstat(file.fileno()).st_ino
-                if inode != self._inode:
-                    self._place, self._inode = 0, inode
+                status = os.fstat(file.fileno())
+                if status.st_ino != self._inode or status.st_size < self._place:
+                    self._place, self._inode = 0, status.st_ino
                 file.seek(self._place)
                 content = file.read(MOST_BYTES)
-        except FileNotFoundError:
+        except OSError:  # there was no run yet, or somebody else's file is in the way: the run itself will say so
             return
         whole, newline, _ = content.rpartition(b"\n")
         self._place += len(whole) + len(newline)
         for line in whole.splitlines():
-            event = json.loads(line)
+            try:
+                event = json.loads(line)
+            except ValueError:  # half a line, of a disk that was full
+                continue
             if isinstance(event, dict):
                 yield event
 
@@ -162,13 +167,3 @@ def _waiting() -> dict[str, Any]:
 def _place_of(page: Path) -> dict[str, str]:
     """Step and port of `.../STEP/outputs/PORT/report.html`."""
     return {"step": page.parents[2].name, "port": page.parent.name}
-
-
-def _holder(lock: Path) -> int:
-    """The process that holds a run's lock and lives; 0 where there is none."""
-    try:
-        process = int(lock.read_text() or 0)
-        os.kill(process, 0)
-    except (OSError, ValueError):
-        return 0
-    return process

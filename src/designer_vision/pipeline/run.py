@@ -60,8 +60,9 @@ def run_pipeline(
     resume = printable(f"to resume: {command(*words, '--output_dir', short(folder))}")
     events, runner = Events(None), None
     try:
+        events = Events(open_events("-" if events_to == "-" else None))
+        refuse_running(folder)  # whose events may be in the file that is begun anew
         events = Events(open_events(events_to))
-        refuse_running(folder)
         remarks = check(pipeline, inputs)
         experiment = Experiment(experiment_name(pipeline))
         graph = load_graph(pipeline, inputs)

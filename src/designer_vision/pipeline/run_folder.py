@@ -60,6 +60,26 @@ def refuse_running(folder: Path) -> None:
             pass
 
 
+def process_of_run(folder: Path) -> int:
+    """The process of the run that is writing to an output folder; 0 where there is none.
+
+    A run that was killed leaves its number, which is another program's sooner or later: only the lock tells.
+    """
+    try:
+        with (folder / LOCK).open() as lock:
+            text = lock.read(20).strip()
+            process = int(text) if text.isdecimal() else 0
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return process
+            except OSError:  # a file system without locks
+                return process if process and _is_alive(process) else 0
+    except OSError:
+        pass
+    return 0
+
+
 @contextmanager
 def _held(folder: Path) -> Iterator[None]:
     with (folder / LOCK).open("a+") as lock:
