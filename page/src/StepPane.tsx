@@ -27,7 +27,6 @@ export function StepPane({ graph, step }: { graph: Graph; step: Step }) {
         <p className="help" dir="auto">
           {step.description}
         </p>
-        {step.missing && <p className="fault-text">{step.missing}</p>}
         {error && (
           <p className="fault-box" dir="auto">
             {error}
