@@ -94,7 +94,7 @@ class Served:
 
 
 @contextmanager
-def designer(folder: Path, pipeline: str, *words: object, **variables: str) -> Iterator[Served]:
+def designer(folder: Path, pipeline: str, *words: object, stderr: int | None = None, **variables: str) -> Iterator[Served]:
     """The command, ended with the block."""
     own = {"XDG_RUNTIME_DIR": str(folder), "PYTHONPATH": str(ROOT / "src"), **variables}
     process = subprocess.Popen(
@@ -102,6 +102,7 @@ def designer(folder: Path, pipeline: str, *words: object, **variables: str) -> I
         cwd=folder,
         env={name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"} | own,
         stdout=subprocess.PIPE,
+        stderr=stderr,
         text=True,
         preexec_fn=hear_ctrl_c,
     )

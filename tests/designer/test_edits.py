@@ -229,6 +229,24 @@ def test_a_file_that_somebody_else_wrote_to_is_not_overwritten(document: Documen
     assert document.file.read_text() == mine
 
 
+def test_a_folder_in_the_place_of_the_file_is_a_change(document: Document) -> None:
+    document.file.unlink()
+    document.file.mkdir()
+    assert document.graph((), False)["changed_on_disk"]
+    with pytest.raises(ConflictError, match="was changed by another program"):
+        document.save()
+    with pytest.raises(PipelineError, match="cannot be read: Is a directory"):
+        document.reload()
+
+
+def test_names_in_problems_cannot_turn_the_sentence_around(document: Document) -> None:
+    change(document, {"do": "set", "step": "convert", "port": "input_dataset", "text": "a"})
+    document.file.write_text(document.text.replace("path: a", 'path: "\\u202Ea"'))
+    document.reload()
+    texts = [problem["text"] for problem in document.graph((), False)["problems"]]
+    assert "input_dataset is \\u202ea, which does not exist" in texts
+
+
 @pytest.mark.parametrize("text", ["type: command\n", "- a\n", "a: *b\n", "type: pipeline\njobs: [1]\n", "a: b: c\n", "\t"])
 def test_a_file_that_is_no_pipeline_is_said_and_left_alone(tmp_path: Path, text: str) -> None:
     file = tmp_path / "pipeline.yaml"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -71,7 +73,7 @@ def test_only_the_own_page_may_change_something(served: Served, origin: str | No
     for path in ("run", "save", "edit", "submit", "open"):
         status, _, content = served.ask("POST", f"/api/{path}", {}, headers)
         assert (status, json.loads(content)["error"]) == (403, "only this server's own page may change something")
-    assert served.ask("GET", "/api/run")[0] == 405
+    assert served.ask("GET", "/api/run")[0] == 404
 
 
 def test_a_body_that_is_too_large_or_no_json_is_refused(served: Served) -> None:
@@ -211,6 +213,7 @@ def test_a_log_is_read_in_parts_that_never_cut_a_letter(served: Served) -> None:
     assert served.get("logs/convert/std_log.txt?from=-10")["text"] == "last line\n"
     assert served.get("logs/train") == {"names": []}
     assert served.get("logs/train/std_log.txt") == {"text": "", "next": 0}
+    assert served.ask("GET", "/api/logs/convert/std_log.txt?from=--3")[0] == 422
 
 
 # The command
@@ -229,6 +232,35 @@ def test_a_second_designer_on_the_same_file_is_told_where_the_first_one_is(
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(served.folder))
     line = refused(served.folder / "pipelines", "train_and_score.yaml", "--no_browser")
     assert line.endswith(f"train_and_score.yaml is open already; go to {served.address}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_without_a_word_also_while_a_page_is_open(tmp_path: Path, number: signal.Signals) -> None:
+    with designer(project(tmp_path), PIPELINE, stderr=subprocess.PIPE) as served:
+        page = http.client.HTTPConnection("127.0.0.1", served.port)
+        page.request("GET", "/api/stream", headers=served.headers)
+        assert page.getresponse().readline() == b"event: graph\n"
+        served.process.send_signal(number)
+        _, said = served.process.communicate(timeout=30)
+        assert (served.process.returncode, said) == (0, "")
+
+
+def test_a_projects_own_components_are_found_in_its_folder(tmp_path: Path) -> None:
+    with designer(project(tmp_path), PIPELINE) as served:
+        assert {Path(entry["id"]).parent for entry in served.get("palette")} == {tmp_path / "component"}
+        assert not any(step["missing"] for step in served.told("graph", lambda graph: True)["steps"])
+
+
+def test_a_runtime_folder_that_is_gone_is_no_reason_not_to_start(tmp_path: Path) -> None:
+    with designer(project(tmp_path), PIPELINE, XDG_RUNTIME_DIR=str(tmp_path / "gone"), TMPDIR=str(tmp_path)):
+        pass
+
+
+def test_a_file_that_changed_on_disk_is_not_run(tmp_path: Path) -> None:
+    with designer(project(tmp_path), PIPELINE) as served:
+        (tmp_path / PIPELINE).write_text("type: pipeline\njobs: {}\n")
+        status, _, content = served.ask("POST", "/api/run")
+        assert (status, "was changed by another program" in content.decode()) == (409, True)
 
 
 def test_what_cannot_be_opened_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

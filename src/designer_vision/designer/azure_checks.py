@@ -44,8 +44,9 @@ class AzureChecks:
 
     def close(self) -> None:
         """End the process."""
+        processes = list((self._process._processes or {}).values())  # which the pool forgets as it shuts down
         self._process.shutdown(wait=False, cancel_futures=True)
-        for process in list(self._process._processes.values()):
+        for process in processes:
             process.terminate()
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import socket
 import sys
 import webbrowser
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -17,6 +19,8 @@ from designer_vision.runtime.errors import DesignerError, FileSystemError, Pipel
 
 DEFAULT = Path("pipeline.yaml")
 HOST = "127.0.0.1"
+HERE = Path("component")
+"""A project's own components, where the command is started in its folder."""
 
 
 @click.command()
@@ -44,7 +48,7 @@ def _serve(pipeline: Path, folders: tuple[Path, ...], output_dir: Path | None, p
         import uvicorn
 
         from designer_vision.designer.components import OURS, Components
-        from designer_vision.designer.server import make_app
+        from designer_vision.designer.server import Server, make_app
         from designer_vision.designer.session import Session
     except ImportError as error:
         raise PipelineError(
@@ -58,7 +62,7 @@ def _serve(pipeline: Path, folders: tuple[Path, ...], output_dir: Path | None, p
     listener = _listen(port)
     port, token = listener.getsockname()[1], secrets.token_urlsafe(24)
     address = f"http://{HOST}:{port}/?token={token}"
-    components = Components([*folders, OURS])
+    components = Components([*folders, *([HERE] if HERE.is_dir() else []), OURS])
     session = Session(pipeline, components, output_dir, address)
     click.echo(printable(f"{pipeline}: {address}"))
     click.echo("Ctrl-C ends this command; a run that was started goes on.")
@@ -68,7 +72,9 @@ def _serve(pipeline: Path, folders: tuple[Path, ...], output_dir: Path | None, p
     )
     if not no_browser and _has_screen():
         webbrowser.open(address)
-    uvicorn.Server(config).run(sockets=[listener])
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # which uvicorn raises again when all is closed
+    with suppress(KeyboardInterrupt):  # the same of Ctrl-C
+        Server(config, session).run(sockets=[listener])
 
 
 def _listen(port: int) -> socket.socket:

@@ -16,6 +16,7 @@ from designer_vision.designer.problems import Problem, problems_of
 from designer_vision.designer.yaml_text import YamlText, scalar
 from designer_vision.pipeline.run_folder import read_record, write_record
 from designer_vision.pipeline.yaml_files import MOST_BYTES
+from designer_vision.runtime.console import printable
 from designer_vision.runtime.description import shared_yaml
 from designer_vision.runtime.errors import DesignerError, PipelineError
 
@@ -80,8 +81,11 @@ class Document:
         return self.text != self._saved
 
     def has_changed_on_disk(self) -> bool:
-        """Whether somebody else wrote to the file, or removed it, since it was read or saved."""
-        return _content(self.file) != self._on_disk
+        """Whether somebody else wrote to the file, removed it, or closed it to us, since it was read or saved."""
+        try:
+            return _content(self.file) != self._on_disk
+        except PipelineError:  # why is said where it is loaded again
+            return True
 
     def graph(self, azure: Sequence[Problem], is_checking: bool) -> dict[str, Any]:
         """All that the page shows of it.
@@ -101,7 +105,7 @@ class Document:
             "can_redo": bool(self._redo),
             "changed_on_disk": self.has_changed_on_disk(),
             "error": drawn.error,
-            "problems": [vars(problem) for problem in _each_once([*drawn.problems, *azure])],
+            "problems": [vars(problem) | {"text": printable(problem.text)} for problem in _each_once([*drawn.problems, *azure])],
             "checking": is_checking,
             "positions": self.positions(),
         }
@@ -170,8 +174,8 @@ class Document:
             ConflictError: somebody did.
             OSError: it cannot be written.
         """
-        if not overwrite and self.has_changed_on_disk():
-            raise ConflictError(f"{self.file} was changed by another program; load it again, or overwrite it")
+        if not overwrite:
+            self.refuse_changed()
         content = self.text.encode()
         scratch = self.file.with_name(f".{self.file.name}.tmp")
         self.file.parent.mkdir(parents=True, exist_ok=True)
@@ -182,6 +186,15 @@ class Document:
         self._on_disk, self._saved = content, self.text
         if self._moved:
             self.place(self._moved)
+
+    def refuse_changed(self) -> None:
+        """Refuse to go on where the file is not the one that is shown.
+
+        Raises:
+            ConflictError: somebody else wrote to it.
+        """
+        if self.has_changed_on_disk():
+            raise ConflictError(f"{self.file} was changed by another program; load it again, or overwrite it")
 
     def look_again(self) -> bool:
         """Check anew what lies outside of the text: components and folders may have come, changed or gone.

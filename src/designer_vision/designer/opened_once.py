@@ -51,7 +51,10 @@ def _own_folder() -> Path:
     Raises:
         PipelineError: somebody else made it.
     """
-    folder = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()) / f"designer_vision_{os.getuid()}"
+    runtime = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+    if not os.access(runtime, os.W_OK | os.X_OK):  # gone, or that of the user who became this one by su
+        runtime = Path(tempfile.gettempdir())
+    folder = runtime / f"designer_vision_{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     status = folder.lstat()
     if status.st_uid != os.getuid() or status.st_mode & 0o077:

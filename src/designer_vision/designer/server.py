@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any, TypeVar
 
 import anyio.to_thread
 import msgspec
+import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
@@ -29,6 +32,7 @@ from designer_vision.runtime.errors import DesignerError, FileSystemError, Pipel
 PAGE = Path(__file__).parent / "page"
 """What `make page` built."""
 MOST_THUMBNAILS_AT_ONCE = 2
+WHOLE = re.compile(r"-?\d{1,15}", re.ASCII)
 LONG_CACHE = "public, max-age=31536000, immutable"
 """Of files whose names change with their content."""
 
@@ -87,6 +91,19 @@ def make_app(session: Session, components: Components, token: str, port: int) ->
         exception_handlers={ConflictError: _refused, DesignerError: _refused, OSError: _broken, 404: _not_found},
         lifespan=_living_with(session),
     )
+
+
+class Server(uvicorn.Server):
+    """Ends the streams of pages before it waits for answers: they would never end by themselves."""
+
+    def __init__(self, config: uvicorn.Config, session: Session) -> None:
+        super().__init__(config)
+        self._session = session
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close everything."""
+        self._session.hang_up()
+        await super().shutdown(sockets)
 
 
 def _living_with(session: Session) -> Callable[[Starlette], Any]:
@@ -288,6 +305,6 @@ def _names(request: Request) -> tuple[str, str]:
 
 def _whole(request: Request, name: str, default: int) -> int:
     text = request.query_params.get(name, str(default))
-    if not text.lstrip("-").isdecimal() or len(text) > 15:
+    if not WHOLE.fullmatch(text):
         raise PipelineError(f"{name} is {text[:100]!r}, expected a whole number")
     return int(text)

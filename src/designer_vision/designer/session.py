@@ -64,7 +64,7 @@ class Session:
         stream = _Stream({GRAPH: _json(self.graph()), RUN: _json(self.run.state)})
         self._streams.add(stream)
         try:
-            while True:
+            while not stream.is_over:
                 for text in await stream.next():
                     yield text
         finally:
@@ -76,6 +76,11 @@ class Session:
             text = _json(self.graph() if kind == GRAPH else self.run.state)
             for stream in self._streams:
                 stream.put(kind, text)
+
+    def hang_up(self) -> None:
+        """End the streams of all pages."""
+        for stream in self._streams:
+            stream.end()
 
     # What pages do
 
@@ -131,6 +136,7 @@ class Session:
         drawing = self.document.drawing
         if not drawing.steps:
             raise PipelineError("there is no step yet")
+        self.document.refuse_changed()
         if not self.document.is_saved:
             self.document.save()
             self.tell(GRAPH)
@@ -194,11 +200,16 @@ class _Stream:
     """What one page has still to be told: of each kind the latest."""
 
     def __init__(self, pending: dict[str, str]) -> None:
-        self._pending, self._is_new = pending, asyncio.Event()
+        self._pending, self._is_new, self.is_over = pending, asyncio.Event(), False
         self._is_new.set()
 
     def put(self, kind: str, text: str) -> None:
         self._pending[kind] = text
+        self._is_new.set()
+
+    def end(self) -> None:
+        """There will be nothing more."""
+        self.is_over = True
         self._is_new.set()
 
     async def next(self) -> list[str]:

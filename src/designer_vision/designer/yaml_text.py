@@ -36,6 +36,7 @@ class YamlText:
     def __init__(self, text: str) -> None:
         self.text = text
         self.data: dict[str, Any] = yaml_again(text)
+        self._composed: tuple[str, yaml.Node | None] | None = None
 
     def set(self, path: Path, value: Any) -> None:
         """Give a key a value, in the place of the one that it has, or as the last of its mapping.
@@ -108,9 +109,15 @@ class YamlText:
             node = node[key]
         return len(path)
 
+    def _root(self) -> yaml.Node | None:
+        """The text's outermost node; composing takes a change's most time, and a change asks several times."""
+        if self._composed is None or self._composed[0] is not self.text:
+            self._composed = self.text, yaml.compose(self.text, yaml.CSafeLoader)
+        return self._composed[1]
+
     def _entry(self, path: Path) -> tuple[yaml.Node, yaml.Node]:
         """The key and the value that a path leads to."""
-        node = yaml.compose(self.text, yaml.CSafeLoader)
+        node = self._root()
         found: tuple[yaml.Node, yaml.Node] | None = None
         for key in path:
             assert isinstance(node, yaml.MappingNode)
@@ -120,7 +127,7 @@ class YamlText:
         return found
 
     def _mapping(self, path: Path) -> yaml.Node:
-        node = self._entry(path)[1] if path else yaml.compose(self.text, yaml.CSafeLoader)
+        node = self._entry(path)[1] if path else self._root()
         assert node is not None
         return node
 
