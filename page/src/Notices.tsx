@@ -1,7 +1,8 @@
 import { useEffect, useRef, useState } from "react"
 import { reload, save } from "./actions"
 import { NOT_ALLOWED } from "./api"
-import { unsay, useStore } from "./state"
+import { stepId } from "./ports"
+import { select, unsay, useStore } from "./state"
 import { plural } from "./words"
 
 /** What the page has to say: lost connections and changes on disk as bands, the rest as notes below. */
@@ -9,7 +10,6 @@ export function Bands() {
   const link = useStore((state) => state.link)
   const changed = useStore((state) => state.graph?.changed_on_disk ?? false)
   const path = useStore((state) => state.graph?.path ?? "")
-  const runError = useStore((state) => (state.run?.phase === "failed" ? state.run.error : null))
   return (
     <div className="bands">
       {link === "refused" && <p className="band fault">{NOT_ALLOWED}</p>}
@@ -31,11 +31,33 @@ export function Bands() {
           </button>
         </div>
       )}
-      {runError && (
-        <p className="band fault" dir="auto">
-          {runError}
-        </p>
+      <RunError />
+    </div>
+  )
+}
+
+/** Where an error of the run's own checks says it is: "…Error: train.untrained_model: …" */
+const PLACE = /: (\w+)\.\w+: /
+
+/** Why the last run failed, until it is closed or there is another run. */
+function RunError() {
+  const error = useStore((state) => (state.run?.phase === "failed" ? state.run.error : null))
+  const named = PLACE.exec(error ?? "")?.[1]
+  const step = useStore((state) => state.graph?.steps.find((one) => one.name === named)?.name)
+  const [closed, setClosed] = useState(false)
+  useEffect(() => setClosed(false), [error])
+  if (!error || closed) return null
+  return (
+    <div className="band fault">
+      <span dir="auto">{error}</span>
+      {step && (
+        <button type="button" className="small" onClick={() => select([stepId(step)])}>
+          show
+        </button>
       )}
+      <button type="button" className="small" onClick={() => setClosed(true)}>
+        close
+      </button>
     </div>
   )
 }

@@ -117,10 +117,11 @@ function Name({ step }: { step: Step }) {
 function Given({ step, port, graph }: { step: Step; port: OutPort; graph: Graph }) {
   const send = async (name: string) => {
     const edits: Edit[] = []
+    const taken = graph.outputs.some((output) => output.name === name)
+    if (name === port.output) return null
     if (port.output !== null) edits.push({ do: "remove_output", name: port.output })
-    if (name !== "" && name !== port.output && graph.outputs.some((output) => output.name === name))
-      edits.push({ do: "remove_output", name })
-    if (name !== "") edits.push({ do: "add_output", name, from: { step: step.name, port: port.name } })
+    if (name !== "")
+      edits.push({ do: taken ? "connect_output" : "add_output", name, from: { step: step.name, port: port.name } })
     return refused(edits)
   }
   return (

@@ -40,17 +40,11 @@ export async function connect(wanted: Connection): Promise<void> {
   const step = nameOf(wanted.source)
   if (sortOf(wanted.target) === "output") {
     const from = { step, port: wanted.sourcePort }
-    await edit(giveTo(nameOf(wanted.target), from))
+    await edit([{ do: "connect_output", name: nameOf(wanted.target), from }])
     return
   }
   const from = sortOf(wanted.source) === "input" ? { input: step } : { step, port: wanted.sourcePort }
   await edit([{ do: "connect", step: nameOf(wanted.target), port: wanted.targetPort, from }])
-}
-
-/** Gives a step's output to a pipeline output, taking it from the one that it has. */
-export function giveTo(name: string, from: { step: string; port: string }): Edit[] {
-  const taken = getState().graph?.outputs.some((output) => output.name === name)
-  return [...(taken ? [{ do: "remove_output" as const, name }] : []), { do: "add_output", name, from }]
 }
 
 export async function removeSelected(): Promise<void> {

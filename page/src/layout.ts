@@ -169,6 +169,6 @@ export function placeBeside(
   const place = beside ? places[beside] : undefined
   const box = beside ? sizes.get(beside) : undefined
   if (place && box) return freeFrom([place[0] + box.width + GAP, place[1]], size, boxes, "down")
-  if (boxes.length === 0) return [0, 0] as [number, number]
+  if (boxes.length === 0) return [GAP, GAP] as [number, number]
   return freeFrom([Math.min(...boxes.map((b) => b.x)), Math.max(...boxes.map((b) => b.y + b.height)) + GAP], size, boxes, "down")
 }

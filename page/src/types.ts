@@ -159,6 +159,7 @@ export type Edit =
   | { do: "rename_input"; name: string; to: string }
   | { do: "remove_input"; name: string }
   | { do: "add_output"; name: string; from: PortOf }
+  | { do: "connect_output"; name: string; from: PortOf }
   | { do: "remove_output"; name: string }
   | { do: "describe"; text: string }
 
