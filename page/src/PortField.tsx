@@ -190,7 +190,6 @@ function DataField({ graph, step, port, faults }: Props) {
       <SelectField id={id} label={<PortLabel port={port} />} value={key} faults={faults} help={port.description} onPick={pick}>
         <option value="">nothing</option>
         {!keys.has(key) && <option value={key}>{wordsOf(value)}</option>}
-        <option value={PATH}>a path…</option>
         {inputs.length > 0 && (
           <optgroup label="Inputs of the pipeline">
             {inputs.map((input) => (
@@ -209,6 +208,7 @@ function DataField({ graph, step, port, faults }: Props) {
             ))}
           </optgroup>
         )}
+        <option value={PATH}>a path…</option>
       </SelectField>
       {key === PATH && (
         <TextField

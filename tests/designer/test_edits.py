@@ -13,7 +13,7 @@ from conftest import ROOT
 
 from designer_vision.designer.components import OURS, Components
 from designer_vision.designer.document import ConflictError, Document
-from designer_vision.designer.edits import AnyEdit
+from designer_vision.designer.edit_kinds import AnyEdit
 from designer_vision.runtime.errors import DesignerError, PipelineError
 
 

@@ -11,7 +11,8 @@ import yaml
 
 from designer_vision.designer.components import Components
 from designer_vision.designer.drawing import Drawing, as_json, draw
-from designer_vision.designer.edits import AnyEdit, apply
+from designer_vision.designer.edit_kinds import AnyEdit
+from designer_vision.designer.edits import apply
 from designer_vision.designer.problems import Problem, problems_of
 from designer_vision.designer.yaml_text import YamlText, scalar
 from designer_vision.pipeline.run_folder import read_record, write_record

@@ -8,10 +8,28 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from designer_vision.designer.components import Component, Port, is_data
 from designer_vision.designer.drawing import SETTINGS, Drawing, DrawnStep, InputOf, Searched
+from designer_vision.designer.edit_kinds import (
+    Add,
+    AddInput,
+    AddOutput,
+    AnyEdit,
+    Connect,
+    ConnectOutput,
+    Describe,
+    Disconnect,
+    Duplicate,
+    Remove,
+    RemoveInput,
+    RemoveOutput,
+    Rename,
+    RenameInput,
+    Set,
+    SetInput,
+    Setting,
+    Source,
+)
 from designer_vision.designer.yaml_text import YamlText
 from designer_vision.pipeline.graph import OutputOf
 from designer_vision.runtime.errors import DesignerError, PipelineError
@@ -21,107 +39,6 @@ NAME = re.compile(r"[a-z_][a-z0-9_]{0,99}")
 """Names that Azure ML takes for steps, inputs and outputs."""
 LONGEST = 10_000
 """Letters of a value."""
-
-
-class Source(msgspec.Struct, forbid_unknown_fields=True):
-    """Where a port's value comes from: a step's output, or an input of the pipeline."""
-
-    step: str = ""
-    port: str = ""
-    input: str = ""
-
-    def reference(self) -> str:
-        """As the YAML writes it."""
-        return f"${{{{parent.inputs.{self.input}}}}}" if self.input else f"${{{{parent.jobs.{self.step}.outputs.{self.port}}}}}"
-
-
-class Edit(msgspec.Struct, tag_field="do", forbid_unknown_fields=True):
-    """One thing that a person did."""
-
-
-class Add(Edit, tag="add"):
-    component: str
-    name: str = ""
-
-
-class Remove(Edit, tag="remove"):
-    steps: list[str]
-
-
-class Duplicate(Edit, tag="duplicate"):
-    steps: list[str]
-
-
-class Rename(Edit, tag="rename"):
-    step: str
-    to: str
-
-
-class Set(Edit, tag="set"):
-    step: str
-    port: str
-    text: str | None = None
-
-
-class Connect(Edit, tag="connect", rename={"source": "from"}):
-    step: str
-    port: str
-    source: Source
-
-
-class Disconnect(Edit, tag="disconnect"):
-    step: str
-    port: str
-
-
-class Setting(Edit, tag="setting"):
-    step: str
-    path: str
-    text: str | None = None
-
-
-class AddInput(Edit, tag="add_input"):
-    name: str
-    type: str
-    text: str | None = None
-
-
-class SetInput(Edit, tag="set_input"):
-    name: str
-    text: str | None = None
-
-
-class RenameInput(Edit, tag="rename_input"):
-    name: str
-    to: str
-
-
-class RemoveInput(Edit, tag="remove_input"):
-    name: str
-
-
-class AddOutput(Edit, tag="add_output", rename={"source": "from"}):
-    name: str
-    source: Source
-
-
-class ConnectOutput(Edit, tag="connect_output", rename={"source": "from"}):
-    name: str
-    source: Source
-
-
-class RemoveOutput(Edit, tag="remove_output"):
-    name: str
-
-
-class Describe(Edit, tag="describe"):
-    text: str
-
-
-AnyEdit = (
-    Add | Remove | Duplicate | Rename | Set | Connect | Disconnect | Setting
-    | AddInput | SetInput | RenameInput | RemoveInput | AddOutput | ConnectOutput | RemoveOutput | Describe
-)  # fmt: skip
 
 
 def apply(edit: AnyEdit, yaml: YamlText, drawing: Drawing, file: Path, read: Callable[[Path], Component]) -> None:

@@ -24,7 +24,7 @@ from starlette.staticfiles import StaticFiles
 from designer_vision.designer.components import Components
 from designer_vision.designer.document import ConflictError
 from designer_vision.designer.drawing import output_as_json, port_as_json
-from designer_vision.designer.edits import AnyEdit
+from designer_vision.designer.edit_kinds import AnyEdit
 from designer_vision.designer.gates import MOST_BYTES, REPORT_POLICY, Gates
 from designer_vision.designer.session import Session
 from designer_vision.runtime.errors import DesignerError, FileSystemError, PipelineError
