@@ -6,6 +6,7 @@
 # make bench-mount   what data at a distance costs: each component beside a local disk, and torch's DataLoader
 # make test-gpu    what only a GPU can show; make bench-gpu   images/s on it, beside timm, and what its steps wait for (25 minutes)
 # make bench-accuracy   how good the networks are, beside other programs (an hour; bench-accuracy-short: 15 minutes); bench-choices: each choice
+# make bench-designer   how soon the designer answers, in Chromium: from the command to the graph, an edit to what is wrong with it, 50,000 thumbnails
 # make test-faults   every fault that a training must survive, in about an hour
 # make test-release   what runs in each image, with that image's packages, and endpoints as Azure runs them (Python 3.12; 20 minutes)
 # make register   both environments and all components in your workspace, or in a registry: REGISTRY=name
@@ -29,7 +30,7 @@ BIN := $(abspath $(VENV))/bin
 STAMP := $(abspath $(VENV))/.set_up$(subst /,_,$(CURDIR))
 export PYTHONPATH := $(CURDIR)/src
 
-.PHONY: demo digits pictures page bundle test test-faults fuzz test-release golden notebook lock register check setup clean bench bench-full bench-photos bench-mount bench-gpu bench-watch bench-accuracy bench-accuracy-short bench-choices test-gpu gpu-is-there
+.PHONY: demo digits pictures page bundle test test-faults fuzz test-release golden notebook lock register check setup clean bench bench-full bench-photos bench-mount bench-gpu bench-watch bench-designer bench-accuracy bench-accuracy-short bench-choices test-gpu gpu-is-there
 
 demo: setup
 	@$(MAKE) --no-print-directory digits
@@ -167,6 +168,10 @@ bench-gpu: gpu-is-there $(BENCH)/venv
 # how soon ranks end when one is lost, and whether one is taken for lost that is not: an hour and some minutes of full load
 bench-watch: setup
 	$(BIN)/python benchmarks/watching.py 100 3600 > benchmarks/$(TODAY)_watching.md
+
+# how soon the designer answers, in Chromium; about eight minutes
+bench-designer: setup
+	$(BIN)/python benchmarks/designer.py $(BENCH)/designer > benchmarks/$(TODAY)_designer.md
 
 # how good the networks are, on images of Debian's packages dataset-fashion-mnist, openclipart-png and tuxpaint-stamps-default; the page is
 # there however it ends, and the same command goes on

@@ -78,14 +78,15 @@ def edits(browser: Browser, folder: Path) -> Iterator[Row]:
     for steps, copies in STEPS.items():
         file = pipeline_of(folder, copies, images={"type": "uri_folder", "path": "digits"})
         with designer(file, folder / "nothing") as served, opened(browser, served) as page:
-            last = copies - 1
-            zoom_to(page, f"hold_out_{last}", 90)
+            in_sight = page.locator('.react-flow__node[data-id^="step:hold_out_"]')
+            copy = (in_sight.nth(in_sight.count() // 2).get_attribute("data-id") or "").rpartition("_")[2]
+            zoom_to(page, f"hold_out_{copy}", 90)
             figures: dict[str, list[float]] = {"drop": [], "edge": [], "typing": [], "enter": [], "azure": []}
             for _ in range(EDITS + 1):
                 _drop(page, figures["drop"])
-                _draw_edge(page, last, figures["edge"])
+                _draw_edge(page, copy, figures["edge"])
             for _ in range(EDITS + 1):
-                _type(page, f"train_{last}", figures)
+                _type(page, f"hold_out_{copy}", figures)
         sets = {name: values[1:] for name, values in figures.items()}
         yield row(f"a dropped component to what it lacks, {steps} steps", sets["drop"], 100, "ms")
         yield row(f"an edge to its port without a fault, {steps} steps", sets["edge"], 100, "ms")
@@ -112,7 +113,7 @@ def _drop(page: Page, figures: list[float]) -> None:
     _take_back(page)
 
 
-def _draw_edge(page: Page, copy: int, figures: list[float]) -> None:
+def _draw_edge(page: Page, copy: str, figures: list[float]) -> None:
     name, own = f"hold_out_{copy}", "input_image_directory"
     edit = {"do": "disconnect", "step": name, "port": own}
     page.evaluate("edit => post('/api/edit', {revision: window.told.revision, edits: [edit]})", edit)
@@ -132,7 +133,7 @@ def _draw_edge(page: Page, copy: int, figures: list[float]) -> None:
 def _type(page: Page, step: str, figures: dict[str, list[float]]) -> None:
     """A value out of its range, sent by Enter."""
     node(page, step).click()
-    page.get_by_label("warmup_step_number", exact=True).select_text()
+    page.get_by_label("fraction", exact=False).first.select_text()
     revision = wait_for_checks(page)
     marked = f"""() => document.querySelector('[data-id="step:{step}"] .marks .fault')"""
     page.evaluate(f"""() => {{

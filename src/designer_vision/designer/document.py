@@ -133,13 +133,15 @@ class Document:
         """
         if revision != self.revision:
             raise ConflictError("the pipeline changed in another window; look at it again")
-        drawing, yaml = self.drawing, YamlText(self.text)
+        drawing, yaml = self.drawing, YamlText(self.text, self._drawn.data)
         for edit in edits:
             apply(edit, yaml, drawing, self.file, self._components.read_allowed)
             drawing = draw(yaml.data, self.file, self._components)
         if len(yaml.text.encode()) > MOST_BYTES:
             raise PipelineError(f"{self.file} would have more than {MOST_BYTES:,} bytes")
-        self._become(yaml.text)
+        if yaml.text != self.text:
+            self._remember()
+            self._show(yaml.text, self._with_problems(yaml.data, drawing))
 
     def undo(self) -> None:
         """Take the last change back."""
@@ -211,13 +213,19 @@ class Document:
 
     def _become(self, text: str) -> None:
         if text != self.text:
-            self._undo.append(self.text)
-            self._redo.clear()
+            self._remember()
             self._show(text)
 
-    def _show(self, text: str) -> None:
-        """Draw a text that came about by edits of one that was read from the disk."""
+    def _remember(self) -> None:
+        self._undo.append(self.text)
+        self._redo.clear()
+
+    def _show(self, text: str, drawn: _Drawn | None = None) -> None:
+        """Show a text that came about by edits of one that was read from the disk; draw it, unless that is done."""
         self.text, self.revision = text, self.revision + 1
+        if drawn:
+            self._drawn = drawn
+            return
         try:
             self._drawn = self._draw(YamlText(text).data)
         except yaml.YAMLError:  # what was on disk when it was loaded, and could not be read
@@ -235,6 +243,9 @@ class Document:
             drawing = draw(data, self.file, self._components)
         except DesignerError as error:
             return _Drawn(data, None, (), error.message)
+        return self._with_problems(data, drawing)
+
+    def _with_problems(self, data: Any, drawing: Drawing) -> _Drawn:
         return _Drawn(data, drawing, tuple(problems_of(drawing, self.file.parent)), None)
 
     # Where the nodes stand

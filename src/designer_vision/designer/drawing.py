@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,8 @@ def draw(data: Any, file: Path, components: Components) -> Drawing:
     jobs = data.get("jobs") or {}
     if len(jobs) > MOST_STEPS:
         raise PipelineError(f"{file} has {len(jobs):,} steps; the canvas shows at most {MOST_STEPS:,}")
-    steps = {str(name): _step(str(name), job, file, components) for name, job in jobs.items()}
+    read = cache(partial(_read, file=file, components=components))  # most steps share their component with others
+    steps = {str(name): _step(str(name), job, file, read) for name, job in jobs.items()}
     inputs = {str(name): _input(entry) for name, entry in _mapping(data.get("inputs")).items()}
     from_steps = {
         output[1]: OutputOf(step.name, port)
@@ -120,11 +122,11 @@ def draw(data: Any, file: Path, components: Components) -> Drawing:
     return Drawing(str(data.get("display_name") or file.stem), steps, inputs, outputs)
 
 
-def _step(name: str, job: Any, file: Path, components: Components) -> DrawnStep:
+def _step(name: str, job: Any, file: Path, read: Callable[[str], Component]) -> DrawnStep:
     written = _mapping(job)
     component, missing = None, ""
     try:
-        component = _component(name, written, file, components)
+        component = _component(name, written, file, read)
     except DesignerError as error:
         missing = error.message
     given: dict[str, Value | None] = {str(port): value_of(entry) for port, entry in _mapping(written.get("inputs")).items()}
@@ -141,11 +143,11 @@ def _space(written: Any) -> str:
     return f"{_mapping(written).get('type', 'searched')} {', '.join(texts)}"
 
 
-def _component(name: str, job: Mapping[str, Any], file: Path, components: Components) -> Component:
+def _component(name: str, job: Mapping[str, Any], file: Path, read: Callable[[str], Component]) -> Component:
     """The component of a step, or of a sweep's trial.
 
     Raises:
-        DesignerError: it is none of this machine's files, or not in a folder that may be read.
+        DesignerError: it is none of this machine's files, or cannot be read.
     """
     written = job.get("trial" if job.get("type") == "sweep" else "component")
     if isinstance(written, dict):
@@ -153,6 +155,15 @@ def _component(name: str, job: Mapping[str, Any], file: Path, components: Compon
     text = str(written or "").removeprefix("file:")
     if not text or ":" in text:
         raise PipelineError(f"step {name} has the component {written!r}, which is not on this machine")
+    return read(text)
+
+
+def _read(text: str, file: Path, components: Components) -> Component:
+    """The component that a step of a pipeline's file names.
+
+    Raises:
+        DesignerError: it is not in a folder that may be read, or cannot be read.
+    """
     path = (file.parent / text).resolve()
     allowed = (file.parent.resolve(), *components.folders)
     if not any(path.is_relative_to(folder) for folder in allowed):

@@ -70,10 +70,10 @@ class Session:
         finally:
             self._streams.discard(stream)
 
-    def tell(self, kind: str) -> None:
-        """Tell all pages of a change."""
+    def tell(self, kind: str, graph: dict[str, Any] | None = None) -> None:
+        """Tell all pages of a change; of the graph as it is now, where that has not been made yet."""
         if self._streams:
-            text = _json(self.graph() if kind == GRAPH else self.run.state)
+            text = _json((graph or self.graph()) if kind == GRAPH else self.run.state)
             for stream in self._streams:
                 stream.put(kind, text)
 
@@ -94,8 +94,9 @@ class Session:
         make(self.document)
         if self.document.revision != before:
             self.check_by_azure()
-        self.tell(GRAPH)
-        return self.graph()
+        graph = self.graph()
+        self.tell(GRAPH, graph)
+        return graph
 
     def open(self, path: str, discard: bool) -> dict[str, Any]:
         """Open another of the files that can be opened.

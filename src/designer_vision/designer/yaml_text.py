@@ -11,6 +11,7 @@ import copy
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -33,10 +34,9 @@ class YamlText:
         data: what it reads as.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, data: dict[str, Any] | None = None) -> None:
         self.text = text
-        self.data: dict[str, Any] = yaml_again(text)
-        self._composed: tuple[str, yaml.Node | None] | None = None
+        self.data: dict[str, Any] = yaml_again(text) if data is None else data
 
     def set(self, path: Path, value: Any) -> None:
         """Give a key a value, in the place of the one that it has, or as the last of its mapping.
@@ -109,15 +109,9 @@ class YamlText:
             node = node[key]
         return len(path)
 
-    def _root(self) -> yaml.Node | None:
-        """The text's outermost node; composing takes a change's most time, and a change asks several times."""
-        if self._composed is None or self._composed[0] is not self.text:
-            self._composed = self.text, yaml.compose(self.text, yaml.CSafeLoader)
-        return self._composed[1]
-
     def _entry(self, path: Path) -> tuple[yaml.Node, yaml.Node]:
         """The key and the value that a path leads to."""
-        node = self._root()
+        node = _composed(self.text)
         found: tuple[yaml.Node, yaml.Node] | None = None
         for key in path:
             assert isinstance(node, yaml.MappingNode)
@@ -127,7 +121,7 @@ class YamlText:
         return found
 
     def _mapping(self, path: Path) -> yaml.Node:
-        node = self._entry(path)[1] if path else self._root()
+        node = self._entry(path)[1] if path else _composed(self.text)
         assert node is not None
         return node
 
@@ -207,6 +201,12 @@ class YamlText:
             elif number == 0:
                 last += 1
         return "".join(lines[:first] + lines[last + 1 :])
+
+
+@lru_cache(maxsize=1)
+def _composed(text: str) -> yaml.Node | None:
+    """Where everything stands in a text; one change asks several times."""
+    return yaml.compose(text, yaml.CSafeLoader)
 
 
 def _at(data: Any, path: Path) -> Any:
