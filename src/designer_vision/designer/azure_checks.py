@@ -55,6 +55,8 @@ class AzureChecks:
 
 def _begin(parent: int) -> None:
     die_with_parent(parent)
+    if hasattr(os, "nice"):
+        os.nice(5)  # it computes for seconds after each edit, longer with many steps; the page and a training go first
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.disable(logging.WARNING)
 
