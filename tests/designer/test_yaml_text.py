@@ -99,6 +99,18 @@ def test_what_is_removed_takes_its_own_lines_along(path: list[str], expected: li
     assert difference(TEXT, text.text) == expected
 
 
+@pytest.mark.parametrize("path", PIPELINES, ids=lambda path: path.stem)
+def test_several_keys_are_removed_as_one_after_the_other_would_be(path: Path) -> None:
+    at_once, singly = YamlText(path.read_text()), YamlText(path.read_text())
+    some = list(at_once.data["jobs"])[1::2]
+    at_once.remove_several(["jobs"], some)
+    for job in some:
+        singly.remove(["jobs", job])
+    assert at_once.data == singly.data
+    assert all(line.startswith("-") for line in difference(path.read_text(), at_once.text))
+    assert [line for line in at_once.text.split("\n") if line] == [line for line in singly.text.split("\n") if line]
+
+
 def test_a_key_is_renamed_in_its_place() -> None:
     text = YamlText(TEXT)
     text.rename(["jobs", "convert"], "read")

@@ -119,8 +119,7 @@ def _remove(steps: list[str], yaml: YamlText, drawing: Drawing) -> None:
     if gone == drawing.steps.keys():
         yaml.set(["jobs"], {})
         return
-    for name in gone:
-        yaml.remove(["jobs", name])
+    yaml.remove_several(["jobs"], gone)
 
 
 def _duplicate(steps: list[str], yaml: YamlText, drawing: Drawing) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -76,6 +76,23 @@ class YamlText:
             path = path[:-1]
         del _at(changed, path[:-1])[path[-1]]
         self._become(self._without(path), changed, path)
+
+    def remove_several(self, parent: Path, keys: Collection[str]) -> None:
+        """Take some keys of a mapping out, but not all, with their values; in one change, however many there are.
+
+        Raises:
+            PipelineError: as `set` does.
+        """
+        if self._is_flow([*parent, ""]):
+            for key in keys:
+                self.remove([*parent, key])
+            return
+        changed = copy.deepcopy(self.data)
+        for key in keys:
+            del _at(changed, parent)[key]
+        gone = {line for key in keys for line in self._lines_of([*parent, key])}
+        lines = self.text.splitlines(keepends=True)
+        self._become("".join(line for number, line in enumerate(lines) if number not in gone), changed, parent)
 
     def rename(self, path: Path, name: str) -> None:
         """Give a key another name, in its place.
@@ -194,13 +211,20 @@ class YamlText:
                 return self._spliced(start, parent.value[number + 1][0].start_mark.index, "")
             return self._spliced(_end(parent.value[number - 1][1], self.text), end, "")
         lines = self.text.splitlines(keepends=True)
-        first, last = key.start_mark.line, self.text.count("\n", 0, end)
+        gone = self._lines_of(path)
+        return "".join(lines[: gone.start] + lines[gone.stop :])
+
+    def _lines_of(self, path: Path) -> range:
+        """The lines of a key and its value, with the empty one that nothing needs then; numbers from 0."""
+        key, value = self._entry(path)
+        lines = self.text.splitlines(keepends=True)
+        first, last = key.start_mark.line, self.text.count("\n", 0, _end(value, self.text))
         if not "".join(lines[last + 1 : last + 2]).strip():  # one empty line is enough, and none before the first entry
             if first > 0 and not lines[first - 1].strip():
                 first -= 1
-            elif number == 0:
+            elif self._mapping(path[:-1]).value[0][0] is key:
                 last += 1
-        return "".join(lines[:first] + lines[last + 1 :])
+        return range(first, last + 1)
 
 
 @lru_cache(maxsize=1)
