@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import statistics
@@ -65,8 +64,8 @@ window.allShown = () => {
   const pictures = cells.map(cell => cell.querySelector('img'))
   return pictures.length > 0 && pictures.every(picture => picture?.complete && picture.naturalWidth)
 }
-window.post = (path, body) => fetch(path, {method: 'POST', headers: {'content-type': 'application/json'}, body: JSON.stringify(body)})
-  .then(answer => answer.json())
+const headers = {'content-type': 'application/json'}
+window.post = (path, body) => fetch(path, {method: 'POST', headers, body: JSON.stringify(body)}).then(answer => answer.json())
 // the graphs that the server tells
 window.told = {}
 new EventSource('/api/stream').addEventListener('graph', event => {
@@ -229,5 +228,3 @@ def row(what: str, values: Sequence[float], most: float, unit: str, digits: int 
     """A line for what shall be small."""
     found = f"{statistics.median(values):,.{digits}f} {unit} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
     return Row(what, f"<= {most:g} {unit}", found, statistics.median(values) <= most)
-
-
