@@ -30,6 +30,8 @@ from torch import nn
 
 from designer_vision.cleaning.looks import MEASURES, THUMBNAIL, measure, measured_size
 from designer_vision.data import images, transforms
+from designer_vision.designer.components import Components
+from designer_vision.designer.document import Document
 from designer_vision.formats import archives
 from designer_vision.formats.data_frame_directory import LONGEST, read_data_frame_directory
 from designer_vision.formats.image_directory import read_image_directory, schema
@@ -42,7 +44,7 @@ from designer_vision.networks import builders
 from designer_vision.networks.architectures import Architecture
 from designer_vision.pipeline.checks import check
 from designer_vision.pipeline.yaml_files import read_pipeline
-from designer_vision.runtime.errors import CheckpointError, DesignerError, RequestError
+from designer_vision.runtime.errors import CheckpointError, DesignerError, PipelineError, RequestError
 from designer_vision.training.checkpoint import Checkpoints, Position, state_of
 from designer_vision.training.checkpoint import Manifest as CheckpointManifest
 
@@ -218,6 +220,19 @@ def _pipeline(folder: Path, content: bytes) -> object:
     return raw
 
 
+def _canvas(folder: Path, content: bytes) -> object:
+    path = folder / "pipeline.yaml"
+    path.write_bytes(content)
+    for component, text in COMPONENTS.items():
+        (folder / component).write_bytes(text)
+    document = Document(path, Components([folder]))
+    graph = document.graph((), False)
+    json.dumps(graph)
+    if graph["error"]:
+        raise PipelineError(graph["error"])
+    return graph
+
+
 def _file(image: Image.Image, kind: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
@@ -305,14 +320,15 @@ def _coco_file() -> bytes:
     }).encode()  # fmt: skip
 
 
-def _pipeline_files() -> tuple[bytes, dict[str, bytes]]:
-    """A pipeline of ours as if its components lay beside it, and these by name."""
+def _pipeline_files() -> tuple[tuple[bytes, ...], dict[str, bytes]]:
+    """Pipelines of ours as if their components lay beside them, and these by name."""
     root = Path(__file__).parents[2]
-    pipeline = (root / "pipelines" / "train_and_score.yaml").read_bytes().replace(b"../component/", b"./")
-    return pipeline, {path.name: path.read_bytes() for path in (root / "component").glob("*.yaml")}
+    files = [root / "pipelines" / name for name in ("train_and_score.yaml", "sweep.yaml")]
+    pipelines = tuple(file.read_bytes().replace(b"../component/", b"./") for file in files)
+    return pipelines, {path.name: path.read_bytes() for path in (root / "component").glob("*.yaml")}
 
 
-PIPELINE, COMPONENTS = _pipeline_files()
+PIPELINES, COMPONENTS = _pipeline_files()
 
 JSON_LINES = b"".join(
     json.dumps({"image_url": url, "image_details": {"format": "jpg", "width": "4px"}, "label": label}).encode() + b"\n"
@@ -373,7 +389,8 @@ def targets() -> dict[str, Target]:
             (_zip(), _tar(), gzip.compress(_tar()), bz2.compress(_tar())), _tokens([*mutations.BINARY, *mutations.TEXTS]), _archive
         ),
         "a request": Target(_requests(), _tokens([*mutations.JSON, *mutations.TEXTS, b"base64,", b"=", b"null"]), _request),
-        "a pipeline": Target((PIPELINE,), _tokens([*mutations.YAML, *mutations.PIPELINE]), _pipeline),
+        "a pipeline": Target(PIPELINES, _tokens([*mutations.YAML, *mutations.PIPELINE, *SWEEPS]), _pipeline),
+        "a pipeline on the canvas": Target(PIPELINES, _tokens([*mutations.YAML, *mutations.PIPELINE, *SWEEPS]), _canvas),
         "a scored set": Target((_parquet(),), _tokens(mutations.BINARY), _scored),
     }  # fmt: skip
 
@@ -393,8 +410,24 @@ LOCATIONS = [
     b"#",
     b"\x1b[2J",
 ]
+SWEEPS = [
+    b"type: sweep",
+    b"choice",
+    b"uniform",
+    b"values: []",
+    b"min_value: 9",
+    b"q: 0",
+    b"max_total_trials: 0",
+    b"grid",
+    b"bandit",
+    b"nan",
+]
 TABLES = [b"- file: /etc/passwd\n", b"../train.jsonl", b"- take: 1\n", b"- filter\n", b"azureml://", b"MLTable", b"./train.csv"]
-"".encode("cp437")  # zipfile's for names, which Python imports at its first use
+for codec in (
+    "cp437",
+    "unicode_escape",
+):  # zipfile's for names, and that of lines to print: Python imports them at their first use
+    "".encode(codec)
 
 
 def emptied(folder: Path) -> Path:
