@@ -76,6 +76,7 @@ class LocalRun:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        self._place, self._inode = 0, -1  # a file system may give the new file the old one's number
         self.state = self._nothing() | {"phase": STARTING}
 
     def stop(self) -> None:
