@@ -44,7 +44,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or ""
-STARTS, EDITS, EVENTS, PAIRS, EPOCHS = 5, 10, 40, 3, 5
+STARTS, EDITS, EVENTS, PAIRS, EPOCHS = 5, 10, 40, 2, 5
 STEPS = {10: 1, 200: 20}
 """Steps, and how many copies of the ten make them."""
 IMAGES, CLASSES, SIDE = 50_000, 10, 64

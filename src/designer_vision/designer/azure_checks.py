@@ -23,7 +23,6 @@ class AzureChecks:
 
     def __init__(self) -> None:
         self._process = ProcessPoolExecutor(1, get_context("spawn"), _begin, (os.getpid(),))
-        self._process.submit(_load)
 
     def problems(self, text: str, file: Path) -> list[Problem]:
         """What it says of a pipeline's text; waits for the answer.
@@ -59,10 +58,6 @@ def _begin(parent: int) -> None:
         os.nice(5)  # it computes for seconds after each edit, longer with many steps; the page and a training go first
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.disable(logging.WARNING)
-
-
-def _load() -> None:
-    import azure.ai.ml  # noqa: F401
 
 
 def _validate(text: str, file: str) -> list[Problem]:

@@ -110,7 +110,6 @@ def _living_with(session: Session) -> Callable[[Starlette], Any]:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         watching = asyncio.create_task(session.watch())
-        session.check_by_azure()
         try:
             yield
         finally:

@@ -22,6 +22,8 @@ from designer_vision.runtime.errors import DesignerError, PipelineError
 
 POLL_SECONDS, LOOK_SECONDS, SILENCE_SECONDS = 0.15, 2.0, 15.0
 """Between looks at a run's events and at what lies on the disk; and how long a stream stays silent."""
+DRAWING_SECONDS = 1.0
+"""That a page has for its first graph, before azure-ai-ml is loaded and takes a core."""
 MOST_FILES = 200
 GRAPH, RUN = "graph", "run"
 
@@ -63,6 +65,7 @@ class Session:
         """Server-sent events: the graph and the run at once, and whenever they change."""
         stream = _Stream({GRAPH: _json(self.graph()), RUN: _json(self.run.state)})
         self._streams.add(stream)
+        asyncio.get_running_loop().call_later(DRAWING_SECONDS, self.check_by_azure)
         try:
             while not stream.is_over:
                 for text in await stream.next():
