@@ -1,6 +1,6 @@
 """How soon the designer answers, in a real browser: what a person waits for, beside what was aimed at.
 
-    python benchmarks/designer.py FOLDER [PART ...]      # all parts in about eight minutes; needs Chromium
+    python benchmarks/designer.py FOLDER [PART ...]      # all parts in about twelve minutes; needs Chromium
 
 What is made for it stays in FOLDER. Prints Markdown.
 """
@@ -322,7 +322,7 @@ def _train(file: Path, out: Path, browser: Browser, served: Designer | None) -> 
     events.write_text("")
     words = [COMMAND, "run", str(file), "--output_dir", str(out / "run"), "--events", str(events)]
     with opened(browser, served) if served else nullcontext() as page:
-        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
         if page:
             node(page, "train_0").click()
             page.get_by_role("tab", name="Log").click()
