@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ EVENTS, LOG, OUTPUTS = "events.jsonl", "run.log", "run"
 MOST_BYTES = 2**22
 """Of events that are read at a time."""
 MOST_EPOCHS = 10_000
+SECONDS_TO_END = 20
+"""That a run may take from its last event to its exit."""
 NONE, STARTING, RUNNING, FINISHED, FAILED, STOPPED = "none", "starting", "running", "finished", "failed", "stopped"
 FIGURES = ("phase", "seconds", "share", "images_per_second", "loss", "top1", "left", "last_line", "warnings")
 
@@ -78,6 +81,12 @@ class LocalRun:
             )
         self._place, self._inode = 0, -1  # a file system may give the new file the old one's number
         self.state = self._nothing() | {"phase": STARTING}
+
+    def wait_for_end(self) -> None:
+        """Wait for the process of a run that has told its end: it still closes its books, and holds its folder meanwhile."""
+        if self._process is not None and self.state["phase"] in (FINISHED, FAILED, STOPPED):
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(SECONDS_TO_END)
 
     def stop(self) -> None:
         """Ask the run to end, as Ctrl-C does."""

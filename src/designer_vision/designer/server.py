@@ -245,6 +245,7 @@ def _post(path: str, answer: Callable[[Request], Awaitable[Response]]) -> Route:
 def _run_routes(session: Session) -> list[Route]:
     async def run(request: Request) -> Response:
         await _body(request, Nothing)
+        await anyio.to_thread.run_sync(session.run.wait_for_end)
         return JSONResponse(session.start())
 
     async def stop(request: Request) -> Response:
