@@ -269,7 +269,8 @@ def scalar(value: Any) -> str:
                 return text
         except yaml.YAMLError:
             pass
-    return json.dumps(text, ensure_ascii=False)
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(letter if letter.isprintable() else f"\\U{ord(letter):08x}" for letter in quoted)  # YAML breaks lines at some
 
 
 def _block(value: Mapping[str, Any], column: int) -> str:
