@@ -182,7 +182,7 @@ def test_a_job_on_one_node_listens_on_loopback_only(start: StartJob, variables: 
 
 
 @pytest.mark.skipif(os.name != "posix" or os.getuid() != 0, reason="takes root's privileges away")
-def test_it_runs_without_root_network_home_and_a_writable_file_system(
+def test_without_root_network_home_and_a_writable_file_system_it_runs(
     inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without any of root's capabilities, in namespaces of its own: no network, and nothing to write to but the output."""
@@ -200,12 +200,12 @@ def test_it_runs_without_root_network_home_and_a_writable_file_system(
         "from designer_vision.entry.train_pytorch_model import parse\n"
         "run(parse)"
     )
-    for name in ("out", "tmp"):
+    for name in ("out", "t"):  # a short name: workers' sockets lie there, and /tmp, which is for longer ones, is closed too
         (tmp_path / name).mkdir()
     script = (
         f"mount --bind {tmp_path} {tmp_path} && mount -o remount,bind,ro / && cd / && "
         f"exec setpriv --bounding-set -all --inh-caps -all --no-new-privs "
-        f'env HOME=/nonexistent TMPDIR={tmp_path}/tmp MLFLOW_TRACKING_URI=sqlite:///{tmp_path}/tmp/mlflow.db PYTHONPATH={ROOT / "src"} "{sys.executable}" -c "$PROGRAM" {ROOT / "tests"} {words}'
+        f'env HOME=/nonexistent TMPDIR={tmp_path}/t MLFLOW_TRACKING_URI=sqlite:///{tmp_path}/t/mlflow.db PYTHONPATH={ROOT / "src"} "{sys.executable}" -c "$PROGRAM" {ROOT / "tests"} {words}'
     )
     monkeypatch.setenv("PROGRAM", program)
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
