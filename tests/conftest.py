@@ -34,7 +34,7 @@ needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium here; .c
 COLORS = {"blue": (30, 30, 220), "green": (30, 220, 30), "red": (220, 30, 30)}
 
 
-LONGEST_FIRST = ("pipeline", "faults", "components", "runtime", "training", "client")
+LONGEST_FIRST = ("pipeline", "faults", "components", "runtime", "training", "designer", "client")
 """Folders whose files take minutes: where two processes test, neither is left with one of these in the end."""
 
 

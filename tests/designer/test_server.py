@@ -278,7 +278,7 @@ def test_what_cannot_be_opened_is_one_line(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_the_command_line_does_not_load_the_server(tmp_path: Path) -> None:
-    code = "import sys, designer_vision.pipeline.command_line; print([n for n in ('starlette', 'uvicorn', 'yaml', 'torch') if n in sys.modules])"
+    code = "import sys, designer_vision.pipeline.command_line; print([n for n in ('starlette', 'uvicorn', 'torch') if n in sys.modules])"
     loaded: Any = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     assert "starlette" not in loaded
     assert "uvicorn" not in loaded
