@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import gc
+import multiprocessing.util
 import os
 import pickle
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,6 +19,7 @@ from conftest import make_image_directory
 from hypothesis import given
 from hypothesis import strategies as st
 
+from designer_vision.data import workers as data_workers
 from designer_vision.data.cache import shared_cache
 from designer_vision.data.dataset import Asked, ImageDataset
 from designer_vision.data.disk_cache import shared_disk_cache
@@ -250,6 +253,30 @@ def test_f25_workers_that_cannot_be_started_are_told(tmp_path: Path, monkeypatch
         patch.setattr("os.fork", no_more)
         with pytest.raises(DataWorkerError, match="2 data workers cannot be started: Resource .*ulimit -u"):
             Loader([dataset], 2, CPU)
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_a_temporary_folder_too_long_for_sockets_is_replaced_or_told_before_a_worker_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_open: bool
+) -> None:
+    long, short = tmp_path / ("a_name_of_a_job_" * 6), Path(tempfile.mkdtemp(dir="/dev/shm"))
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    monkeypatch.setattr(data_workers, "SHORT_FOLDERS", (str(tmp_path / "missing"), *([str(short)] if is_open else [])))
+    monkeypatch.delitem(multiprocessing.current_process()._config, "tempdir", raising=False)
+    monkeypatch.setattr(multiprocessing.util, "Finalize", lambda *arguments, **more: None)  # it is removed here
+    dataset = ImageDataset(read_image_directory(make_image_directory(tmp_path / "images")), compose([]), (32, 32))
+    try:
+        if is_open:
+            batch, *_ = Loader([dataset], 1, CPU).batches([Asked(1, np.array([0, 1]))])
+            assert len(batch.images) == 2
+            assert list(short.iterdir())
+        else:
+            with pytest.raises(DataWorkerError, match=f"name is too long .*{long}; set TMPDIR to .* at most 60 letters"):
+                Loader([dataset], 1, CPU)
+        assert tempfile.gettempdir() == str(long)
+    finally:
+        shutil.rmtree(short)
 
 
 @given(st.integers(0, 40), st.integers(1, 5), st.integers(0, 4))

@@ -6,11 +6,11 @@ import multiprocessing.util
 import os
 import sys
 import tempfile
-from contextlib import suppress
 
 import torch
 
 from designer_vision.runtime.console import say
+from designer_vision.runtime.errors import DataWorkerError
 from designer_vision.runtime.machine import free_shared_memory, open_files_allowed
 
 PREFETCHED = 2
@@ -23,6 +23,7 @@ WORKERS_A_CPU = 4
 """At most, whatever the operator asks for."""
 LONGEST_FOLDER = 60
 """Bytes of a folder's name up to which multiprocessing's sockets fit into it: theirs has at most 104 on macOS, 108 on Linux."""
+SHORT_FOLDERS = ("/tmp", "/dev/shm", "/var/tmp")  # noqa: S108 (multiprocessing makes a folder of its own there)
 
 
 def worker_count(cpus: int, local_world_size: int, device: torch.device, forced: int | None = None) -> int:
@@ -71,12 +72,24 @@ def workers_within_limits(wanted: int, batch_bytes: int, local_world_size: int =
 
 
 def keep_sockets_short() -> None:
-    """Have workers hand over their batches by sockets in /tmp where the temporary folder's name is too long for a socket's."""
-    if len(os.fsencode(tempfile.gettempdir())) <= LONGEST_FOLDER:
+    """Have workers hand over their batches by sockets in a short folder where the temporary one's name is too long for them.
+
+    Raises:
+        DataWorkerError: none of the short folders can be written. Workers would wait for each other for ever.
+    """
+    before, folder = tempfile.tempdir, tempfile.gettempdir()
+    if len(os.fsencode(folder)) <= LONGEST_FOLDER:
         return
-    before, tempfile.tempdir = tempfile.tempdir, "/tmp"  # noqa: S108 (multiprocessing makes a folder of its own there)
-    try:
-        with suppress(OSError):
+    for short in SHORT_FOLDERS:
+        tempfile.tempdir = short
+        try:
             multiprocessing.util.get_temp_dir()  # made once, and kept by this process and its workers
-    finally:
-        tempfile.tempdir = before
+        except OSError:
+            continue
+        finally:
+            tempfile.tempdir = before
+        return
+    raise DataWorkerError(
+        f"the temporary folder's name is too long for data workers: {folder}; set TMPDIR to a folder whose path has at most "
+        f"{LONGEST_FOLDER} letters, or DESIGNER_VISION_DATA_WORKERS to 0"
+    )
