@@ -91,11 +91,15 @@ function placesOf(nodes: CanvasNode[], ids: ReadonlySet<string>): Positions {
 }
 
 function useWires(graph: Graph) {
-  const selected = useStore((state) => state.selectedEdges)
+  const selectedEdges = useStore((state) => state.selectedEdges)
   const positions = useStore((state) => state.positions)
   const direction = useStore((state) => state.direction)
   const routes = useMemo(() => routesOf(graph, positions, direction), [graph, positions, direction])
-  const edges = useMemo(() => wiresOf(graph, selected, routes, direction), [graph, selected, routes, direction])
+  const latest = useRef<WireType[]>([])
+  const edges = useMemo(() => {
+    latest.current = wiresOf(graph, { selectedEdges, direction }, routes, latest.current)
+    return latest.current
+  }, [graph, selectedEdges, routes, direction])
   const onEdgesChange = useCallback((changes: EdgeChange<WireType>[]) => {
     const chosen = new Set(getState().selectedEdges)
     for (const change of changes) {

@@ -7,21 +7,15 @@ import { change, edit, editWithPlaces, expectRename, inTurn, movePlaces, postPla
 import { canEdit, getState, say, select, setDirection, show, type Direction } from "./state"
 import { stepSize } from "./size"
 import { inputId, nameOf, outputId, sortOf, stepId, whyNot, type Connection } from "./ports"
-import type { Edit, PaletteEntry, Step } from "./types"
+import type { Edit, PaletteEntry } from "./types"
 
 const editable = (): boolean => canEdit(getState())
-
-/** The size that a step of this component will have. */
-function futureSize(entry: PaletteEntry) {
-  const step: Step = { ...entry, component: entry.id, missing: null, command: "", settings: [] }
-  return stepSize(step, getState().direction)
-}
 
 /** Adds a component: where it was dropped (its upper middle), or to the right of what is selected. */
 export async function add(entry: PaletteEntry, dropped?: { x: number; y: number }): Promise<void> {
   const { graph, positions, selected, direction } = getState()
   if (!graph || !editable()) return
-  const size = futureSize(entry)
+  const size = stepSize(entry, direction)
   const place: [number, number] = dropped
     ? [Math.round(dropped.x - size.width / 2), Math.round(dropped.y - 20)]
     : placeBeside(graph, positions, selected.at(-1), size, direction)

@@ -1,6 +1,6 @@
 /** The server's requests, each as a function. */
 
-import type { Edit, Graph, LogPart, Output, OutputImages, PaletteEntry, Pipelines, Positions, Run, Submitted } from "./types"
+import type { Edit, LogPart, Output, OutputImages, PaletteEntry, Pipelines, Positions, Run, Submitted, Told } from "./types"
 
 /** A refusal of the server: its sentence is made for people. */
 export class Refusal extends Error {
@@ -55,12 +55,12 @@ const part = encodeURIComponent
 export const STREAM = "/api/stream"
 export const palette = () => get<PaletteEntry[]>("/api/palette")
 export const pipelines = () => get<Pipelines>("/api/pipelines")
-export const open = (path: string, discard: boolean) => post<Graph>("/api/open", { path, discard })
-export const edit = (revision: number, edits: Edit[]) => post<Graph>("/api/edit", { revision, edits })
-export const undo = () => post<Graph>("/api/undo", {})
-export const redo = () => post<Graph>("/api/redo", {})
-export const save = (overwrite: boolean) => post<Graph>("/api/save", { overwrite })
-export const reload = () => post<Graph>("/api/reload", {})
+export const open = (path: string, discard: boolean) => post<Told>("/api/open", { path, discard })
+export const edit = (revision: number, edits: Edit[]) => post<Told>("/api/edit", { revision, edits })
+export const undo = () => post<Told>("/api/undo", {})
+export const redo = () => post<Told>("/api/redo", {})
+export const save = (overwrite: boolean) => post<Told>("/api/save", { overwrite })
+export const reload = () => post<Told>("/api/reload", {})
 export const positions = (all: Positions) => post<object>("/api/positions", { positions: all })
 export const run = () => post<Run>("/api/run", {})
 export const stop = () => post<Run>("/api/stop", {})

@@ -67,11 +67,28 @@ function labelOf(edge: GraphEdge): string {
   return `${source} → ${target}`
 }
 
-export function wiresOf(graph: Graph, selected: string[], routes: Map<string, Point[]>, direction: Direction): WireType[] {
-  const chosen = new Set(selected)
+const sameRoute = (one: Point[] | null | undefined, other: Point[] | null): boolean =>
+  one === other || JSON.stringify(one) === JSON.stringify(other)
+
+/** All edges; those that nothing changed for are the old ones. */
+export function wiresOf(
+  graph: Graph,
+  state: Pick<State, "selectedEdges" | "direction">,
+  routes: Map<string, Point[]>,
+  old: WireType[],
+): WireType[] {
+  const { direction } = state
+  const chosen = new Set(state.selectedEdges)
+  const before = new Map(old.map((wire) => [wire.id, wire]))
+  const steps = new Map(graph.steps.map((step) => [step.name, step]))
   return graph.edges.map((edge) => {
-    const from = outPort(stepNamed(graph, nameOf(edge.source)), edge.source_port)
+    const from = outPort(steps.get(nameOf(edge.source)), edge.source_port)
     const kind = sortOf(edge.source) === "step" ? (from?.kind ?? "") : kindOfInput(graph, nameOf(edge.source))
+    const route = routes.get(edge.id) ?? null
+    const was = before.get(edge.id)
+    const data = was?.data
+    if (was?.selected === chosen.has(edge.id) && data?.kind === kind && data.direction === direction && sameRoute(data.route, route))
+      return was
     return {
       id: edge.id,
       type: "wire",
@@ -81,7 +98,7 @@ export function wiresOf(graph: Graph, selected: string[], routes: Map<string, Po
       targetHandle: handle(edge.target, edge.target_port),
       selected: chosen.has(edge.id),
       ariaLabel: labelOf(edge),
-      data: { label: labelOf(edge), kind, route: routes.get(edge.id) ?? null, direction },
+      data: { label: labelOf(edge), kind, route, direction },
     }
   })
 }

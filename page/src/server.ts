@@ -3,16 +3,10 @@
 import * as api from "./api"
 import { completed } from "./layout"
 import { canEdit, getState, say, setState } from "./state"
-import type { Edit, Graph, NodeId, Positions, Run } from "./types"
+import type { Edit, Graph, NodeId, Positions, Run, Told } from "./types"
 import { stepId } from "./ports"
 import { sizesOf } from "./size"
-
-/** Old parts where nothing changed, so that only what changed is drawn again. */
-function kept<T>(old: T[] | undefined, now: T[]): T[] {
-  if (!old) return now
-  const texts = new Map(old.map((item) => [JSON.stringify(item), item]))
-  return now.map((item) => texts.get(JSON.stringify(item)) ?? item)
-}
+import { isSame, whole } from "./told"
 
 function keptSteps(old: Run | null, now: Run): Run["steps"] {
   const steps = { ...now.steps }
@@ -60,21 +54,18 @@ function placed(graph: Graph, before: Graph | null, local: Positions): Positions
 }
 
 /** Takes what the server says of the pipeline. `first`: whatever it is, since the server may be a new one. */
-export function takeGraph(graph: Graph, first = false): void {
+export function takeGraph(told: Told, first = false): void {
   const { graph: before, selectedEdges } = getState()
-  const same = before?.path === graph.path
-  if (!first && same && graph.revision < before.revision) return
-  const shown: Graph = {
-    ...graph,
-    steps: kept(same ? before.steps : [], graph.steps),
-    edges: kept(same ? before.edges : [], graph.edges),
-  }
+  const same = before?.path === told.path
+  if (!first && same && told.revision < before.revision) return
+  const graph = whole(told, same ? before : null)
+  if (same && isSame(graph, before)) return
   const { positions, selected } = followRename(graph, before)
   const nodes = new Set(nodesOf(graph))
   const edges = new Set(graph.edges.map((edge) => edge.id))
   setState({
-    graph: shown,
-    positions: placed(shown, before, positions),
+    graph,
+    positions: placed(graph, before, positions),
     selected: same ? selected.filter((id) => nodes.has(id)) : [],
     selectedEdges: selectedEdges.filter((id) => edges.has(id)),
   })
@@ -96,7 +87,7 @@ export function follow(): void {
   stream = source
   source.addEventListener("open", () => setState({ link: "open" }))
   source.addEventListener("graph", (event: MessageEvent<string>) => {
-    takeGraph(JSON.parse(event.data) as Graph, first)
+    takeGraph(JSON.parse(event.data) as Told, first)
     first = false
     if (getState().palette.length === 0) void fetchPalette()
   })
@@ -161,9 +152,9 @@ export function tryEdit(edits: Edit[]): Promise<api.Refusal | null> {
 }
 
 /** An answer may come after the stream has told more of the same revision: then the stream is right. */
-function takeAnswer(graph: Graph): void {
+function takeAnswer(told: Told): void {
   const before = getState().graph
-  if (before?.path !== graph.path || graph.revision > before.revision || graph.saved !== before.saved) takeGraph(graph)
+  if (before?.path !== told.path || told.revision > before.revision || told.saved !== before.saved) takeGraph(told)
 }
 
 /** Sends edits and says a refusal aloud; true if they were made. */
@@ -190,7 +181,7 @@ export async function editWithPlaces(edits: Edit[], places: [number, number][]):
 }
 
 /** A request that answers a graph; its refusal is said aloud. */
-export async function change(request: () => Promise<Graph>): Promise<boolean> {
+export async function change(request: () => Promise<Told>): Promise<boolean> {
   try {
     takeAnswer(await inTurn(request))
     return true

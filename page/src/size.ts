@@ -1,12 +1,18 @@
 /** How large each node is: known before it is drawn, for the layout, and so that only what is in sight must be drawn. */
 
 import type { Direction } from "./state"
-import type { Graph, NodeId, Step } from "./types"
+import type { Declared, DeclaredOutput, Graph, NodeId } from "./types"
 import { inputId, outputId, stepId } from "./ports"
 
 export interface Size {
   width: number
   height: number
+}
+
+/** What has ports. */
+interface Ported {
+  inputs: Declared[]
+  outputs: DeclaredOutput[]
 }
 
 const LETTER = 5.8 // pixels of a port's name, in the mean
@@ -18,7 +24,8 @@ const WIDEST_NAME = 132
 
 const nameWidth = (name: string): number => Math.min(WIDEST_NAME, name.length * LETTER + 16)
 
-export function stepSize(step: Step, direction: Direction): Size {
+/** The size of a step, or of one that a component will make. */
+export function stepSize(step: Ported, direction: Direction): Size {
   const inputs = step.inputs.filter((port) => port.is_data)
   if (direction === "down") {
     const row = (names: string[]): number => Math.max(0, ...names.map(nameWidth)) * names.length

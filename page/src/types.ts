@@ -11,7 +11,8 @@ export interface PortOf {
 /** A text, another step's output, or an input of the pipeline. */
 export type Value = { text: string } | PortOf | { input: string }
 
-export interface Port {
+/** An input as a component declares it. */
+export interface Declared {
   name: string
   type: string
   is_data: boolean
@@ -22,14 +23,23 @@ export interface Port {
   max: number | null
   choices: string[] | null
   description: string
+}
+
+/** An input of a step. */
+export interface Port extends Declared {
   value: Value | null
 }
 
-export interface OutPort {
+/** An output as a component declares it. */
+export interface DeclaredOutput {
   name: string
   type: string
   kind: string
   description: string
+}
+
+/** An output of a step. */
+export interface OutPort extends DeclaredOutput {
   /** The pipeline's output that it is given to. */
   output: string | null
 }
@@ -103,6 +113,34 @@ export interface Graph {
   positions: Positions
 }
 
+export interface ToldComponent {
+  id: string
+  title: string
+  description: string
+  command: string
+  inputs: Declared[]
+  outputs: DeclaredOutput[]
+}
+
+export interface ToldStep {
+  name: string
+  /** Which of the components, or null where it cannot be shown. */
+  component: number | null
+  missing: string | null
+  /** Ports that the component does not declare. */
+  more_inputs: Declared[]
+  more_outputs: DeclaredOutput[]
+  values: Record<string, Value>
+  settings: Record<string, string>
+}
+
+/** The graph as the server tells it: what its steps have in common once. */
+export interface Told extends Omit<Graph, "steps"> {
+  components: ToldComponent[]
+  settings: { path: string; label: string }[]
+  steps: ToldStep[]
+}
+
 export type StepPhase = "waiting" | "running" | "finished" | "reused" | "failed" | "stopped"
 
 export interface Epoch {
@@ -141,8 +179,8 @@ export interface PaletteEntry {
   title: string
   description: string
   category: string
-  inputs: Port[]
-  outputs: OutPort[]
+  inputs: Declared[]
+  outputs: DeclaredOutput[]
 }
 
 export type Edit =

@@ -133,6 +133,15 @@ def test_the_stream_tells_the_graph_and_azures_answer_to_it(served: Served) -> N
     assert [problem["text"] for problem in graph["problems"]] == ["images is digits, which does not exist"]
 
 
+def test_what_steps_have_in_common_travels_once(served: Served) -> None:
+    graph = served.told("graph", lambda graph: True)
+    assert len({component["id"] for component in graph["components"]}) == len(graph["components"]) < len(graph["steps"])
+    train = next(step for step in graph["steps"] if step["name"] == "train")
+    declared = [port["name"] for port in graph["components"][train["component"]]["inputs"]]
+    assert "patience" in declared
+    assert (set(train["values"]) <= set(declared), train["more_inputs"], train["more_outputs"]) == (True, [], [])
+
+
 def test_an_edit_tells_what_is_wrong_at_the_port_and_every_page_hears_of_it(served: Served) -> None:
     revision = served.told("graph", lambda graph: True)["revision"]
     edit = {"do": "set", "step": "train", "port": "patience", "text": "0"}

@@ -96,8 +96,7 @@ class Document:
             is_checking: whether its answer is still awaited.
         """
         drawn = self._drawn
-        nothing: dict[str, Any] = {"name": self.file.stem, "inputs": [], "outputs": [], "steps": [], "edges": []}
-        return (as_json(drawn.drawing) if drawn.drawing else nothing) | {
+        return as_json(drawn.drawing or Drawing(self.file.stem, {}, {}, {})) | {
             "path": str(self.file),
             "exists": self._on_disk is not None,
             "revision": self.revision,

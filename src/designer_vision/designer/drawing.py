@@ -216,12 +216,14 @@ def setting(step: DrawnStep, place: str) -> str | None:
 
 
 def as_json(drawing: Drawing) -> dict[str, Any]:
-    """Inputs, outputs, steps and edges, as the page takes them."""
+    """Inputs, outputs, steps and edges, as the page takes them; each component once, however many steps have it."""
     used: dict[str, list[dict[str, str]]] = {name: [] for name in drawing.inputs}
     for step in drawing.steps.values():
         for port, value in step.inputs.items():
             if isinstance(value, InputOf) and value.name in used:
                 used[value.name].append({"step": step.name, "port": port})
+    components = {id(step.component): step.component for step in drawing.steps.values() if step.component}
+    numbers = {key: number for number, key in enumerate(components)}
     return {
         "name": drawing.name,
         "inputs": [
@@ -232,58 +234,63 @@ def as_json(drawing: Drawing) -> dict[str, Any]:
             {"name": name, "type": type_, "from": {"step": source.step, "port": source.output} if source else None}
             for name, (type_, source) in drawing.outputs.items()
         ],
-        "steps": [_step_as_json(step, drawing) for step in drawing.steps.values()],
+        "components": list(map(_component_as_json, components.values())),
+        "settings": [{"path": place, "label": label} for place, label in SETTINGS.items()],
+        "steps": [_step_as_json(step, drawing, numbers.get(id(step.component))) for step in drawing.steps.values()],
         "edges": list(_edges(drawing)),
     }
 
 
-def _step_as_json(step: DrawnStep, drawing: Drawing) -> dict[str, Any]:
-    component = step.component
-    names = list(component.inputs if component else ()) + [
-        name for name in step.inputs if component is None or name not in component.inputs
-    ]
-    given_out = {(source.step, source.output): name for name, (_, source) in drawing.outputs.items() if source}
-    if component:
-        outputs = list(component.outputs.values())
-    else:
-        values = [value for other in drawing.steps.values() for value in other.inputs.values()]
-        read = {value.output for value in values if isinstance(value, OutputOf) and value.step == step.name}
-        written = set(map(str, _mapping(step.written.get("outputs"))))
-        outputs = [port_of(name, {"type": "uri_folder"}) for name in sorted(read | written)]
+def _component_as_json(component: Component) -> dict[str, Any]:
     return {
-        "name": step.name,
-        "component": component.id if component else "",
-        "title": component.title if component else step.name,
-        "description": component.description if component else "",
-        "missing": step.missing or None,
-        "command": component.command if component else "",
-        "inputs": [
-            port_as_json(step.port(name, drawing.inputs)) | {"value": _value_as_json(step.inputs.get(name))} for name in names
-        ],
-        "outputs": [output_as_json(port) | {"output": given_out.get((step.name, port.name))} for port in outputs],
-        "settings": [{"path": place, "label": label, "value": setting(step, place)} for place, label in SETTINGS.items()],
+        "id": component.id,
+        "title": component.title,
+        "description": component.description,
+        "command": component.command,
+        "inputs": list(map(port_as_json, component.inputs.values())),
+        "outputs": list(map(output_as_json, component.outputs.values())),
     }
 
 
+def _step_as_json(step: DrawnStep, drawing: Drawing, component: int | None) -> dict[str, Any]:
+    """A step: its values, and ports only where no component says them."""
+    known = step.component.inputs if step.component else ()
+    return {
+        "name": step.name,
+        "component": component,
+        "missing": step.missing or None,
+        "more_inputs": [port_as_json(step.port(name, drawing.inputs)) for name in step.inputs if name not in known],
+        "more_outputs": [] if step.component else [output_as_json(port) for port in _outputs_told(step, drawing)],
+        "values": {name: _value_as_json(value) for name, value in step.inputs.items()},
+        "settings": {place: value for place in SETTINGS if (value := setting(step, place)) is not None},
+    }
+
+
+def _outputs_told(step: DrawnStep, drawing: Drawing) -> list[Port]:
+    """The outputs of a step whose component cannot be shown, as far as the pipeline tells."""
+    values = [value for other in drawing.steps.values() for value in other.inputs.values()]
+    read = {value.output for value in values if isinstance(value, OutputOf) and value.step == step.name}
+    written = set(map(str, _mapping(step.written.get("outputs"))))
+    return [port_of(name, {"type": "uri_folder"}) for name in sorted(read | written)]
+
+
 def port_as_json(port: Port) -> dict[str, Any]:
-    """An input as the page takes it."""
+    """An input of a component as the page takes it."""
     names = ("name", "type", "is_data", "kind", "optional", "default", "min", "max", "choices", "description")
     return {name: getattr(port, name) for name in names}
 
 
 def output_as_json(port: Port) -> dict[str, Any]:
-    """An output as the page takes it, without what it is given to."""
-    return {"name": port.name, "type": port.type, "kind": port.kind, "description": port.description, "output": None}
+    """An output of a component as the page takes it."""
+    return {"name": port.name, "type": port.type, "kind": port.kind, "description": port.description}
 
 
-def _value_as_json(value: Value | None) -> dict[str, str] | None:
+def _value_as_json(value: Value) -> dict[str, str]:
     if isinstance(value, OutputOf):
         return {"step": value.step, "port": value.output}
     if isinstance(value, InputOf):
         return {"input": value.name}
-    if isinstance(value, Searched):
-        return {"text": value.space}
-    return None if value is None else {"text": value}
+    return {"text": value.space if isinstance(value, Searched) else value}
 
 
 def _edges(drawing: Drawing) -> Iterator[dict[str, str]]:

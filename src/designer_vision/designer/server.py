@@ -187,8 +187,8 @@ def _document_routes(session: Session, components: Components) -> list[Route]:
                 "title": component.title,
                 "description": component.description,
                 "category": component.category,
-                "inputs": [port_as_json(port) | {"value": None} for port in component.inputs.values()],
-                "outputs": [output_as_json(port) for port in component.outputs.values()],
+                "inputs": list(map(port_as_json, component.inputs.values())),
+                "outputs": list(map(output_as_json, component.outputs.values())),
             }
             for component in components.all()
         ]
