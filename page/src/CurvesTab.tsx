@@ -124,7 +124,7 @@ function Chart({ title, lines, words }: { title: string; lines: Line[]; words: (
 function EpochTable({ epochs }: { epochs: Epoch[] }) {
   const shown = (value: number | null, words: (value: number) => string) => (value === null ? "–" : words(value))
   return (
-    <div className="epoch-table" tabIndex={0} role="region" aria-label="numbers by epoch">
+    <div className="epoch-table numbers-table" tabIndex={0} role="region" aria-label="numbers by epoch">
       <table>
         <thead>
           <tr>

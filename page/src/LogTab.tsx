@@ -7,12 +7,15 @@ import { Tabs } from "./Tabs"
 const KEPT = 2_000_000 // letters
 const FIRST = -200_000 // bytes before the end to begin with
 const EVERY = 1000 // ms
+/** More logs than this are in a list. */
+const MOST_TABS = 8
 
 /** The logs of a step's processes, followed while they grow. */
 export function LogTab({ step }: { step: string }) {
   const phase = useStore((state) => state.run?.steps[step]?.phase ?? "none")
   const error = useStore((state) => (state.run?.steps[step]?.phase === "failed" ? state.run.error : null))
-  const { value, fault } = useFetched(`${step} ${phase}`, (signal) => api.logs(step, signal))
+  const trials = useStore((state) => Object.keys(state.run?.steps[step]?.sweep?.trials ?? {}).length)
+  const { value, fault } = useFetched(`${step} ${phase} ${trials}`, (signal) => api.logs(step, signal))
   const [chosen, setChosen] = useState<string | null>(null)
   const names = value?.names ?? []
   const name = chosen !== null && names.includes(chosen) ? chosen : names[0]
@@ -24,7 +27,14 @@ export function LogTab({ step }: { step: string }) {
         </p>
       )}
       {fault && <p className="fault-text padded">{fault}</p>}
-      {names.length > 1 && name !== undefined && (
+      {names.length > MOST_TABS && (
+        <select className="which-log" aria-label="log" value={name} onChange={({ target }) => setChosen(target.value)}>
+          {names.map((one) => (
+            <option key={one}>{one}</option>
+          ))}
+        </select>
+      )}
+      {names.length > 1 && names.length <= MOST_TABS && name !== undefined && (
         <Tabs label="Processes" tabs={names.map((one): [string, string] => [one, one])} chosen={name} onChoose={setChosen} />
       )}
       {value && names.length === 0 && <p className="quiet padded">No log yet.</p>}

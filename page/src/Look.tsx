@@ -1,15 +1,18 @@
+import { useState } from "react"
 import { CurvesTab } from "./CurvesTab"
 import { LogTab } from "./LogTab"
 import { OutputsTab } from "./OutputsTab"
 import * as api from "./api"
 import { selectedStep, setState, useStore, type LookTab } from "./state"
 import { Tabs } from "./Tabs"
-import type { Step } from "./types"
+import { TrialsTab } from "./TrialsTab"
+import type { PortOf, Step } from "./types"
 
 const NAMES: [LookTab, string][] = [
   ["outputs", "Outputs"],
   ["log", "Log"],
   ["curves", "Curves"],
+  ["trials", "Trials"],
   ["report", "Report"],
   ["command", "Command"],
 ]
@@ -21,8 +24,10 @@ export function Look() {
   const large = useStore((state) => state.lookLarge)
   const hasReport = useStore((state) => state.run?.reports.some((report) => report.step === step?.name) ?? false)
   const hasCurves = useStore((state) => (step ? (state.run?.steps[step.name]?.epochs.length ?? 0) > 0 : false))
+  const hasTrials = useStore((state) => (step ? Boolean(state.run?.steps[step.name]?.sweep) : false))
   if (!step) return <p className="look quiet nothing-chosen">Select a step to see its outputs, log and command.</p>
-  const tabs = NAMES.filter(([tab]) => (tab !== "report" || hasReport) && (tab !== "curves" || hasCurves))
+  const has: Partial<Record<LookTab, boolean>> = { report: hasReport, curves: hasCurves, trials: hasTrials }
+  const tabs = NAMES.filter(([tab]) => has[tab] ?? true)
   const shown = tabs.some(([tab]) => tab === look) ? look : look && "outputs"
   const after = (
     <span className="tab-buttons">
@@ -64,6 +69,8 @@ function Shown({ tab, step }: { tab: LookTab; step: Step }) {
       return <LogTab step={step.name} />
     case "curves":
       return <CurvesTab step={step.name} />
+    case "trials":
+      return <TrialsTab step={step.name} />
     case "report":
       return <ReportTab step={step.name} />
     case "command":
@@ -75,9 +82,26 @@ function Shown({ tab, step }: { tab: LookTab; step: Step }) {
   }
 }
 
-/** The report, in a frame that may run nothing. */
+const NO_REPORTS: PortOf[] = []
+
+/** The report, in a frame that may run nothing; where there are several, one after another. */
 function ReportTab({ step }: { step: string }) {
-  const port = useStore((state) => state.run?.reports.find((report) => report.step === step)?.port)
+  const all = useStore((state) => state.run?.reports ?? NO_REPORTS)
+  const ports = all.filter((report) => report.step === step).map((report) => report.port)
+  const [chosen, setChosen] = useState<string | null>(null)
+  const port = chosen !== null && ports.includes(chosen) ? chosen : ports[0]
   if (port === undefined) return <p className="quiet padded">There is no report yet.</p>
-  return <iframe className="report" sandbox="" title={`Report of ${step}`} src={api.reportAddress(step, port)} />
+  return (
+    <>
+      {ports.length > 1 && (
+        <Tabs
+          label="Reports"
+          tabs={ports.map((one): [string, string] => [one, one || "sweep"])}
+          chosen={port}
+          onChoose={setChosen}
+        />
+      )}
+      <iframe className="report" sandbox="" title={`Report of ${step}`} src={api.reportAddress(step, port)} key={port} />
+    </>
+  )
 }

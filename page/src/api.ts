@@ -73,7 +73,8 @@ export const images = (step: string, port: string, label: string, start: number,
   get<OutputImages>(`${outputPath(step, port)}/images?label=${part(label)}&start=${start}&count=${count}`, signal)
 export const thumbnailAddress = (step: string, port: string, row: number) =>
   `${outputPath(step, port)}/thumbnails/${row}?side=128`
-export const reportAddress = (step: string, port: string) => `${outputPath(step, port)}/report`
+export const reportAddress = (step: string, port: string) =>
+  port === "" ? `/api/sweeps/${part(step)}` : `${outputPath(step, port)}/report`
 export const logs = (step: string, signal: AbortSignal) => get<{ names: string[] }>(`/api/logs/${part(step)}`, signal)
 export const log = (step: string, name: string, from: number, signal: AbortSignal) =>
-  get<LogPart>(`/api/logs/${part(step)}/${part(name)}?from=${from}`, signal)
+  get<LogPart>(`/api/logs/${part(step)}/${name.split("/").map(part).join("/")}?from=${from}`, signal)

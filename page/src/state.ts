@@ -7,7 +7,7 @@ import type { Graph, NodeId, PaletteEntry, Positions, Run } from "./types"
 export type Link = "connecting" | "open" | "lost" | "refused"
 export type Direction = "down" | "right"
 export type Dialog = "open" | "run" | "submit" | "keys" | "disk" | null
-export type LookTab = "outputs" | "log" | "curves" | "report" | "command"
+export type LookTab = "outputs" | "log" | "curves" | "trials" | "report" | "command"
 
 export interface Notice {
   id: number

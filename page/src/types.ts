@@ -150,6 +150,24 @@ export interface Epoch {
   top1: number | null
 }
 
+export interface Trial {
+  phase: "running" | "finished" | "stopped" | "failed"
+  values: Record<string, string>
+  value: number | null
+  /** How many values it has reported. */
+  reported: number
+  seconds: number
+  /** It failed, or was stopped. */
+  why: string
+}
+
+export interface Sweep {
+  metric: string
+  best: number | null
+  /** By number, from 1. */
+  trials: Record<string, Trial>
+}
+
 export interface StepState {
   phase: StepPhase
   seconds: number
@@ -161,6 +179,7 @@ export interface StepState {
   last_line: string
   warnings: string[]
   epochs: Epoch[]
+  sweep: Sweep | null
 }
 
 export interface Run {
@@ -170,6 +189,7 @@ export interface Run {
   result: string | null
   remarks: string[]
   steps: Record<string, StepState>
+  /** A sweep's own has no port. */
   reports: PortOf[]
 }
 

@@ -29,6 +29,10 @@ export const percent = (share: number, digits = 0): string => `${(100 * share).t
 export const figure = (number: number): string =>
   Math.abs(number) >= 0.001 || number === 0 ? number.toFixed(3) : number.toExponential(1)
 
+/** A number of many digits as it can be read; any other text as it is. */
+export const shortNumber = (text: string): string =>
+  text.length > 8 && Number.isFinite(Number(text)) ? String(Number(Number(text).toPrecision(4))) : text
+
 export const plural = (number: number, one: string, many = `${one}s`): string => `${count(number)} ${number === 1 ? one : many}`
 
 /** "0:02:10" as "0:02:10 left". */

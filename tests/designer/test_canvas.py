@@ -35,11 +35,12 @@ environment: {image: python}
 command: python learn.py "${{inputs.photos}}" ${{inputs.seconds}} "${{outputs.trained_model}}"
 """
 WORK = """
-import pathlib, sys, time
+import json, pathlib, sys, time
 photos, seconds, out = sys.argv[1:]
 for epoch in (1, 2):
     print(f"epoch {epoch}/2 | 60.0 images/s | train loss 0.5000 | valid loss 0.4000 | top-1 0.7{epoch}00 | top-5 1.0000", flush=True)
     time.sleep(float(seconds) / 2)
+pathlib.Path(out, "metrics.jsonl").write_text(json.dumps({"top-1": 1 - float(seconds)}))
 pathlib.Path(out, "report.html").write_text("<h1>What was learned</h1><script>document.title = 'taken'</script>")
 """
 PIPELINE = """\
@@ -55,6 +56,21 @@ jobs:
     component: ../component/learn.yaml
     inputs:
       photos: ${{parent.inputs.photos}}
+"""
+SWEEP = """\
+type: pipeline
+settings: {default_compute: serverless}
+inputs:
+  photos: {type: uri_folder, path: photos}
+jobs:
+  search:
+    type: sweep
+    trial: ../component/learn.yaml
+    inputs: {photos: "${{parent.inputs.photos}}"}
+    search_space: {seconds: {type: choice, values: [0.25, 0.125]}}
+    sampling_algorithm: grid
+    objective: {primary_metric: top-1, goal: maximize}
+    limits: {max_total_trials: 2}
 """
 HOSTILE = {
     "markup": "<img src=x onerror=\"document.title='taken'\">",
@@ -257,6 +273,26 @@ def test_a_run_shows_its_curves_its_log_and_its_report_which_can_do_nothing(page
     served.told("run", lambda run: run["phase"] == "finished" and len(run["steps"]["learn"]["epochs"]) == 2)
     page.get_by_role("tab", name="Curves").click()
     expect(page.get_by_role("img", name="top-1 by epoch")).to_be_visible()
+
+
+def test_a_sweep_shows_its_trials_the_log_of_each_and_its_page(page: Page, served: Served, mine: Path) -> None:
+    opened(served, mine, SWEEP)
+    served.post("run")
+    run = served.told("run", lambda run: run["phase"] in ("finished", "failed"))
+    assert run["error"] is None
+    node(page, "step:search").click()
+    page.get_by_role("tab", name="Trials").click()
+    trials = page.get_by_role("region", name="trials of the sweep").get_by_role("row")
+    expect(trials).to_have_count(3)
+    expect(trials.nth(0)).to_contain_text("seconds")
+    expect(trials.filter(has_text="the best")).to_contain_text("0.125")
+    page.get_by_role("tab", name="Log").click()
+    page.get_by_role("tab", name="trial_2/").click()
+    expect(page.get_by_text("epoch 2/2 | 60.0 images/s").first).to_be_visible()
+    page.get_by_role("tab", name="Report").click()
+    expect(page.frame_locator("iframe.report").get_by_role("heading").first).to_have_text("Sweep search")
+    page.get_by_role("tablist", name="Reports").get_by_role("tab", name="trained_model").click()
+    expect(page.frame_locator("iframe.report").get_by_role("heading")).to_have_text("What was learned")
 
 
 def test_what_another_page_and_another_program_change_is_seen_and_not_overwritten(

@@ -10,6 +10,7 @@ import pytest
 
 from designer_vision.designer.local_run import EVENTS, FAILED, FINISHED, NONE, RUNNING, STOPPED, LocalRun
 from designer_vision.pipeline.run_folder import LOCK, process_of_run, run_folder
+from designer_vision.pipeline.sweep_page import PAGE
 
 BEGUN = {"event": "run", "steps": ["train"]}
 END = {"event": "end", "phase": FINISHED, "error": None, "result": "top-1 90.0 %", "reports": []}
@@ -44,6 +45,44 @@ def test_lines_that_are_no_events_are_passed_over(run: LocalRun) -> None:
     (run.folder / EVENTS).write_bytes(b"\0\0{\n[1]\n" + lines(BEGUN, END))
     assert run.poll()
     assert (run.state["phase"], run.state["result"]) == (FINISHED, "top-1 90.0 %")
+
+
+def test_events_of_another_version_are_passed_over(run: LocalRun) -> None:
+    others = [{"event": "step", "step": "train"}, {"event": "trial"}, {"event": "epoch", "step": ["a list"]}, {"event": "later"}]
+    (run.folder / EVENTS).write_bytes(lines({"event": "run"}, BEGUN, *others, END | {"reports": [1]}, END))
+    assert run.poll()
+    assert (run.state["phase"], run.state["steps"]["train"]["phase"]) == (FINISHED, "waiting")
+
+
+def test_a_sweep_has_its_trials_by_number_and_the_best_by_now(run: LocalRun) -> None:
+    trial = {
+        "event": "trial",
+        "step": "search",
+        "trials": 2,
+        "values": {"epochs": "3"},
+        "metric": "top-1",
+        "seconds": 1.0,
+        "why": "",
+    }
+    ended = {"phase": FINISHED, "reported": 1}
+    page = run.outputs / "search" / PAGE
+    (run.folder / EVENTS).write_bytes(
+        lines(
+            BEGUN | {"steps": ["search"]},
+            trial | {"trial": 1, "phase": RUNNING, "value": None, "reported": 0, "best": None},
+            trial | {"trial": 1, "value": 0.5, "best": 1} | ended,
+            trial | {"trial": 2, "value": 0.75, "best": 2} | ended,
+            END | {"reports": [str(page)]},
+        )
+    )
+    run.poll()
+    sweep = run.state["steps"]["search"]["sweep"]
+    assert (sweep["metric"], sweep["best"]) == ("top-1", 2)
+    assert {number: (each["phase"], each["value"]) for number, each in sweep["trials"].items()} == {
+        "1": (FINISHED, 0.5),
+        "2": (FINISHED, 0.75),
+    }
+    assert run.state["reports"] == [{"step": "search", "port": ""}]
 
 
 def test_a_file_of_events_that_was_begun_anew_is_read_from_its_beginning(run: LocalRun) -> None:

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from processes import run_words
 from designer_vision.pipeline.events import EPOCH, Events
 from designer_vision.pipeline.log import Figures
 from designer_vision.pipeline.runner import State
+from designer_vision.pipeline.sweep import Objective, Standing, Trial
 from designer_vision.training.metrics import Averages
 from designer_vision.training.progress import Progress
 from designer_vision.training.ranks import Ranks
@@ -131,6 +133,28 @@ def test_a_step_is_told_when_it_changes_and_once_a_second() -> None:
         (1.2, 0.4),
         (2.2, 0.4),
     ]
+
+
+def test_each_trial_of_a_sweep_is_told_when_it_begins_reports_and_ends() -> None:
+    file = io.StringIO()
+    events, first = Events(file), Trial(1, {"learning_rate": "0.01"})
+    second = Trial(2, {"learning_rate": "0.1"}, seconds=2.0)
+    ended = replace(first, phase="finished", reported=(0.5, 0.75), seconds=1.54)
+    for trials in (
+        [first],
+        [replace(first, reported=(0.5,))],
+        [replace(first, reported=(0.5,), seconds=1.0)],
+        [ended, second],
+    ):
+        events.states({"search": State("running", sweep=Standing(Objective("top-1", True), 4, tuple(trials)))})
+    found = [event for event in told(file.getvalue()) if event["event"] == "trial"]
+    assert [(event["trial"], event["phase"], event["value"], event["reported"], event["best"]) for event in found] == [
+        (1, "running", None, 0, None), (1, "running", 0.5, 1, None), (1, "finished", 0.75, 2, 1), (2, "running", None, 0, 1),
+    ]  # fmt: skip
+    assert found[2] == {
+        "event": "trial", "step": "search", "trial": 1, "trials": 4, "phase": "finished", "values": {"learning_rate": "0.01"},
+        "metric": "top-1", "value": 0.75, "reported": 2, "seconds": 1.5, "why": "", "best": 1,
+    }  # fmt: skip
 
 
 def test_the_line_of_an_epoch_is_read_as_the_trainer_writes_it(capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,16 +19,20 @@ from pathlib import Path
 from typing import Any
 
 from designer_vision.pipeline.run_folder import process_of_run
+from designer_vision.pipeline.sweep_page import PAGE
 from designer_vision.runtime.errors import PipelineError
 
 EVENTS, LOG, OUTPUTS = "events.jsonl", "run.log", "run"
 MOST_BYTES = 2**22
 """Of events that are read at a time."""
-MOST_EPOCHS = 10_000
+MOST_LINES = 10_000
+"""Epochs or trials of a step."""
 SECONDS_TO_END = 20
 """That a run may take from its last event to its exit."""
 NONE, STARTING, RUNNING, FINISHED, FAILED, STOPPED = "none", "starting", "running", "finished", "failed", "stopped"
 FIGURES = ("phase", "seconds", "share", "images_per_second", "loss", "top1", "left", "last_line", "warnings")
+OF_AN_EPOCH = ("epoch", "train_loss", "valid_loss", "top1")
+OF_A_TRIAL = ("phase", "values", "value", "reported", "seconds", "why")
 
 
 class LocalRun:
@@ -102,7 +106,8 @@ class LocalRun:
         before = self.state["phase"]
         events = list(self._added())
         for event in events:
-            self._take(event)
+            with suppress(KeyError, TypeError, AttributeError):  # of another version, or not by us
+                self._take(event)
         if not events and self.state["phase"] in (STARTING, RUNNING) and not self.is_alive:
             self.state |= {"phase": FAILED, "error": self._last_words()}
             for step in self.state["steps"].values():
@@ -159,21 +164,33 @@ class LocalRun:
             case "remark":
                 state["remarks"].append(event["text"])
             case "step":
-                state["steps"].setdefault(event["step"], _waiting()).update({name: event[name] for name in FIGURES})
+                self._step(event).update({name: event[name] for name in FIGURES})
             case "epoch":
-                epochs = state["steps"].setdefault(event["step"], _waiting())["epochs"]
-                if len(epochs) < MOST_EPOCHS:
-                    epochs.append({name: event[name] for name in ("epoch", "train_loss", "valid_loss", "top1")})
+                epochs = self._step(event)["epochs"]
+                if len(epochs) < MOST_LINES:
+                    epochs.append({name: event[name] for name in OF_AN_EPOCH})
+            case "trial":
+                sweep = self._step(event)["sweep"] or {"trials": {}}
+                if len(sweep["trials"]) < MOST_LINES:
+                    sweep["trials"][str(int(event["trial"]))] = {name: event[name] for name in OF_A_TRIAL}
+                self._step(event)["sweep"] = sweep | {"metric": event["metric"], "best": event["best"]}
             case "end":
                 state |= {"phase": event["phase"], "error": event["error"], "result": event["result"]}
-                state["reports"] = [_place_of(page) for page in map(Path, event["reports"]) if page.parents[1].name == "outputs"]
+                state["reports"] = list(map(_place_of, map(Path, event["reports"])))
+
+    def _step(self, event: dict[str, Any]) -> dict[str, Any]:
+        """What is known of an event's step."""
+        found: dict[str, Any] = self.state["steps"].setdefault(event["step"], _waiting())
+        return found
 
 
 def _waiting() -> dict[str, Any]:
     nothing = {"share": None, "images_per_second": None, "loss": None, "top1": None, "left": "", "last_line": ""}
-    return {"phase": "waiting", "seconds": 0.0, **nothing, "warnings": [], "epochs": []}
+    return {"phase": "waiting", "seconds": 0.0, **nothing, "warnings": [], "epochs": [], "sweep": None}
 
 
 def _place_of(page: Path) -> dict[str, str]:
-    """Step and port of `.../STEP/outputs/PORT/report.html`."""
+    """Step and port of `.../STEP/outputs/PORT/report.html`; no port of a sweep's `.../STEP/sweep.html`."""
+    if page.name == PAGE:
+        return {"step": page.parent.name, "port": ""}
     return {"step": page.parents[2].name, "port": page.parent.name}

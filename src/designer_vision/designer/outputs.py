@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from designer_vision.formats.manifest import MANIFEST
 from designer_vision.pipeline.results import REPORT
 from designer_vision.pipeline.run_folder import read_record
+from designer_vision.pipeline.sweep_page import PAGE
 from designer_vision.runtime.console import printable
 from designer_vision.runtime.errors import DesignerError, PipelineError
 
@@ -98,22 +99,38 @@ class Outputs:
             raise PipelineError(f"{step} has left no {REPORT} in {port}")
         return page
 
+    def sweep(self, step: str) -> Path:
+        """The page of a sweep's trials.
+
+        Raises:
+            PipelineError: there is none.
+        """
+        page = _inside(self._folder, _checked(step), PAGE)
+        if not page.is_file():
+            raise PipelineError(f"{step} has left no {PAGE}")
+        return page
+
     def logs(self, step: str) -> list[str]:
-        """The names of a step's logs."""
-        folder = _inside(self._folder, _checked(step), "user_logs")
-        return sorted(file.name for file in folder.glob("*.txt") if NAME.fullmatch(file.name)) if folder.is_dir() else []
+        """The names of a step's logs; those of a sweep's trials with `trial_N/` before them."""
+        folder = _inside(self._folder, _checked(step))
+        trials = sorted(folder.glob("trial_*"), key=lambda trial: (len(trial.name), trial.name))
+        found = [("", file) for file in sorted(folder.glob("user_logs/*.txt"))]
+        found += [(f"{trial.name}/", file) for trial in trials for file in sorted(trial.glob("user_logs/*.txt"))]
+        return [f"{trial}{file.name}" for trial, file in found if NAME.fullmatch(file.name)]
 
     def log(self, step: str, name: str, start: int) -> dict[str, Any]:
         """A part of a log.
 
         Args:
-            step, name: of the log.
+            step, name: of the log, as `logs` has it.
             start: bytes to pass over; negative, how many before the end to begin.
 
         Returns:
             The text, at most MOST_LOG_BYTES of it, and where the next part begins.
         """
-        file = _inside(self._folder, _checked(step), "user_logs", _checked(name))
+        trial, _, own = name.rpartition("/")
+        folder = _inside(self._folder, _checked(step), *([_checked(trial)] if trial else []), "user_logs")
+        file = _inside(folder, _checked(own))
         try:
             with file.open("rb") as opened:
                 size = opened.seek(0, 2)

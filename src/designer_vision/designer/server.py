@@ -279,8 +279,10 @@ def _output_routes(session: Session) -> list[Route]:
         return Response(content, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=60"})
 
     async def report(request: Request) -> Response:
-        page = session.outputs.report(*_names(request))
-        return FileResponse(page, media_type="text/html", headers={"Content-Security-Policy": REPORT_POLICY})
+        return _shown(session.outputs.report(*_names(request)))
+
+    async def sweep(request: Request) -> Response:
+        return _shown(session.outputs.sweep(request.path_params["step"]))
 
     async def logs(request: Request) -> Response:
         return JSONResponse({"names": session.outputs.logs(request.path_params["step"])})
@@ -294,9 +296,14 @@ def _output_routes(session: Session) -> list[Route]:
         Route("/api/outputs/{step}/{port}/images", images),
         Route("/api/outputs/{step}/{port}/thumbnails/{row:int}", thumbnail),
         Route("/api/outputs/{step}/{port}/report", report),
+        Route("/api/sweeps/{step}", sweep),
         Route("/api/logs/{step}", logs),
-        Route("/api/logs/{step}/{name}", log),
+        Route("/api/logs/{step}/{name:path}", log),
     ]
+
+
+def _shown(page: Path) -> Response:
+    return FileResponse(page, media_type="text/html", headers={"Content-Security-Policy": REPORT_POLICY})
 
 
 def _names(request: Request) -> tuple[str, str]:

@@ -5,6 +5,8 @@
     {"event": "step", "step": …, "phase": …, "seconds": …, "share": …, "images_per_second": …, "loss": …, "top1": …, "left": …,
      "last_line": …, "warnings": […]}      where a step stands: when it changes, and every second while it runs
     {"event": "epoch", "step": …, "epoch": …, "epochs": …, "train_loss": …, "valid_loss": …, "top1": …}
+    {"event": "trial", "step": …, "trial": …, "trials": …, "phase": …, "values": {…}, "metric": …, "value": …, "reported": …,
+     "seconds": …, "why": …, "best": …}    a trial of a sweep, when it begins, reports or ends; and which is the best by now
     {"event": "end", "phase": "finished" | "failed" | "stopped", "error": …, "result": …, "reports": [paths]}
 
 The last line is always an `end`, unless the run was killed.
@@ -22,6 +24,7 @@ from typing import Any, TextIO
 from designer_vision.pipeline.graph import Graph
 from designer_vision.pipeline.log import COUNT, NUMBER
 from designer_vision.pipeline.runner import State, States
+from designer_vision.pipeline.sweep import Standing, Trial
 
 SECONDS_BETWEEN_EVENTS = 1.0
 """Of a step of which nothing is new but its seconds."""
@@ -74,6 +77,9 @@ class Events:
                 for line in state.figures.epochs[len(before.figures.epochs) :]:
                     if epoch := EPOCH.fullmatch(line):
                         self._write({"event": "epoch", "step": name, **_numbers(epoch.groupdict())})
+                if state.sweep:
+                    for trial in _new_trials(before.sweep, state.sweep):
+                        self._write(trial_event(name, state.sweep, trial))
                 self._write(step_event(name, state))
 
     def end(self, phase: str, error: str | None = None, result: str | None = None, reports: Sequence[Path] = ()) -> None:
@@ -106,8 +112,34 @@ def step_event(name: str, state: State) -> dict[str, Any]:
     }
 
 
+def trial_event(step: str, standing: Standing, trial: Trial) -> dict[str, Any]:
+    """Where a trial of a sweep stands."""
+    return {
+        "event": "trial",
+        "step": step,
+        "trial": trial.number,
+        "trials": standing.total,
+        "phase": trial.phase,
+        "values": dict(trial.values),
+        "metric": standing.objective.metric,
+        "value": standing.value(trial),
+        "reported": len(trial.reported),
+        "seconds": round(trial.seconds, 1),
+        "why": trial.why,
+        "best": standing.best.number if standing.best else None,
+    }
+
+
+def _new_trials(before: Standing | None, now: Standing) -> list[Trial]:
+    """The trials that have begun, reported or ended since."""
+    known = {trial.number: (trial.phase, trial.reported) for trial in before.trials} if before else {}
+    return [trial for trial in now.trials if known.get(trial.number) != (trial.phase, trial.reported)]
+
+
 def _is_news(before: State, state: State) -> bool:
     if state.phase != before.phase or state.figures != before.figures:
+        return True
+    if state.sweep and _new_trials(before.sweep, state.sweep):
         return True
     return state.seconds - before.seconds >= SECONDS_BETWEEN_EVENTS
 
