@@ -92,7 +92,7 @@ function ReportTab({ step }: { step: string }) {
   const port = chosen !== null && ports.includes(chosen) ? chosen : ports[0]
   if (port === undefined) return <p className="quiet padded">There is no report yet.</p>
   return (
-    <>
+    <div className="report-tab">
       {ports.length > 1 && (
         <Tabs
           label="Reports"
@@ -102,6 +102,6 @@ function ReportTab({ step }: { step: string }) {
         />
       )}
       <iframe className="report" sandbox="" title={`Report of ${step}`} src={api.reportAddress(step, port)} key={port} />
-    </>
+    </div>
   )
 }

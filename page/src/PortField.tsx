@@ -95,14 +95,15 @@ function BoundField({
 }) {
   const input = "input" in value ? graph.inputs.find((one) => one.name === value.input) : undefined
   if (!input) {
+    const searched = "searched" in value
     return (
       <TextField
         label={<PortLabel port={port} />}
         value={wordsOf(value)}
         faults={faults}
         help={port.description}
-        beside={beside}
-        send={async () => "It comes from another step."}
+        {...(searched ? { range: "tried by the sweep" } : { beside })}
+        send={async () => (searched ? "The sweep tries these values: change search_space in the YAML." : "It comes from another step.")}
       />
     )
   }

@@ -12,11 +12,14 @@ export function TrialsTab({ step }: { step: string }) {
       <table>
         <thead>
           <tr>
-            {["trial", ...parameters, sweep.metric, "reported", "time", "state"].map((name) => (
+            {["trial", ...parameters, sweep.metric, "reported", "time"].map((name) => (
               <th key={name} scope="col">
                 <bdi>{name}</bdi>
               </th>
             ))}
+            <th scope="col" className="words">
+              state
+            </th>
           </tr>
         </thead>
         <tbody>

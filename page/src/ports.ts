@@ -113,7 +113,7 @@ export const isText = (value: Value | null): value is { text: string } => value 
 /** A value as one key, for a select and for comparing. */
 export function keyOf(value: Value | null): string {
   if (value === null) return ""
-  if ("text" in value) return "text"
+  if ("text" in value || "searched" in value) return "text"
   return "input" in value ? `input:${value.input}` : `step:${value.step}:${value.port}`
 }
 
@@ -121,6 +121,7 @@ export function keyOf(value: Value | null): string {
 export function wordsOf(value: Value | null): string {
   if (value === null) return "nothing"
   if ("text" in value) return value.text
+  if ("searched" in value) return value.searched
   return "input" in value ? `input ${value.input}` : `${value.port} of ${value.step}`
 }
 

@@ -8,8 +8,8 @@ export interface PortOf {
   port: string
 }
 
-/** A text, another step's output, or an input of the pipeline. */
-export type Value = { text: string } | PortOf | { input: string }
+/** A text, another step's output, an input of the pipeline, or what a sweep tries. */
+export type Value = { text: string } | PortOf | { input: string } | { searched: string }
 
 /** An input as a component declares it. */
 export interface Declared {

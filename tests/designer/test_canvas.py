@@ -281,6 +281,8 @@ def test_a_sweep_shows_its_trials_the_log_of_each_and_its_page(page: Page, serve
     run = served.told("run", lambda run: run["phase"] in ("finished", "failed"))
     assert run["error"] is None
     node(page, "step:search").click()
+    expect(page.locator(".pane").get_by_text("tried by the sweep")).to_be_visible()
+    expect(page.locator(".pane .fault-text")).to_have_count(0)
     page.get_by_role("tab", name="Trials").click()
     trials = page.get_by_role("region", name="trials of the sweep").get_by_role("row")
     expect(trials).to_have_count(3)

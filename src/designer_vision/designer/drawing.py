@@ -290,7 +290,9 @@ def _value_as_json(value: Value) -> dict[str, str]:
         return {"step": value.step, "port": value.output}
     if isinstance(value, InputOf):
         return {"input": value.name}
-    return {"text": value.space if isinstance(value, Searched) else value}
+    if isinstance(value, Searched):
+        return {"searched": value.space}
+    return {"text": value}
 
 
 def _edges(drawing: Drawing) -> Iterator[dict[str, str]]:
