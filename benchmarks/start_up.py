@@ -2,8 +2,8 @@
 
     python benchmarks/start_up.py FOLDER RUNS CHECKOUT [CHECKOUT]
 
-A checkout is a folder with our `src`. The checkouts take turns, so that what else the machine does falls on both; the first run
-of each warms the file cache, writes Python's compiled files and is not counted. Prints medians as Markdown, then the raw figures.
+A checkout is a folder with our `src` and `component`. The checkouts take turns, so that what else the machine does falls on both;
+the first run of each warms the file cache, writes Python's compiled files and is not counted. Prints medians as Markdown, then the raw figures.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ import yaml
 from measure import conditions
 from PIL import Image
 
-COMPONENTS = Path(__file__).parents[1] / "component"
 LABELS, PHOTOS_OF_A_LABEL, SIDE = ("dark", "light"), 6, 32
 
 
@@ -37,7 +36,7 @@ def make_photos(folder: Path) -> Path:
     return folder
 
 
-def steps(folder: Path) -> dict[str, list[object]]:
+def steps(folder: Path, checkout: Path) -> dict[str, list[object]]:
     """The components in an order in which each finds what it reads, with their flags."""
     photos, out = folder / "photos", folder / "out"
     return {
@@ -47,7 +46,7 @@ def steps(folder: Path) -> dict[str, list[object]]:
             *("--output_image_directory1", out / "first", "--output_image_directory2", out / "second"),
         ],
         "init_image_transformation": [
-            *defaults("init_image_transformation"),
+            *defaults(checkout, "init_image_transformation"),
             *("--output_image_transformation", out / "transformation"),
         ],
         "apply_image_transformation": [
@@ -68,14 +67,8 @@ def steps(folder: Path) -> dict[str, list[object]]:
             *("--patience", 3, "--print_frequency", 10, "--trained_model", out / "trained"),
         ],
         "score_image_model": [
-            "--trained_model",
-            out / "trained",
-            "--dataset",
-            out / "second",
-            "--threshold",
-            0,
-            "--scored_dataset",
-            out / "scored",
+            *defaults(checkout, "score_image_model"),
+            *("--trained_model", out / "trained", "--dataset", out / "second", "--scored_dataset", out / "scored"),
         ],
         "evaluate_model": [
             *("--scored_dataset", out / "scored", "--dataset", out / "second", "--evaluation_results", out / "evaluated"),
@@ -83,10 +76,10 @@ def steps(folder: Path) -> dict[str, list[object]]:
     }
 
 
-def defaults(stem: str) -> list[object]:
-    """The flags of a component whose inputs all have a default."""
-    inputs = yaml.safe_load((COMPONENTS / f"{stem}.yaml").read_text())["inputs"]
-    return [word for name, port in inputs.items() for word in (f"--{name}", port["default"])]
+def defaults(checkout: Path, stem: str) -> list[object]:
+    """The flags of a component's inputs that have a default: an older checkout may not know them all."""
+    inputs = yaml.safe_load((checkout / "component" / f"{stem}.yaml").read_text())["inputs"]
+    return [word for name, port in inputs.items() if "default" in port for word in (f"--{name}", port["default"])]
 
 
 def seconds_of_steps(folder: Path, checkout: Path) -> dict[str, float]:
@@ -98,7 +91,7 @@ def seconds_of_steps(folder: Path, checkout: Path) -> dict[str, float]:
         "PYTHONDONTWRITEBYTECODE": "",
     }
     seconds = {}
-    for stem, flags in steps(folder).items():
+    for stem, flags in steps(folder, checkout).items():
         words = [sys.executable, "-m", f"designer_vision.entry.{stem}", *map(str, flags)]
         seconds[stem] = seconds_of(words, environment)
     return seconds
@@ -126,7 +119,8 @@ def main(folder: Path, runs: int, checkouts: list[Path]) -> None:
         [seconds_of_steps(folder, checkout) for checkout in checkouts] for _ in range(runs + 1)
     ]
     figures = {
-        stem: [[taken[number][stem] for taken in rounds[1:]] for number in range(len(checkouts))] for stem in steps(folder)
+        stem: [[taken[number][stem] for taken in rounds[1:]] for number in range(len(checkouts))]
+        for stem in steps(folder, checkouts[0])
     }
     print("| component | " + " | ".join(f"{name}, s" for name in ("before", "after")[-len(checkouts) :]) + " |")
     print("|---|" + "---|" * len(checkouts))
