@@ -3,8 +3,8 @@
     python benchmarks/start_up.py FOLDER RUNS CHECKOUT [CHECKOUT]
 
 A checkout is a folder with our `src` and `component`. The checkouts take turns, so that what else the machine does falls on both;
-the first run of each warms the file cache, writes Python's compiled files and is not counted. Prints medians as Markdown, then the
-raw figures.
+the first run of each warms the file cache, writes Python's compiled files and is not counted. Prints medians as Markdown, then
+the raw figures.
 """
 
 from __future__ import annotations
