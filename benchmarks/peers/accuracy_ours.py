@@ -97,10 +97,15 @@ def cell_result(cell: dict[str, Any], split: Path, folder: Path, working: Path) 
         on_two_processes([f"--{name}={value}" for name, value in (ports | seven | {"trained_model": out}).items()])
     else:
         train(start, split / "train", split / "validate", Parameters(**seven), out)
-    model = read_trained_model(out)
+    return measured(out, split / "hold_out")
+
+
+def measured(trained: Path, hold_out: Path) -> dict[str, Any]:
+    """What a trained model is worth on images held out."""
+    model = read_trained_model(trained)
     scores = score(
         model,
-        read_image_directory(split / "hold_out"),
+        read_image_directory(hold_out),
         torch.device("cpu"),
         getattr(torch, os.environ["DESIGNER_VISION_PRECISION"]),
         0,
@@ -110,11 +115,11 @@ def cell_result(cell: dict[str, Any], split: Path, folder: Path, working: Path) 
     temperature = getattr(model, "temperature", 1.0)
     powers = np.power(scores.probabilities, temperature)
     without = powers / powers.sum(axis=1, keepdims=True)
-    epochs = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    epochs = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
     seconds = sum(value for epoch in epochs for name, value in epoch.items() if name.startswith("Seconds"))
     return {
         "top1": float(right.mean()),
-        "validation": read_model_directory(out).training["Top-1 validation accuracy"],
+        "validation": read_model_directory(trained).training["Top-1 validation accuracy"],
         "seconds": round(seconds, 2),
         "errors": [calibration_error(without, right), calibration_error(scores.probabilities, right)],
     }

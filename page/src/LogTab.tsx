@@ -6,7 +6,7 @@ import { Tabs } from "./Tabs"
 
 const KEPT = 2_000_000 // letters
 const FIRST = -200_000 // bytes before the end to begin with
-const EVERY = 1000 // ms
+const EVERY = 2000 // ms
 /** More logs than this are in a list. */
 const MOST_TABS = 8
 

@@ -130,7 +130,9 @@ def test_the_palette_has_every_component_with_what_its_yaml_declares(served: Ser
 def test_the_stream_tells_the_graph_and_azures_answer_to_it(served: Served) -> None:
     graph = served.told("graph", lambda graph: not graph["checking"])
     assert (graph["name"], len(graph["steps"]), graph["error"], graph["saved"]) == ("Train and score", 10, None, True)
-    assert [problem["text"] for problem in graph["problems"]] == ["images is digits, which does not exist"]
+    assert [problem["text"] for problem in graph["problems"]] == [
+        f"images is digits, which does not exist in {served.folder / 'pipelines'}"
+    ]
 
 
 def test_what_steps_have_in_common_travels_once(served: Served) -> None:

@@ -55,6 +55,11 @@ class LocalRun:
         return self.folder / OUTPUTS
 
     @property
+    def phases(self) -> list[str]:
+        """Where the run and its steps stand."""
+        return [self.state["phase"], *(step["phase"] for step in self.state["steps"].values())]
+
+    @property
     def words(self) -> list[str]:
         """The command that a person would type."""
         program = str(Path(sys.executable).parent / "designer-vision")

@@ -133,9 +133,10 @@ def _refusal(port: Port, text: str) -> str:
 def _of_path(name: str, text: str, folder: Path) -> str:
     if ELSEWHERE.match(text):
         return ""  # Azure ML knows it; a run on this machine says that it does not
-    path = folder / Path(text).expanduser()
+    given = Path(text).expanduser()
+    where = "" if given.is_absolute() else f" in {folder.absolute()}"
     try:
-        return "" if path.exists() else f"{name} is {text}, which does not exist"
+        return "" if (folder / given).exists() else f"{name} is {text}, which does not exist{where}"
     except OSError as error:
         return f"{name} is {text}, which cannot be read: {error.strerror}"
 

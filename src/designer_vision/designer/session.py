@@ -22,6 +22,8 @@ from designer_vision.runtime.errors import DesignerError, PipelineError
 
 POLL_SECONDS, LOOK_SECONDS, SILENCE_SECONDS = 0.15, 2.0, 15.0
 """Between looks at a run's events and at what lies on the disk; and how long a stream stays silent."""
+FIGURES_SECONDS = 2.0
+"""Between what is told of a step that goes on running: a page that is drawn takes from the training beside it."""
 DRAWING_SECONDS = 1.0
 """That a page has for its first graph, before azure-ai-ml is loaded and takes a core."""
 MOST_FILES = 200
@@ -182,11 +184,15 @@ class Session:
     async def watch(self) -> None:
         """Follow the run, and what others write to the disk, until the server ends."""
         changed, loop = self.document.has_changed_on_disk(), asyncio.get_running_loop()
-        looked = loop.time()
+        looked = told = loop.time()
+        is_news = False
         while True:
             await asyncio.sleep(POLL_SECONDS)
-            if self.run.poll():
+            phases = self.run.phases
+            is_news |= self.run.poll()
+            if is_news and (self.run.phases != phases or loop.time() - told >= FIGURES_SECONDS):
                 self.tell(RUN)
+                told, is_news = loop.time(), False
             if loop.time() - looked >= LOOK_SECONDS:
                 looked = loop.time()
                 before, changed = changed, self.document.has_changed_on_disk()
