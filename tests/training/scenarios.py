@@ -192,12 +192,12 @@ def outcome(trainer: Trainer) -> dict:
     }
 
 
-def stopped_and_gone_on(folder: Path, ranks: Ranks, after: int, draws: bool = False) -> dict:
+def stopped_and_gone_on(folder: Path, ranks: Ranks, after: int, draws: bool = False, hardware: Hardware | None = None) -> dict:
     """Two outcomes: of a training in one go, and of one that was stopped and gone on with in new trainers."""
 
     def trainer() -> Trainer:
         network = drawing_network() if draws else small_network(True)
-        return make_trainer(folder / f"data_{ranks.rank}", ranks, parameters(), network=network, train=26)
+        return make_trainer(folder / f"data_{ranks.rank}", ranks, parameters(), network=network, train=26, hardware=hardware)
 
     whole = outcome(trainer())
     first, recorder = trainer(), Recorder(after)

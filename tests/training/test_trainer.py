@@ -509,3 +509,12 @@ def test_a_gpu_learns_what_the_cpu_learns(tmp_path: Path, precision: torch.dtype
     on_gpu = make_trainer(tmp_path / "gpu", ALONE, parameters(**options), hardware=hardware).train()
     assert on_gpu.best.training.loss == pytest.approx(on_cpu.best.training.loss, abs=0.05)
     assert all(tensor.device.type == "cpu" for tensor in on_gpu.weights.values())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_what_a_network_draws_on_a_gpu_is_drawn_again_by_a_training_that_goes_on(tmp_path: Path) -> None:
+    hardware = Hardware(torch.device("cuda", 0), torch.float32, 0)
+    result = stopped_and_gone_on(tmp_path, ALONE, 9, draws=True, hardware=hardware)
+    for name, weight in result["whole"]["weights"].items():  # other masks would move them by much more than a sum's order
+        torch.testing.assert_close(result["gone on"]["weights"][name], weight, rtol=1e-3, atol=1e-4)

@@ -15,7 +15,9 @@ from designer_vision.training.ranks import Ranks
 from designer_vision.training.trainer import Hardware, Trainer
 
 sys.path.insert(0, str(Path(__file__).parent))
-from scenarios import make_trainer, parameters, small_network
+from scenarios import drawing_network, make_trainer, parameters, small_network
+
+DRAWS = pytest.mark.parametrize("draws", [False, True], ids=["sgd", "adamw and dropout"])
 
 WAITS = {
     "tolist", "item", "numpy", "cpu", "nonzero", "is_nonzero", "__bool__", "__float__", "__int__", "__index__", "__array__",
@@ -38,9 +40,10 @@ class Waits(TorchFunctionMode):
         return called(*args, **(kwargs or {}))
 
 
-def ready(folder: Path, hardware: Hardware | None = None, is_trained: bool = False) -> Trainer:
+def ready(folder: Path, hardware: Hardware | None = None, is_trained: bool = False, draws: bool = False) -> Trainer:
     """A trainer whose batches are all decoded, which is what data workers do meanwhile."""
-    trainer = make_trainer(folder, Ranks(), parameters(), network=small_network(True), hardware=hardware)
+    network = drawing_network() if draws else small_network(True)
+    trainer = make_trainer(folder, Ranks(), parameters(), network=network, hardware=hardware)
     trainer.prepare_ddp()
     trainer.is_trained = is_trained
     trainer.coming = iter([*trainer.loader.batches(trainer.plan())])
@@ -56,8 +59,9 @@ def take_steps(trainer: Trainer, count: int) -> None:
         trainer.between_batches()
 
 
-def test_a_step_reads_nothing_back(tmp_path: Path) -> None:
-    trainer = ready(tmp_path)
+@DRAWS
+def test_a_step_reads_nothing_back(tmp_path: Path, draws: bool) -> None:
+    trainer = ready(tmp_path, draws=draws)
     take_steps(trainer, 1)
     with Waits() as waits:
         take_steps(trainer, 5)
@@ -92,8 +96,9 @@ def test_the_totals_are_kept_without_waiting() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("is_compiled", [False, True])
-def test_ten_steps_on_a_gpu_wait_for_nothing(tmp_path: Path, precision: torch.dtype, is_compiled: bool) -> None:
-    trainer = ready(tmp_path, Hardware(torch.device("cuda", 0), precision, 0, compiled=is_compiled))
+@DRAWS
+def test_ten_steps_on_a_gpu_wait_for_nothing(tmp_path: Path, precision: torch.dtype, is_compiled: bool, draws: bool) -> None:
+    trainer = ready(tmp_path, Hardware(torch.device("cuda", 0), precision, 0, compiled=is_compiled), draws=draws)
     assert isinstance(trainer.ddp, torch._dynamo.OptimizedModule) == is_compiled
     take_steps(trainer, 2)  # the first ones make what stays
     batches = [trainer.next_batch(1, 0) for _ in range(4)]
