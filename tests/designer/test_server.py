@@ -116,6 +116,15 @@ def test_nothing_outside_of_the_run_is_read(served: Served, path: str) -> None:
     assert "error" in json.loads(content)
 
 
+def test_a_file_that_cannot_be_written_is_one_sentence(served: Served) -> None:
+    in_the_way = served.folder / "pipelines" / ".train_and_score.yaml.tmp"
+    in_the_way.mkdir()
+    status, _, content = served.ask("POST", "/api/save")
+    in_the_way.rmdir()
+    named = in_the_way.relative_to(served.folder)
+    assert (status, json.loads(content)) == (500, {"error": f"{named}: Is a directory; check that file or disk"})
+
+
 # What it tells
 
 

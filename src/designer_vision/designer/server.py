@@ -148,7 +148,9 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 async def _broken(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": FileSystemError(f"{error}; check that file or disk").message}, 500)
+    assert isinstance(error, OSError)
+    said = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    return JSONResponse({"error": FileSystemError(f"{said}; check that file or disk").message}, 500)
 
 
 async def _not_found(request: Request, error: Exception) -> Response:
