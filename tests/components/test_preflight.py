@@ -8,7 +8,7 @@ import pytest
 import yaml
 from conftest import ROOT, make_image_directory
 
-from designer_vision.components.preflight import advice, check_batches, number_of_same_images, warnings_of
+from designer_vision.components.preflight import ADAMW, SGD, UsualRates, advice, check_batches, number_of_same_images, warnings_of
 from designer_vision.data.preprocessing import plan_preprocessing
 from designer_vision.formats.image_directory import read_image_directory
 from designer_vision.formats.image_index import ImageIndex
@@ -124,9 +124,16 @@ def test_odd_labels_and_the_same_image_under_two_labels_are_said(tmp_path: Path)
     assert line.startswith("the same image under two labels, byte for byte: 1 (the first one under 'blue' and 'red')")
 
 
-def advised(images: int = 2000, classes: int = 10, processes: int = 1, from_scratch: bool = True, **changed: float) -> str:
+def advised(
+    images: int = 2000,
+    classes: int = 10,
+    processes: int = 1,
+    from_scratch: bool = True,
+    rates: UsualRates = SGD,
+    **changed: float,
+) -> str:
     usual = {"batch_size": 16, "learning_rate": 0.02} | changed
-    return "\n".join(advice(images, classes, dataclasses.replace(PARAMETERS, **usual), processes, from_scratch))
+    return "\n".join(advice(images, classes, dataclasses.replace(PARAMETERS, **usual), processes, from_scratch, rates))
 
 
 def test_what_usually_works_gets_no_advice() -> None:
@@ -151,6 +158,18 @@ def test_a_rate_that_is_far_off_is_told_with_one_to_try() -> None:
     assert advised(learning_rate=0.01, batch_size=64, processes=8, from_scratch=False) == ""
 
 
+def test_adamws_rates_are_lower_and_grow_by_the_square_root() -> None:
+    for rate in (0.001, 0.003, 0.01, 0.03):
+        assert advised(learning_rate=rate, rates=ADAMW) == ""
+    assert advised(learning_rate=0.0005, rates=ADAMW).endswith("learn slowly at it; try 0.005")
+    assert advised(learning_rate=0.2, rates=ADAMW).endswith("unusually high; try 0.005")
+    assert advised(learning_rate=0.003, rates=ADAMW, from_scratch=False) == ""
+    assert advised(learning_rate=0.003, rates=ADAMW, from_scratch=False, processes=8) == ""
+    told = advised(learning_rate=0.01, rates=ADAMW, from_scratch=False, processes=2)
+    assert told.startswith("learning_rate 0.01 times the square root of 2 processes is high")
+    assert told.endswith("try 0.001")
+
+
 @pytest.mark.parametrize("rate", [1.5, 11.0])
 def test_case_139_a_rate_that_is_high_for_anything_is_told_once(rate: float) -> None:
     assert advised(learning_rate=rate) == f"learning_rate {rate:g} is unusually high; try 0.02"
@@ -160,7 +179,10 @@ def test_case_139_a_rate_that_is_high_for_anything_is_told_once(rate: float) -> 
 @pytest.mark.parametrize("from_scratch", [True, False])
 @pytest.mark.parametrize("processes", [1, 2, 8, 64])
 @pytest.mark.parametrize("batch_size", [1, 8, 16, 32, 64, 256, 1024])
-def test_whoever_takes_the_advice_is_given_no_other(batch_size: int, processes: int, from_scratch: bool) -> None:
+@pytest.mark.parametrize("rates", [SGD, ADAMW], ids=["SGD", "AdamW"])
+def test_whoever_takes_the_advice_is_given_no_other(
+    rates: UsualRates, batch_size: int, processes: int, from_scratch: bool
+) -> None:
     for rate in (1e-9, 100.0):
         given = {
             "images": 200 * batch_size * processes,
@@ -168,6 +190,7 @@ def test_whoever_takes_the_advice_is_given_no_other(batch_size: int, processes: 
             "processes": processes,
             "from_scratch": from_scratch,
             "batch_size": batch_size,
+            "rates": rates,
         }
         told = advised(learning_rate=rate, **given)
         if told or from_scratch:

@@ -254,7 +254,7 @@ def test_f45_another_number_of_processes_goes_on_and_says_by_which_rule(start: S
     again = start(world=after)
     assert again.end() == [0] * after, again.log()
     assert f"processes was {before} and is {after}" in again.log()
-    assert "redistributed; learning_rate is multiplied by the new number" in again.log()
+    assert "redistributed; the learning rate follows the new number of processes" in again.log()
     assert [line["step"] for line in outcome(again.output)[1]] == [1, 2, 3]
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from scenarios import drawing_network, small_network
 
-from designer_vision.training.optimizer import centralize_gradients, make_optimizer
+from designer_vision.training.optimizer import centralize_gradients, highest_learning_rate, make_optimizer
 
 
 def test_biases_and_batch_norm_are_not_decayed() -> None:
@@ -26,6 +26,12 @@ def test_a_network_with_layer_norm_is_trained_by_adamw_at_a_part_of_the_rate() -
     assert [group["lr_scale"] for group in optimizer.param_groups] == pytest.approx([0.1, 0.1, 0.5, 0.5])
     decayed = [id(one) for group in optimizer.param_groups if group["weight_decay"] for one in group["params"]]
     assert set(decayed) == {id(network[0][0].weight), id(network[0][6].weight), id(network[1].weight)}
+
+
+def test_a_rate_grows_with_the_processes_and_adamws_by_the_square_root() -> None:
+    assert highest_learning_rate(small_network(), 0.01, 1) == highest_learning_rate(drawing_network(), 0.01, 1) == 0.01
+    assert highest_learning_rate(small_network(), 0.01, 4) == pytest.approx(0.04)
+    assert highest_learning_rate(drawing_network(), 0.01, 4) == pytest.approx(0.02)
 
 
 def test_a_step_of_adamw_keeps_the_direction_of_its_gradient() -> None:

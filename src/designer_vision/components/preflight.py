@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -12,15 +14,35 @@ from designer_vision.formats.image_index import ImageIndex
 from designer_vision.networks import builders
 from designer_vision.networks.architectures import Architecture
 from designer_vision.runtime.errors import InvalidDatasetError
+from designer_vision.training.optimizer import LINEAR, SQUARE_ROOT
 from designer_vision.training.parameters import Parameters
 
-UNUSUAL_LEARNING_RATE = 1
-LOW_RATE, USUAL_RATE, USUAL_BATCH, MOST_USUAL = 0.004, 0.02, 16, 0.1
-"""From random weights, at a batch size; larger batches take larger rates, up to the last one."""
-HIGH_RATE, LARGE_BATCH = 0.05, 64
-"""Of all processes together, for weights that have learned before; larger batches take larger rates."""
-USUAL_TUNED, MOST_TUNED = 0.005, 0.02
-"""For them, as above."""
+
+@dataclass(frozen=True)
+class UsualRates:
+    """Learning rates that an optimizer comes to something with, at a batch size of USUAL_BATCH: what benchmarks/ has measured.
+
+    Attributes:
+        low, usual, high: from random weights: below and above the ends a person is told.
+        most: that is advised for any batch size.
+        high_tuned, usual_tuned, most_tuned: the same for weights that have learned before; the first of all processes together.
+        power: of how much larger the batch is, by which a rate grows.
+    """
+
+    low: float
+    usual: float
+    high: float
+    most: float
+    high_tuned: float
+    usual_tuned: float
+    most_tuned: float
+    power: float
+
+
+SGD = UsualRates(0.004, 0.02, 1, 0.1, 0.05, 0.005, 0.02, LINEAR)
+ADAMW = UsualRates(0.001, 0.005, 0.1, 0.02, 0.01, 0.001, 0.004, SQUARE_ROOT)
+USUAL_BATCH, LARGE_BATCH = 16, 64
+"""Up to the second, what is high for weights that have learned before is no higher."""
 FEW_A_CLASS, FEW_STEPS = 50, 200
 """Images and steps from which on random weights come to something."""
 FEW_IMAGES = 5
@@ -98,7 +120,9 @@ def warnings_of(
     return found
 
 
-def advice(images: int, classes: int, parameters: Parameters, processes: int, from_scratch: bool) -> list[str]:
+def advice(
+    images: int, classes: int, parameters: Parameters, processes: int, from_scratch: bool, rates: UsualRates = SGD
+) -> list[str]:
     """What a person who has trained many networks would say of these parameters, before the first step; nothing is changed.
 
     Args:
@@ -107,21 +131,23 @@ def advice(images: int, classes: int, parameters: Parameters, processes: int, fr
         parameters: the person's seven.
         processes: that train.
         from_scratch: whether the weights are random.
+        rates: of the network's optimizer.
     """
     steps = parameters.epochs * len(batches(np.arange(-(-images // processes)), parameters.batch_size))
     given = f"learning_rate {parameters.learning_rate:g}"
-    times = parameters.batch_size / USUAL_BATCH
+    times = (parameters.batch_size / USUAL_BATCH) ** rates.power
     if not from_scratch:
-        given = f"learning_rate {parameters.learning_rate:g}" + (f" times {processes} processes" if processes > 1 else "")
-        if parameters.learning_rate * processes < HIGH_RATE * max(1, parameters.batch_size * processes / LARGE_BATCH):
+        given += _of_processes(processes, rates)
+        high = rates.high_tuned * max(1, parameters.batch_size * processes / LARGE_BATCH) ** rates.power
+        if parameters.learning_rate * processes**rates.power < high:
             return []
-        usual = min(USUAL_TUNED * times, MOST_TUNED)
+        usual = min(rates.usual_tuned * times, rates.most_tuned)
         return [f"{given} is high for weights that are already trained, and may undo that; try {usual:.2g}"]
     found = []
-    usual = min(USUAL_RATE * times, MOST_USUAL)
-    if parameters.learning_rate < usual * LOW_RATE / USUAL_RATE:
+    usual = min(rates.usual * times, rates.most)
+    if parameters.learning_rate < usual * rates.low / rates.usual:
         found.append(f"{given} is low for random weights, which learn slowly at it; try {usual:.2g}")
-    elif parameters.learning_rate > UNUSUAL_LEARNING_RATE:
+    elif parameters.learning_rate > rates.high:
         found.append(f"{given} is unusually high; try {usual:.2g}")
     if images < FEW_A_CLASS * classes:
         found.append(
@@ -132,6 +158,12 @@ def advice(images: int, classes: int, parameters: Parameters, processes: int, fr
         enough = -(-FEW_STEPS * parameters.epochs // steps)
         found.append(f"random weights need more steps than {steps}; try {enough} epochs")
     return found
+
+
+def _of_processes(processes: int, rates: UsualRates) -> str:
+    if processes == 1:
+        return ""
+    return f" times {'' if rates.power == LINEAR else 'the square root of '}{processes} processes"
 
 
 def number_of_same_images(one: ImageIndex, other: ImageIndex) -> int:

@@ -119,10 +119,7 @@ class TrainingOutput:
             for difference in differences(found.made_by, expected.made_by):
                 say(f"warning: the result will not be bit for bit what it would have been: {difference}")
             if found.made_by.get("processes") != expected.made_by.get("processes"):
-                say(
-                    "the remaining images of the epoch are redistributed; learning_rate is multiplied by the new number of "
-                    "processes"
-                )
+                say("the remaining images of the epoch are redistributed; the learning rate follows the new number of processes")
             say(f"resuming after {found.position}, from {place.folder / found.payload}")
             return place.payload(found)
         return None

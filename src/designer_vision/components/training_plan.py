@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from designer_vision.components.preflight import advice, warnings_of
+from designer_vision.components.preflight import ADAMW, SGD, advice, warnings_of
 from designer_vision.components.training_hardware import choose_hardware, mixed_gpus
 from designer_vision.components.training_task import Task, input_of, versions
 from designer_vision.data.epoch_order import batches
@@ -76,9 +76,10 @@ def make_plan(task: Task, ranks: Ranks, device: torch.device, settings: Settings
     hardware = choose_hardware(ranks, device, settings, parameters.batch_size * 3 * height * width)
     warnings = mixed_gpus(ranks.all_gather_objects(describe_device(device)))
     if ranks.is_main:
-        has_batch_norm = not task.model.architecture.family.has_layer_norm
-        warnings += warnings_of(task.training, task.validation, parameters, ranks.world_size, has_batch_norm)
-        warnings += advice(len(task.training), len(task.training.classes), parameters, ranks.world_size, task.is_from_scratch)
+        is_adamw = task.model.architecture.family.has_layer_norm
+        warnings += warnings_of(task.training, task.validation, parameters, ranks.world_size, not is_adamw)
+        images, classes, rates = len(task.training), len(task.training.classes), ADAMW if is_adamw else SGD
+        warnings += advice(images, classes, parameters, ranks.world_size, task.is_from_scratch, rates)
     return Plan(task, ranks, hardware, settings, tuple(warnings))
 
 
@@ -103,7 +104,8 @@ def describe(plan: Plan) -> None:
     steps = len(batches(np.arange(-(-len(training) // ranks.world_size)), parameters.batch_size))
     say(f"training: up to {numbered(parameters.epochs, 'epoch')} of {numbered(steps, 'step')}")
     if model.architecture.family.has_layer_norm:
-        say(f"optimizer: AdamW at {ADAMW_LR_SCALE:g} times learning_rate, as networks with layer norm want it")
+        times = f", times the square root of {ranks.world_size} processes" if ranks.world_size > 1 else ""
+        say(f"optimizer: AdamW at {ADAMW_LR_SCALE:g} times learning_rate{times}, as networks with layer norm want it")
     if weights := task.class_weights:
         lightest, heaviest = (training.classes[weights.index(weight)] for weight in (min(weights), max(weights)))
         say(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import nn
 
@@ -10,11 +12,26 @@ NEW_HEAD_LR_SCALE, NEW_HEAD_LR = 10, 0.05
 """A new head on a trained network takes a larger learning rate: so many times the others', but no more than that, or theirs."""
 ADAMW_LR_SCALE, ADAMW_WEIGHT_DECAY = 0.1, 0.05
 """AdamW takes a part of the learning rate, so that one and the same is sensible for all networks."""
+LINEAR, SQUARE_ROOT = 1.0, 0.5
+"""Powers of the number of processes, and so of images a step, by which a rate grows."""
 
 
 def has_layer_norm(network: nn.Module) -> bool:
     """Whether it normalises each image by itself, as ConvNeXt and the transformers do: those are trained by AdamW."""
     return any(isinstance(module, nn.LayerNorm) for module in network.modules())
+
+
+def highest_learning_rate(network: nn.Module, learning_rate: float, world_size: int) -> float:
+    """What a training's learning rate rises to: the more images a step has, the longer it may be.
+
+    SGD's by as much (Goyal et al. 2017, arXiv 1706.02677), AdamW's by the square root (Malladi et al. 2022, arXiv 2205.10287).
+
+    Args:
+        network: what is trained.
+        learning_rate: of one process.
+        world_size: processes that train.
+    """
+    return learning_rate * math.pow(world_size, SQUARE_ROOT if has_layer_norm(network) else LINEAR)
 
 
 def make_optimizer(network: nn.Module, learning_rate: float, new_head: nn.Module | None = None) -> torch.optim.Optimizer:

@@ -16,7 +16,7 @@ class Parameters:
         epochs: passes over the training images; > 0.
         batch_size: images a step and process; > 0.
         warmup_step_number: epochs over which the learning rate rises linearly; >= 0.
-        learning_rate: of one process; multiplied by the number of processes; > 0.
+        learning_rate: of one process; what more of them make of it is in optimizer.py; > 0.
         random_seed: any 64-bit integer; decides initial weights, order and random operations.
         patience: epochs in a row without a new lowest validation loss before training stops; > 0.
         print_frequency: iterations between log lines; > 0.

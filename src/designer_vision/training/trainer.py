@@ -35,7 +35,7 @@ from designer_vision.training.ddp import (
 )
 from designer_vision.training.meter import ThroughputMeter
 from designer_vision.training.metrics import Averages, add_to_totals, averages, loss_function, new_totals
-from designer_vision.training.optimizer import centralize_gradients, make_optimizer, start_state
+from designer_vision.training.optimizer import centralize_gradients, highest_learning_rate, make_optimizer, start_state
 from designer_vision.training.parameters import Parameters
 from designer_vision.training.ranks import Ranks
 from designer_vision.training.results import (
@@ -115,7 +115,7 @@ class Trainer:
         self.callbacks = callbacks or Callbacks()
         self.network = network.to(hardware.device).to(memory_format=torch.channels_last)
         self.ddp = wrap_ddp(self.network, ranks, hardware.device)
-        self.highest_learning_rate = parameters.learning_rate * ranks.world_size
+        self.highest_learning_rate = highest_learning_rate(self.network, parameters.learning_rate, ranks.world_size)
         self.optimizer = make_optimizer(self.network, self.highest_learning_rate, recipe.new_head)
         self.scaler = torch.amp.GradScaler(hardware.device.type, enabled=hardware.precision == torch.float16)
         self.normalize = recipe.normalize.to(hardware.device)
