@@ -233,6 +233,59 @@ def test_a_folder_in_the_place_of_the_file_is_a_change(document: Document) -> No
         document.reload()
 
 
+# Sweeps
+
+
+@pytest.fixture
+def sweep(document: Document) -> Document:
+    """The sweep of the product's own pipelines, whose number of trials is an input of the pipeline."""
+    document.file.write_text((ROOT / "pipelines" / "sweep.yaml").read_text())
+    document.reload()
+    assert texts_of(document) == []
+    return document
+
+
+def texts_of(document: Document) -> list[tuple[str, str]]:
+    return [(problem["step"], problem["text"]) for problem in document.graph((), False)["problems"]]
+
+
+def test_an_input_that_a_limit_of_a_sweep_reads_is_read_and_not_removed_without_a_word(sweep: Document) -> None:
+    trials = next(entry for entry in sweep.graph((), False)["inputs"] if entry["name"] == "trials")
+    assert trials["used_by"] == [{"step": "train", "port": "limits.max_total_trials"}]
+    written = change(sweep, {"do": "remove_input", "name": "trials"})
+    assert written["jobs"]["train"]["limits"] == {"max_concurrent_trials": 3}
+    ((step, text),) = texts_of(sweep)
+    assert (step, text.partition(";")[0]) == ("train", "train.limits.max_total_trials is missing")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("goal: maximize", "goal: up", "train.objective.goal is 'up', expected one of maximize, minimize"),
+        ("values: [16, 32, 64]", "values: 16", "train.search_space.batch_size.values is 16, expected a list such as [16, 32]"),
+        ("trials: 12", "trials: 0", "train.limits.max_total_trials is 0, it must not be below 1"),
+        ("trials: 12", "trials: dozen", "train.limits.max_total_trials is 'dozen', expected a whole number"),
+        (
+            "trials: 12",
+            "tries: 12",
+            "train.limits.max_total_trials comes from the pipeline's input trials, which does not exist",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_sweep_is_said_before_it_runs(sweep: Document, old: str, new: str, reason: str) -> None:
+    sweep.file.write_text(sweep.text.replace(old, new))
+    sweep.reload()
+    assert texts_of(sweep) == [("train", reason)]
+
+
+def test_a_choice_of_many_values_is_shown_by_its_first(sweep: Document) -> None:
+    sweep.file.write_text(sweep.text.replace("[16, 32, 64]", str(list(range(1, 10_000)))))
+    sweep.reload()
+    train = next(step for step in sweep.graph((), False)["steps"] if step["name"] == "train")
+    shown = train["values"]["batch_size"]["searched"]
+    assert (shown[:16], shown[-1], len(shown)) == ("choice 1, 2, 3, ", "…", 200)
+
+
 def test_names_in_problems_cannot_turn_the_sentence_around(document: Document) -> None:
     change(document, {"do": "set", "step": "convert", "port": "input_dataset", "text": "a"})
     document.file.write_text(document.text.replace("path: a", 'path: "\\u202Ea"'))

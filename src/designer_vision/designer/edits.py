@@ -301,6 +301,9 @@ def _remove_input(name: str, yaml: YamlText, drawing: Drawing) -> None:
 
 
 def _add_output(name: str, source: Source, yaml: YamlText, drawing: Drawing) -> None:
+        for place, value in step.limits.items():
+            if value == InputOf(name):
+                yaml.remove(["jobs", step.name, *place.split(".", 1)])
     type_ = _output_port(source, drawing).type
     yaml.set(["outputs", name], {"type": type_ if type_ == "uri_file" else "uri_folder"})
     yaml.set(["jobs", source.step, "outputs", source.port], f"${{{{parent.outputs.{name}}}}}")
