@@ -278,6 +278,15 @@ def test_what_is_wrong_with_a_sweep_is_said_before_it_runs(sweep: Document, old:
     assert texts_of(sweep) == [("train", reason)]
 
 
+def test_a_sweep_is_duplicated_with_its_lists(sweep: Document) -> None:
+    jobs = change(sweep, {"do": "duplicate", "steps": ["network", "train"]})["jobs"]
+    twin = {name: value for name, value in jobs["train"].items() if name != "outputs"}
+    twin["inputs"]["untrained_model"] = reference("network_2", "untrained_model")
+    assert jobs["train_2"] == twin
+    assert "values: [16, 32, 64]" in sweep.text.partition("train_2:")[2]
+    assert texts_of(sweep) == []
+
+
 def test_a_choice_of_many_values_is_shown_by_its_first(sweep: Document) -> None:
     sweep.file.write_text(sweep.text.replace("[16, 32, 64]", str(list(range(1, 10_000)))))
     sweep.reload()
