@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -293,6 +294,33 @@ def test_a_choice_of_many_values_is_shown_by_its_first(sweep: Document) -> None:
     train = next(step for step in sweep.graph((), False)["steps"] if step["name"] == "train")
     shown = train["values"]["batch_size"]["searched"]
     assert (shown[:16], shown[-1], len(shown)) == ("choice 1, 2, 3, ", "…", 200)
+
+
+# What comes from elsewhere
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("trial: ../component/train_pytorch_model.yaml", r'trial: "a\0b"'),
+        ("trial: ../component/train_pytorch_model.yaml", "trial: circle/a.yaml"),
+        ("path: digits", "path: ~nobody_of_this_name/photos"),
+        ("trial: ../component/train_pytorch_model.yaml", "trial: {command: x, inputs: {batch_size: {type: number, min: .nan}}}"),
+        ("trial: ../component/train_pytorch_model.yaml", "trial: {command: x, inputs: {batch_size: {type: number, max: .inf}}}"),
+    ],
+)
+def test_no_yaml_keeps_its_page_from_opening(sweep: Document, old: str, new: str) -> None:
+    (sweep.file.parent / "circle").symlink_to("circle")
+    sweep.file.write_text(sweep.text.replace(old, new))
+    sweep.reload()
+    assert texts_of(sweep) != []
+    json.dumps(sweep.graph((), False), allow_nan=False)
+
+
+@pytest.mark.parametrize("layout", ["[" * 100_000, '{"a":' * 100_000, r'{"\ud800": [1, 1]}', '{"step:train": [NaN, 1e999]}'])
+def test_no_file_of_places_keeps_its_page_from_opening(sweep: Document, layout: str) -> None:
+    sweep.file.with_name("pipeline.layout.json").write_text(layout)
+    assert sweep.positions() == {}
 
 
 def test_names_in_problems_cannot_turn_the_sentence_around(document: Document) -> None:

@@ -173,7 +173,10 @@ def _read(text: str, file: Path, components: Components) -> Component:
     Raises:
         DesignerError: it is not in a folder that may be read, or cannot be read.
     """
-    path = (file.parent / text).resolve()
+    try:
+        path = (file.parent / text).resolve()
+    except (ValueError, RuntimeError) as error:  # no name of a file, or links in a circle
+        raise PipelineError(f"{text!r} is no path of a component: {error}") from error
     allowed = (file.parent.resolve(), *components.folders)
     if not any(path.is_relative_to(folder) for folder in allowed):
         raise PipelineError(f"{path} is in none of the folders that may be read; start with --components {path.parent}")

@@ -155,7 +155,10 @@ def _refusal(port: Port, text: str) -> str:
 def _of_path(name: str, text: str, folder: Path) -> str:
     if ELSEWHERE.match(text):
         return ""  # Azure ML knows it; a run on this machine says that it does not
-    given = Path(text).expanduser()
+    try:
+        given = Path(text).expanduser()
+    except RuntimeError:  # of a user whom this machine does not have
+        given = Path(text)
     where = "" if given.is_absolute() else f" in {folder.absolute()}"
     try:
         return "" if (folder / given).exists() else f"{name} is {text}, which does not exist{where}"
