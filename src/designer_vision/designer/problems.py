@@ -13,6 +13,7 @@ from designer_vision.pipeline.graph import ELSEWHERE, OutputOf
 from designer_vision.pipeline.sweep_checks import check_sweep
 from designer_vision.runtime import values
 from designer_vision.runtime.errors import DesignerError
+from designer_vision.runtime.files import at_home
 
 COUNTS = ("distribution.process_count_per_instance", "resources.instance_count")
 DESIGNER, AZURE = "designer", "azure"
@@ -155,10 +156,7 @@ def _refusal(port: Port, text: str) -> str:
 def _of_path(name: str, text: str, folder: Path) -> str:
     if ELSEWHERE.match(text):
         return ""  # Azure ML knows it; a run on this machine says that it does not
-    try:
-        given = Path(text).expanduser()
-    except RuntimeError:  # of a user whom this machine does not have
-        given = Path(text)
+    given = at_home(text)
     where = "" if given.is_absolute() else f" in {folder.absolute()}"
     try:
         return "" if (folder / given).exists() else f"{name} is {text}, which does not exist{where}"

@@ -27,6 +27,7 @@ from designer_vision.pipeline.graph import Graph
 from designer_vision.pipeline.log import COUNT, NUMBER
 from designer_vision.pipeline.runner import State, States
 from designer_vision.pipeline.sweep import Standing, Trial
+from designer_vision.runtime.files import at_home
 
 SECONDS_BETWEEN_EVENTS = 1.0
 """Of a step of which nothing is new but its seconds."""
@@ -45,7 +46,7 @@ def open_events(target: str | None) -> TextIO | None:
     """
     if target is None:
         return None
-    return sys.stdout if target == "-" else Path(target).expanduser().open("w", encoding="utf-8")
+    return sys.stdout if target == "-" else at_home(target).open("w", encoding="utf-8")
 
 
 class Events:
