@@ -179,3 +179,11 @@ def test_a_run_that_ended_without_a_word_says_how_to_go_on(run: LocalRun) -> Non
     assert (run.state["phase"], run.state["steps"]["train"]["phase"]) == (FAILED, STOPPED)
     assert run.state["steps"]["train"]["sweep"]["trials"]["1"]["phase"] == STOPPED
     assert "run it again to go on" in run.state["error"]
+
+
+def test_nothing_runs_any_more_in_a_run_that_told_its_end(run: LocalRun) -> None:
+    step = {"event": "step", "step": "train", "phase": RUNNING, **NO_FIGURES}
+    (run.folder / EVENTS).write_bytes(lines(BEGUN, step, TRIAL | {"phase": RUNNING}, END | {"phase": STOPPED}))
+    run.poll()
+    train = run.state["steps"]["train"]
+    assert (run.state["phase"], train["phase"], train["sweep"]["trials"]["1"]["phase"]) == (STOPPED, STOPPED, STOPPED)

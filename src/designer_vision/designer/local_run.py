@@ -172,10 +172,7 @@ class LocalRun:
             self._take(event)
         if not events and self.state["phase"] in (STARTING, RUNNING) and not self.is_alive:
             self.state |= {"phase": FAILED, "error": self._last_words()}
-            for step in self.state["steps"].values():
-                for ended in (step, *(step["sweep"] or {"trials": {}})["trials"].values()):
-                    if ended["phase"] == RUNNING:
-                        ended["phase"] = STOPPED
+            self._stop_what_ran()
         return bool(events) or self.state["phase"] != before
 
     def _nothing(self) -> dict[str, Any]:
@@ -232,9 +229,17 @@ class LocalRun:
             case _End():
                 state |= {"phase": event.phase, "error": event.error and event.error[:LONGEST]}
                 state |= {"result": event.result and event.result[:LONGEST]}
+                self._stop_what_ran()  # what was interrupted between its first word and its process has no last one
                 state["reports"] = [place for page in event.reports[:MOST_REPORTS] if (place := _place_of(Path(page)))]
             case _ if step := self._step(event.step):
                 _take_of_step(step, event)
+
+    def _stop_what_ran(self) -> None:
+        """Of a run that has ended no step and no trial runs, whatever it told last of them."""
+        for step in self.state["steps"].values():
+            for ended in (step, *(step["sweep"] or {"trials": {}})["trials"].values()):
+                if ended["phase"] == RUNNING:
+                    ended["phase"] = STOPPED
 
     def _step(self, name: str) -> dict[str, Any] | None:
         """What is known of a step; None of one too many."""
