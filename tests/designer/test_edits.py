@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -231,6 +232,95 @@ def test_a_folder_in_the_place_of_the_file_is_a_change(document: Document) -> No
         document.save()
     with pytest.raises(PipelineError, match="cannot be read: Is a directory"):
         document.reload()
+
+
+# Sweeps
+
+
+@pytest.fixture
+def sweep(document: Document) -> Document:
+    """The sweep of the product's own pipelines, whose number of trials is an input of the pipeline."""
+    document.file.write_text((ROOT / "pipelines" / "sweep.yaml").read_text())
+    document.reload()
+    assert texts_of(document) == []
+    return document
+
+
+def texts_of(document: Document) -> list[tuple[str, str]]:
+    return [(problem["step"], problem["text"]) for problem in document.graph((), False)["problems"]]
+
+
+def test_an_input_that_a_limit_of_a_sweep_reads_is_read_and_not_removed_without_a_word(sweep: Document) -> None:
+    trials = next(entry for entry in sweep.graph((), False)["inputs"] if entry["name"] == "trials")
+    assert trials["used_by"] == [{"step": "train", "port": "limits.max_total_trials"}]
+    written = change(sweep, {"do": "remove_input", "name": "trials"})
+    assert written["jobs"]["train"]["limits"] == {"max_concurrent_trials": 3}
+    ((step, text),) = texts_of(sweep)
+    assert (step, text.partition(";")[0]) == ("train", "train.limits.max_total_trials is missing")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("goal: maximize", "goal: up", "train.objective.goal is 'up', expected one of maximize, minimize"),
+        ("values: [16, 32, 64]", "values: 16", "train.search_space.batch_size.values is 16, expected a list such as [16, 32]"),
+        ("trials: 12", "trials: 0", "train.limits.max_total_trials is 0, it must not be below 1"),
+        ("trials: 12", "trials: dozen", "train.limits.max_total_trials is 'dozen', expected a whole number"),
+        (
+            "trials: 12",
+            "tries: 12",
+            "train.limits.max_total_trials comes from the pipeline's input trials, which does not exist",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_sweep_is_said_before_it_runs(sweep: Document, old: str, new: str, reason: str) -> None:
+    sweep.file.write_text(sweep.text.replace(old, new))
+    sweep.reload()
+    assert texts_of(sweep) == [("train", reason)]
+
+
+def test_a_sweep_is_duplicated_with_its_lists(sweep: Document) -> None:
+    jobs = change(sweep, {"do": "duplicate", "steps": ["network", "train"]})["jobs"]
+    twin = {name: value for name, value in jobs["train"].items() if name != "outputs"}
+    twin["inputs"]["untrained_model"] = reference("network_2", "untrained_model")
+    assert jobs["train_2"] == twin
+    assert "values: [16, 32, 64]" in sweep.text.partition("train_2:")[2]
+    assert texts_of(sweep) == []
+
+
+def test_a_choice_of_many_values_is_shown_by_its_first(sweep: Document) -> None:
+    sweep.file.write_text(sweep.text.replace("[16, 32, 64]", str(list(range(1, 10_000)))))
+    sweep.reload()
+    train = next(step for step in sweep.graph((), False)["steps"] if step["name"] == "train")
+    shown = train["values"]["batch_size"]["searched"]
+    assert (shown[:16], shown[-1], len(shown)) == ("choice 1, 2, 3, ", "…", 200)
+
+
+# What comes from elsewhere
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("trial: ../component/train_pytorch_model.yaml", r'trial: "a\0b"'),
+        ("trial: ../component/train_pytorch_model.yaml", "trial: circle/a.yaml"),
+        ("path: digits", "path: ~nobody_of_this_name/photos"),
+        ("trial: ../component/train_pytorch_model.yaml", "trial: {command: x, inputs: {batch_size: {type: number, min: .nan}}}"),
+        ("trial: ../component/train_pytorch_model.yaml", "trial: {command: x, inputs: {batch_size: {type: number, max: .inf}}}"),
+    ],
+)
+def test_no_yaml_keeps_its_page_from_opening(sweep: Document, old: str, new: str) -> None:
+    (sweep.file.parent / "circle").symlink_to("circle")
+    sweep.file.write_text(sweep.text.replace(old, new))
+    sweep.reload()
+    assert texts_of(sweep) != []
+    json.dumps(sweep.graph((), False), allow_nan=False)
+
+
+@pytest.mark.parametrize("layout", ["[" * 100_000, '{"a":' * 100_000, r'{"\ud800": [1, 1]}', '{"step:train": [NaN, 1e999]}'])
+def test_no_file_of_places_keeps_its_page_from_opening(sweep: Document, layout: str) -> None:
+    sweep.file.with_name("pipeline.layout.json").write_text(layout)
+    assert sweep.positions() == {}
 
 
 def test_names_in_problems_cannot_turn_the_sentence_around(document: Document) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -234,6 +235,34 @@ def test_a_log_is_read_in_parts_that_never_cut_a_letter(served: Served) -> None:
     assert served.get("logs/train") == {"names": []}
     assert served.get("logs/train/std_log.txt") == {"text": "", "next": 0}
     assert served.ask("GET", "/api/logs/convert/std_log.txt?from=--3")[0] == 422
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "logs/sweep/trial_1/pipe.txt", "logs/sweep/trial_1/folder.txt", "logs/sweep/trial_1/away.txt", "logs/sweep/trial_2/std_log.txt",
+        "logs/sweep/trial_3/std_log.txt", "logs/sweep/trial_4/std_log.txt", "logs/sweep/trial_1/..", "logs/sweep/a/b/std_log.txt",
+        "logs/sweep/trial_1%2f..%2fstd_log.txt", "sweeps/sweep", "sweeps/..", "sweeps/sweep%0a", "sweeps/%00",
+    ],
+)  # fmt: skip
+def test_of_a_sweep_nothing_is_read_but_its_own_files(served: Served, path: str) -> None:
+    run = served.folder / "runs" / "designer" / "train_and_score" / "run"
+    logs = run / "sweep" / "trial_1" / "user_logs"
+    if not logs.exists():
+        (logs / "folder.txt").mkdir(parents=True)
+        os.mkfifo(logs / "pipe.txt")
+        (logs / "std_log.txt").write_text("a line\n")
+        (logs / "away.txt").symlink_to(run / "convert" / "user_logs" / "std_log.txt")
+        (run / "sweep" / "trial_2").symlink_to(run / "convert")
+        (run / "sweep" / "trial_3").mkdir()
+        (run / "sweep" / "trial_3" / "user_logs").symlink_to(run / "convert" / "user_logs")
+        (run / "sweep" / "trial_4").symlink_to("trial_4")
+        (run / "sweep" / "sweep.html").symlink_to("sweep.html")
+    assert served.get("logs/sweep") == {"names": ["trial_1/std_log.txt"]}
+    assert served.get("logs/sweep/trial_1/std_log.txt")["text"] == "a line\n"
+    status, headers, content = served.ask("GET", f"/api/{path}")
+    assert (status, list(json.loads(content))) == (422, ["error"])
+    assert headers["content-security-policy"].startswith("default-src 'none'")
 
 
 # The command

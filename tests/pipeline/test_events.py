@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import subprocess
 from dataclasses import replace
@@ -155,6 +156,14 @@ def test_each_trial_of_a_sweep_is_told_when_it_begins_reports_and_ends() -> None
         "event": "trial", "step": "search", "trial": 1, "trials": 4, "phase": "finished", "values": {"learning_rate": "0.01"},
         "metric": "top-1", "value": 0.75, "reported": 2, "seconds": 1.5, "why": "", "best": 1,
     }  # fmt: skip
+
+
+def test_an_infinite_value_of_a_trial_is_null_since_json_has_none() -> None:
+    file = io.StringIO()
+    diverged = Trial(1, {"rate": "1"}, "finished", (math.inf,))
+    Events(file).states({"search": State("running", 0.0, sweep=Standing(Objective("loss", maximize=False), 1, (diverged,)))})
+    trial, _ = told(file.getvalue())
+    assert (trial["value"], trial["reported"]) == (None, 1)
 
 
 def test_the_line_of_an_epoch_is_read_as_the_trainer_writes_it(capsys: pytest.CaptureFixture[str]) -> None:

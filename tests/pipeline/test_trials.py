@@ -20,6 +20,7 @@ from processes import run_words, with_database
 from sweeps import RATES, SWEEP, WORK, write
 
 from designer_vision.formats.model_directory import read_model_directory
+from designer_vision.pipeline.log import MORE_WARNINGS, MOST_WARNINGS
 from designer_vision.pipeline.sweep_page import PAGE
 
 
@@ -132,6 +133,18 @@ def test_a_trial_that_fails_is_told_and_costs_the_sweep_nothing_else(tmp_path: P
     )
     assert (tmp_path / "out" / "after" / "outputs" / "out" / "text").read_text() == "1 0.0 1 3 0.0 1"
     assert "Error 0018" in (tmp_path / "out" / "search" / PAGE).read_text()
+
+
+def test_a_sweep_whose_trials_all_warn_of_something_else_tells_some_of_it(tmp_path: Path) -> None:
+    values = list(range(1, MOST_WARNINGS + 4))
+    pipeline = write(
+        tmp_path, search_space={"course": {"type": "choice", "values": values}}, limits={"max_total_trials": len(values)}
+    )
+    (tmp_path / "code" / "work.py").write_text(WORK + 'print(f"warning: {course} is odd")\n')
+    assert run(pipeline, "--events", "events.jsonl", cwd=tmp_path).returncode == 0
+    events = map(json.loads, (tmp_path / "events.jsonl").read_text().splitlines())
+    told = [event["warnings"] for event in events if event["event"] == "step" and event["step"] == "search"][-1]
+    assert told == [*(f"{value} is odd" for value in values[:MOST_WARNINGS]), MORE_WARNINGS]
 
 
 def test_when_all_trials_fail_the_sweep_fails_with_the_first_ones_error_and_keeps_the_logs(tmp_path: Path) -> None:

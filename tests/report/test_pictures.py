@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import math
+import sys
 import warnings
 
 import numpy as np
@@ -10,7 +12,7 @@ from PIL import Image
 from designer_vision.formats.data_frame_directory import ScoredSet
 from designer_vision.inference.evaluation import Evaluation, Predictions, evaluate
 from designer_vision.report.mistakes import Example
-from designer_vision.report.pictures import draw_confusion, draw_curves, draw_mistakes
+from designer_vision.report.pictures import draw_confusion, draw_curves, draw_mistakes, draw_trials
 from designer_vision.training.metrics import Averages
 from designer_vision.training.results import EpochResult
 
@@ -55,6 +57,14 @@ def test_curves_can_be_drawn_of_any_number_of_epochs(count: int) -> None:
     ]
     picture = opened(draw_curves(epochs, epochs[-1]))
     assert picture.size == (1100, 704)
+
+
+@pytest.mark.parametrize("value", [sys.float_info.max, -sys.float_info.max, math.inf, math.nan, None])
+@pytest.mark.parametrize("rate", ["0.5", "1e308", "inf", "nan"])
+def test_trials_can_be_drawn_whatever_one_reported_and_whatever_it_tried(value: float | None, rate: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        opened(draw_trials("loss", {"rate": [rate, "0.25", "0.125"]}, [value, 0.5, 0.25], [True] * 3, 1))
 
 
 @pytest.mark.parametrize(("count", "columns"), [(1, 1), (6, 6), (24, 6)])

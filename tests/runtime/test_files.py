@@ -125,3 +125,9 @@ def test_where_a_link_to_the_folder_is_turned_elsewhere_nothing_is_read_from_the
         assert files.read(tmp_path / "link", "file", InvalidDatasetError, 10) == b"one"
     except InvalidDatasetError as error:
         assert "a link that points outside the folder" in error.message  # noqa: PT017 (an older kernel's way)
+
+
+def test_the_home_of_somebody_whom_the_machine_does_not_have_is_a_name_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert files.at_home("~/photos") == Path("/home/me/photos")
+    assert files.at_home("~nobody_of_this_name/photos") == Path("~nobody_of_this_name/photos")

@@ -257,7 +257,8 @@ class Document:
         """The place of each node that somebody has moved."""
         if self._on_disk is None:
             return self._moved
-        return {name: (place[0], place[1]) for name, place in read_record(self._positions_file).items() if _is_place(place)}
+        record = read_record(self._positions_file)
+        return {name: (place[0], place[1]) for name, place in record.items() if _is_place(place) and name.isprintable()}
 
     def place(self, positions: Mapping[str, Any]) -> None:
         """Keep the places of nodes, beside the file; of a file that does not exist yet, until it is saved.

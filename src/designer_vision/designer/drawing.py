@@ -21,6 +21,8 @@ SETTINGS = {
     "compute": "compute, on Azure ML",
 }
 """What else can be set of a step, by the place below it."""
+LONGEST_SPACE = 200
+"""Letters of what a sweep tries; a choice may have any number of values."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,12 @@ class DrawnStep:
     component: Component | None
     missing: str
     inputs: Mapping[str, Value]
+
+    @property
+    def limits(self) -> dict[str, Value]:
+        """A sweep's limits, by the place below the step: numbers, or inputs of the pipeline."""
+        limits = _mapping(self.written.get("limits")) if self.written.get("type") == "sweep" else {}
+        return {f"limits.{name}": value for name, entry in limits.items() if (value := value_of(entry)) is not None}
 
     def port(self, name: str, inputs: Mapping[str, tuple[str, str | None]]) -> Port:
         """An input's port; of a component that cannot be shown, or does not have it, as far as the pipeline tells.
@@ -140,7 +148,8 @@ def _space(written: Any) -> str:
     """`choice 16, 32, 64`, or `loguniform -9.2, -2.3`."""
     parts = [part for key, part in _mapping(written).items() if key != "type"]
     texts = [", ".join(map(as_text, part)) if isinstance(part, list) else as_text(part) for part in parts]
-    return f"{_mapping(written).get('type', 'searched')} {', '.join(texts)}"
+    text = f"{_mapping(written).get('type', 'searched')} {', '.join(texts)}"
+    return text if len(text) <= LONGEST_SPACE else f"{text[: LONGEST_SPACE - 2]} …"
 
 
 def _component(name: str, job: Mapping[str, Any], file: Path, read: Callable[[str], Component]) -> Component:
@@ -164,7 +173,10 @@ def _read(text: str, file: Path, components: Components) -> Component:
     Raises:
         DesignerError: it is not in a folder that may be read, or cannot be read.
     """
-    path = (file.parent / text).resolve()
+    try:
+        path = (file.parent / text).resolve()
+    except (ValueError, RuntimeError) as error:  # no name of a file, or links in a circle
+        raise PipelineError(f"{text!r} is no path of a component: {error}") from error
     allowed = (file.parent.resolve(), *components.folders)
     if not any(path.is_relative_to(folder) for folder in allowed):
         raise PipelineError(f"{path} is in none of the folders that may be read; start with --components {path.parent}")
@@ -219,7 +231,7 @@ def as_json(drawing: Drawing) -> dict[str, Any]:
     """Inputs, outputs, steps and edges, as the page takes them; each component once, however many steps have it."""
     used: dict[str, list[dict[str, str]]] = {name: [] for name in drawing.inputs}
     for step in drawing.steps.values():
-        for port, value in step.inputs.items():
+        for port, value in (*step.inputs.items(), *step.limits.items()):
             if isinstance(value, InputOf) and value.name in used:
                 used[value.name].append({"step": step.name, "port": port})
     components = {id(step.component): step.component for step in drawing.steps.values() if step.component}

@@ -132,17 +132,21 @@ def _duplicate(steps: list[str], yaml: YamlText, drawing: Drawing) -> None:
 
 
 def _plain(written: Any, step: str) -> Any:
-    """What can be written anew: mappings of texts, numbers and truth values."""
+    """What can be written anew: mappings and lists of texts, numbers and truth values."""
     if isinstance(written, Mapping):
         return {str(key): _plain(value, step) for key, value in written.items() if value is not None}
+    if isinstance(written, list):
+        return [_plain(value, step) for value in written]
     if isinstance(written, (str, int, float)):
         return written
-    raise PipelineError(f"step {step} has a list or a date in its YAML; copy it in an editor")
+    raise PipelineError(f"step {step} has a date, or nothing, in its YAML; copy it in an editor")
 
 
 def _with_steps_renamed(written: Any, names: Mapping[str, str]) -> Any:
     if isinstance(written, dict):
         return {key: _with_steps_renamed(value, names) for key, value in written.items()}
+    if isinstance(written, list):
+        return [_with_steps_renamed(value, names) for value in written]
     return _renamed(written, names) if isinstance(written, str) else written
 
 
@@ -297,6 +301,9 @@ def _remove_input(name: str, yaml: YamlText, drawing: Drawing) -> None:
         for port, value in step.inputs.items():
             if value == InputOf(name):
                 yaml.remove(["jobs", step.name, "inputs", port])
+        for place, value in step.limits.items():
+            if value == InputOf(name):
+                yaml.remove(["jobs", step.name, *place.split(".", 1)])
     yaml.remove(["inputs", name])
 
 

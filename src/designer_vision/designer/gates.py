@@ -49,7 +49,21 @@ class Gates:
         if refusal is not None:
             await refusal(scope, receive, _with_headers(send))
             return
-        await self._app(scope, receive, _with_headers(send))
+        has_begun = False
+
+        async def noticed(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, _with_headers(noticed))
+        except Exception:  # a fault of ours: the terminal shows where, and the page is answered as ever
+            if not has_begun:
+                await _error(500, "this is a fault of the designer; the terminal shows where")(
+                    scope, receive, _with_headers(send)
+                )
+            raise
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)

@@ -7,7 +7,6 @@ FOLDER/run/           its output folder, where finished steps are found again
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import signal
@@ -18,6 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from designer_vision.pipeline.run_folder import process_of_run
 from designer_vision.pipeline.sweep_page import PAGE
 from designer_vision.runtime.errors import PipelineError
@@ -26,13 +27,70 @@ EVENTS, LOG, OUTPUTS = "events.jsonl", "run.log", "run"
 MOST_BYTES = 2**22
 """Of events that are read at a time."""
 MOST_LINES = 10_000
-"""Epochs or trials of a step."""
+"""Epochs or trials of a step, and steps of a run."""
+MOST_REMARKS, MOST_REPORTS, LONGEST = 200, 1000, 10_000
+"""Remarks, or warnings of a step; pages; and letters of a text."""
+MOST_LAST_BYTES = 2**14
+"""Of what a run said to people, to find its last line in."""
 SECONDS_TO_END = 20
 """That a run may take from its last event to its exit."""
 NONE, STARTING, RUNNING, FINISHED, FAILED, STOPPED = "none", "starting", "running", "finished", "failed", "stopped"
-FIGURES = ("phase", "seconds", "share", "images_per_second", "loss", "top1", "left", "last_line", "warnings")
 OF_AN_EPOCH = ("epoch", "train_loss", "valid_loss", "top1")
 OF_A_TRIAL = ("phase", "values", "value", "reported", "seconds", "why")
+
+
+class _Begun(msgspec.Struct, tag_field="event", tag="run"):
+    """An event as `pipeline.events` writes it, as the others are; a field more is passed over, and a line that lacks one too."""
+
+    steps: list[str]
+
+
+class _Remark(msgspec.Struct, tag_field="event", tag="remark"):
+    text: str
+
+
+class _OfAStep(msgspec.Struct, tag_field="event", tag="step"):
+    step: str
+    phase: str
+    seconds: float
+    share: float | None
+    images_per_second: float | None
+    loss: float | None
+    top1: float | None
+    left: str
+    last_line: str
+    warnings: list[str]
+
+
+class _OfAnEpoch(msgspec.Struct, tag_field="event", tag="epoch"):
+    step: str
+    epoch: int
+    train_loss: float
+    valid_loss: float
+    top1: float
+
+
+class _OfATrial(msgspec.Struct, tag_field="event", tag="trial"):
+    step: str
+    trial: int
+    phase: str
+    values: dict[str, str]
+    metric: str
+    value: float | None
+    reported: int
+    seconds: float
+    why: str
+    best: int | None
+
+
+class _End(msgspec.Struct, tag_field="event", tag="end"):
+    phase: str
+    error: str | None
+    result: str | None
+    reports: list[str]
+
+
+_Event = _Begun | _Remark | _OfAStep | _OfAnEpoch | _OfATrial | _End
 
 
 class LocalRun:
@@ -111,13 +169,10 @@ class LocalRun:
         before = self.state["phase"]
         events = list(self._added())
         for event in events:
-            with suppress(KeyError, TypeError, AttributeError):  # of another version, or not by us
-                self._take(event)
+            self._take(event)
         if not events and self.state["phase"] in (STARTING, RUNNING) and not self.is_alive:
             self.state |= {"phase": FAILED, "error": self._last_words()}
-            for step in self.state["steps"].values():
-                if step["phase"] == RUNNING:
-                    step["phase"] = STOPPED
+            self._stop_what_ran()
         return bool(events) or self.state["phase"] != before
 
     def _nothing(self) -> dict[str, Any]:
@@ -134,15 +189,14 @@ class LocalRun:
         """Why a run ended without an event: what it said last, where it never began."""
         if self.state["phase"] == RUNNING:
             return "the run was ended from outside, perhaps for want of memory; run it again to go on"
-        try:
-            lines = (self.folder / LOG).read_text(errors="replace").splitlines()
-        except OSError:
-            lines = []
+        lines = _end_of(self.folder / LOG).splitlines()
         return "the run was ended: " + (next((line for line in reversed(lines) if line.strip()), "") or "it left no word")
 
-    def _added(self) -> Iterator[dict[str, Any]]:
+    def _added(self) -> Iterator[_Event]:
         """Events that were written since; all of them where a new run began the file anew."""
         try:
+            if not (self.folder / EVENTS).is_file():  # a pipe would have us wait, and a device may have no end
+                return
             with (self.folder / EVENTS).open("rb") as file:
                 status = os.fstat(file.fileno())
                 if status.st_ino != self._inode or status.st_size < self._place:
@@ -152,41 +206,62 @@ class LocalRun:
         except OSError:  # there was no run yet, or somebody else's file is in the way: the run itself will say so
             return
         whole, newline, _ = content.rpartition(b"\n")
+        if not newline and len(content) == MOST_BYTES:  # no event of ours is as long: what follows of it is none either
+            whole = content
         self._place += len(whole) + len(newline)
         for line in whole.splitlines():
             try:
-                event = json.loads(line)
-            except ValueError:  # half a line, of a disk that was full
+                yield msgspec.json.decode(line, type=_Event)
+            except (msgspec.DecodeError, RecursionError):  # half a line, of a disk that was full; another version's; or not by us
                 continue
-            if isinstance(event, dict):
-                yield event
 
-    def _take(self, event: dict[str, Any]) -> None:
+    def _take(self, event: _Event) -> None:
         state = self.state
-        match event.get("event"):
-            case "run":
-                self.state = self._nothing() | {"phase": RUNNING, "steps": {name: _waiting() for name in event["steps"]}}
-            case "remark":
-                state["remarks"].append(event["text"])
-            case "step":
-                self._step(event).update({name: event[name] for name in FIGURES})
-            case "epoch":
-                epochs = self._step(event)["epochs"]
-                if len(epochs) < MOST_LINES:
-                    epochs.append({name: event[name] for name in OF_AN_EPOCH})
-            case "trial":
-                sweep = self._step(event)["sweep"] or {"trials": {}}
-                if len(sweep["trials"]) < MOST_LINES:
-                    sweep["trials"][str(int(event["trial"]))] = {name: event[name] for name in OF_A_TRIAL}
-                self._step(event)["sweep"] = sweep | {"metric": event["metric"], "best": event["best"]}
-            case "end":
-                state |= {"phase": event["phase"], "error": event["error"], "result": event["result"]}
-                state["reports"] = list(map(_place_of, map(Path, event["reports"])))
+        match event:
+            case _Begun():
+                self.state = self._nothing() | {
+                    "phase": RUNNING,
+                    "steps": {name: _waiting() for name in event.steps[:MOST_LINES]},
+                }
+            case _Remark():
+                if len(state["remarks"]) < MOST_REMARKS:
+                    state["remarks"].append(event.text[:LONGEST])
+            case _End():
+                state |= {"phase": event.phase, "error": event.error and event.error[:LONGEST]}
+                state |= {"result": event.result and event.result[:LONGEST]}
+                self._stop_what_ran()  # what was interrupted between its first word and its process has no last one
+                state["reports"] = [place for page in event.reports[:MOST_REPORTS] if (place := _place_of(Path(page)))]
+            case _ if step := self._step(event.step):
+                _take_of_step(step, event)
 
-    def _step(self, event: dict[str, Any]) -> dict[str, Any]:
-        """What is known of an event's step."""
-        found: dict[str, Any] = self.state["steps"].setdefault(event["step"], _waiting())
-        return found
+    def _stop_what_ran(self) -> None:
+        """Of a run that has ended no step and no trial runs, whatever it told last of them."""
+        for step in self.state["steps"].values():
+            for ended in (step, *(step["sweep"] or {"trials": {}})["trials"].values()):
+                if ended["phase"] == RUNNING:
+                    ended["phase"] = STOPPED
+
+    def _step(self, name: str) -> dict[str, Any] | None:
+        """What is known of a step; None of one too many."""
+        steps: dict[str, dict[str, Any]] = self.state["steps"]
+        return steps.setdefault(name, _waiting()) if name in steps or len(steps) < MOST_LINES else None
+
+
+def _take_of_step(step: dict[str, Any], event: _OfAStep | _OfAnEpoch | _OfATrial) -> None:
+    match event:
+        case _OfAStep():
+            told = msgspec.structs.asdict(event)
+            del told["step"]
+            texts = [text[:LONGEST] for text in event.warnings[:MOST_REMARKS]]
+            step.update(told | {"last_line": event.last_line[:LONGEST], "warnings": texts})
+        case _OfAnEpoch():
+            if len(step["epochs"]) < MOST_LINES:
+                step["epochs"].append({name: getattr(event, name) for name in OF_AN_EPOCH})
+        case _OfATrial():
+            trials = (step["sweep"] or {"trials": {}})["trials"]
+            if str(event.trial) in trials or len(trials) < MOST_LINES:
+                trials[str(event.trial)] = {name: getattr(event, name) for name in OF_A_TRIAL} | {"why": event.why[:LONGEST]}
+            step["sweep"] = {"trials": trials, "metric": event.metric, "best": event.best}
 
 
 def _waiting() -> dict[str, Any]:
@@ -194,8 +269,20 @@ def _waiting() -> dict[str, Any]:
     return {"phase": "waiting", "seconds": 0.0, **nothing, "warnings": [], "epochs": [], "sweep": None}
 
 
-def _place_of(page: Path) -> dict[str, str]:
-    """Step and port of `.../STEP/outputs/PORT/report.html`; no port of a sweep's `.../STEP/sweep.html`."""
+def _end_of(file: Path) -> str:
+    """The last that a text file says; nothing where there is none."""
+    if not file.is_file():
+        return ""
+    try:
+        with file.open("rb") as opened:
+            opened.seek(max(opened.seek(0, os.SEEK_END) - MOST_LAST_BYTES, 0))
+            return opened.read(MOST_LAST_BYTES).decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _place_of(page: Path) -> dict[str, str] | None:
+    """Step and port of `.../STEP/outputs/PORT/report.html`; no port of a sweep's `.../STEP/sweep.html`; None of any other."""
     if page.name == PAGE:
         return {"step": page.parent.name, "port": ""}
-    return {"step": page.parents[2].name, "port": page.parent.name}
+    return {"step": page.parents[2].name, "port": page.parent.name} if len(page.parents) > 2 else None

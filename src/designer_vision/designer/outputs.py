@@ -114,9 +114,8 @@ class Outputs:
         """The names of a step's logs; those of a sweep's trials with `trial_N/` before them."""
         folder = _inside(self._folder, _checked(step))
         trials = sorted(folder.glob("trial_*"), key=lambda trial: (len(trial.name), trial.name))
-        found = [("", file) for file in sorted(folder.glob("user_logs/*.txt"))]
-        found += [(f"{trial.name}/", file) for trial in trials for file in sorted(trial.glob("user_logs/*.txt"))]
-        return [f"{trial}{file.name}" for trial, file in found if NAME.fullmatch(file.name)]
+        found = [(trial, file) for trial in (None, *trials) for file in _logs_in(trial or folder)]
+        return [f"{trial.name}/{file.name}" if trial else file.name for trial, file in found]
 
     def log(self, step: str, name: str, start: int) -> dict[str, Any]:
         """A part of a log.
@@ -131,6 +130,8 @@ class Outputs:
         trial, _, own = name.rpartition("/")
         folder = _inside(self._folder, _checked(step), *([_checked(trial)] if trial else []), "user_logs")
         file = _inside(folder, _checked(own))
+        if file.exists() and not file.is_file():  # a pipe would have us wait
+            raise PipelineError(f"{file} is no file")
         try:
             with file.open("rb") as opened:
                 size = opened.seek(0, 2)
@@ -225,6 +226,14 @@ def _fitting(size: tuple[int, int], most: int) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
+def _logs_in(folder: Path) -> list[Path]:
+    """The logs of a step or of a trial, without what links lead to."""
+    logs = folder / "user_logs"
+    if folder.is_symlink() or logs.is_symlink():
+        return []
+    return [file for file in sorted(logs.glob("*.txt")) if NAME.fullmatch(file.name) and file.is_file() and not file.is_symlink()]
+
+
 def _checked(name: str) -> str:
     if not NAME.fullmatch(name):
         raise PipelineError(f"{name[:100]!r} is no name of a step, an output or a log")
@@ -238,6 +247,10 @@ def _inside(folder: Path, *names: str) -> Path:
         PipelineError: one does.
     """
     path = folder.joinpath(*names)
-    if path.resolve() != folder.resolve().joinpath(*names):
+    try:
+        is_inside = path.resolve() == folder.resolve().joinpath(*names)
+    except RuntimeError:  # links in a circle
+        is_inside = False
+    if not is_inside:
         raise PipelineError(f"{path} leads away from {folder}")
     return path

@@ -8,10 +8,12 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 from designer_vision.designer.components import Port, is_data
-from designer_vision.designer.drawing import Drawing, DrawnStep, InputOf, Searched, setting
+from designer_vision.designer.drawing import Drawing, DrawnStep, InputOf, Searched, Value, setting
 from designer_vision.pipeline.graph import ELSEWHERE, OutputOf
+from designer_vision.pipeline.sweep_checks import check_sweep
 from designer_vision.runtime import values
 from designer_vision.runtime.errors import DesignerError
+from designer_vision.runtime.files import at_home
 
 COUNTS = ("distribution.process_count_per_instance", "resources.instance_count")
 DESIGNER, AZURE = "designer", "azure"
@@ -69,10 +71,27 @@ def _of_step(step: DrawnStep, drawing: Drawing, folder: Path) -> Iterator[Proble
         yield Problem(step.name, name, f"{step.component.title} has no input {name}; it has {known}")
     for place in COUNTS:
         count = setting(step, place)
-        if count is not None and "${{" not in count:
-            port = Port(place.rpartition(".")[2], "integer", False, "", True, None, 1, None, None, "")
-            if text := _refusal(port, count):
-                yield Problem(step.name, place, text)
+        if count is not None and "${{" not in count and (text := _refusal(_count(place.rpartition(".")[2]), count)):
+            yield Problem(step.name, place, text)
+    if text := _of_sweep(step, drawing):
+        yield Problem(step.name, "", text)
+
+
+def _count(name: str) -> Port:
+    return Port(name, "integer", False, "", True, None, 1, None, None, "")
+
+
+def _of_sweep(step: DrawnStep, drawing: Drawing) -> str:
+    """What a run would say of a sweep before its first step; empty where that is nothing, or the step is no sweep."""
+    assert step.component
+    declared = step.component.raw.get("inputs")
+    entries = declared.items() if isinstance(declared, dict) else ()
+    try:
+        check_sweep(step.name, step.written, {str(name): entry if isinstance(entry, dict) else {} for name, entry in entries}, {})
+    except DesignerError as error:
+        return error.message
+    texts = (_of_port_with(_count(f"{step.name}.{place}"), value, drawing) for place, value in step.limits.items())
+    return next(filter(None, texts), "")
 
 
 def _of_port(step: DrawnStep, port: Port, drawing: Drawing, folder: Path) -> str:
@@ -82,6 +101,10 @@ def _of_port(step: DrawnStep, port: Port, drawing: Drawing, folder: Path) -> str
         if port.optional or port.default is not None:
             return ""
         return f"{port.name} needs {A_FOLDER.get(port.kind, 'a folder') if port.is_data else 'a value'}"
+    return _of_port_with(port, value, drawing, folder)
+
+
+def _of_port_with(port: Port, value: Value, drawing: Drawing, folder: Path = Path()) -> str:
     if isinstance(value, Searched):  # the sweep's own checks know its space
         return ""
     if isinstance(value, OutputOf):
@@ -133,7 +156,7 @@ def _refusal(port: Port, text: str) -> str:
 def _of_path(name: str, text: str, folder: Path) -> str:
     if ELSEWHERE.match(text):
         return ""  # Azure ML knows it; a run on this machine says that it does not
-    given = Path(text).expanduser()
+    given = at_home(text)
     where = "" if given.is_absolute() else f" in {folder.absolute()}"
     try:
         return "" if (folder / given).exists() else f"{name} is {text}, which does not exist{where}"

@@ -287,7 +287,7 @@ def _output_routes(session: Session) -> list[Route]:
         return _shown(session.outputs.sweep(request.path_params["step"]))
 
     async def logs(request: Request) -> Response:
-        return JSONResponse({"names": session.outputs.logs(request.path_params["step"])})
+        return JSONResponse({"names": await anyio.to_thread.run_sync(session.outputs.logs, request.path_params["step"])})
 
     async def log(request: Request) -> Response:
         step, name = request.path_params["step"], request.path_params["name"]

@@ -45,7 +45,7 @@ class YamlText:
 
         Args:
             path: to the key.
-            value: a number, a truth value, a text, or a mapping of those.
+            value: a number, a truth value, a text, or a mapping or a list of those.
 
         Raises:
             PipelineError: the text is laid out in a way that cannot be changed here.
@@ -280,13 +280,17 @@ def _block(value: Mapping[str, Any], column: int) -> str:
         if isinstance(entry, Mapping) and entry:
             lines.append(f"\n{' ' * column}{scalar(key)}:{_block(entry, column + INDENT)}")
         else:
-            lines.append(f"\n{' ' * column}{scalar(key)}: {_flow(entry) if isinstance(entry, Mapping) else scalar(entry)}")
+            lines.append(
+                f"\n{' ' * column}{scalar(key)}: {_flow(entry) if isinstance(entry, (Mapping, list)) else scalar(entry)}"
+            )
     return "".join(lines)
 
 
 def _flow(value: Any) -> str:
-    """A value in one line, mappings in braces."""
+    """A value in one line, mappings in braces and lists in brackets."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{scalar(key)}: {_flow(entry)}" for key, entry in value.items()) + "}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_flow, value))}]"
     written = scalar(value)
     return json.dumps(value) if written.startswith("${{") else written

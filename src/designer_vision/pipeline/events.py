@@ -6,7 +6,8 @@
      "last_line": …, "warnings": […]}      where a step stands: when it changes, and every second while it runs
     {"event": "epoch", "step": …, "epoch": …, "epochs": …, "train_loss": …, "valid_loss": …, "top1": …}
     {"event": "trial", "step": …, "trial": …, "trials": …, "phase": …, "values": {…}, "metric": …, "value": …, "reported": …,
-     "seconds": …, "why": …, "best": …}    a trial of a sweep, when it begins, reports or ends; and which is the best by now
+     "seconds": …, "why": …, "best": …}    a trial of a sweep, when it begins, reports or ends; and which is the best by now;
+                                           an infinite value is null, since JSON has none
     {"event": "end", "phase": "finished" | "failed" | "stopped", "error": …, "result": …, "reports": [paths]}
 
 The last line is always an `end`, unless the run was killed.
@@ -15,6 +16,7 @@ The last line is always an `end`, unless the run was killed.
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -25,6 +27,7 @@ from designer_vision.pipeline.graph import Graph
 from designer_vision.pipeline.log import COUNT, NUMBER
 from designer_vision.pipeline.runner import State, States
 from designer_vision.pipeline.sweep import Standing, Trial
+from designer_vision.runtime.files import at_home
 
 SECONDS_BETWEEN_EVENTS = 1.0
 """Of a step of which nothing is new but its seconds."""
@@ -43,7 +46,7 @@ def open_events(target: str | None) -> TextIO | None:
     """
     if target is None:
         return None
-    return sys.stdout if target == "-" else Path(target).expanduser().open("w", encoding="utf-8")
+    return sys.stdout if target == "-" else at_home(target).open("w", encoding="utf-8")
 
 
 class Events:
@@ -114,6 +117,7 @@ def step_event(name: str, state: State) -> dict[str, Any]:
 
 def trial_event(step: str, standing: Standing, trial: Trial) -> dict[str, Any]:
     """Where a trial of a sweep stands."""
+    value = standing.value(trial)
     return {
         "event": "trial",
         "step": step,
@@ -122,7 +126,7 @@ def trial_event(step: str, standing: Standing, trial: Trial) -> dict[str, Any]:
         "phase": trial.phase,
         "values": dict(trial.values),
         "metric": standing.objective.metric,
-        "value": standing.value(trial),
+        "value": None if value is None or math.isinf(value) else value,
         "reported": len(trial.reported),
         "seconds": round(trial.seconds, 1),
         "why": trial.why,

@@ -14,6 +14,7 @@ from typing import Any
 from designer_vision.pipeline.sweep import Sweep, read_sweep
 from designer_vision.pipeline.yaml_files import read_pipeline
 from designer_vision.runtime.errors import PipelineError
+from designer_vision.runtime.files import at_home
 
 STEP_OUTPUT = re.compile(r"\$\{\{\s*parent\.jobs\.(\w+)\.outputs\.(\w+)\s*\}\}")
 PIPELINE_INPUT = re.compile(r"\$\{\{\s*parent\.inputs\.(\w+)\s*\}\}")
@@ -194,7 +195,7 @@ def not_here(name: str, text: object) -> PipelineError:
 
 def local_path(text: str, base: Path) -> Path:
     """A path as a person writes it, `~` included, relative to a folder."""
-    return (base / Path(text).expanduser()).absolute()
+    return (base / at_home(text)).absolute()
 
 
 def as_text(value: Any) -> str:

@@ -67,7 +67,7 @@ class Logs:
         first, *others = [log.poll() for log in self._logs]
         for figures in (first, *others):
             for warning in figures.warnings:
-                self._warnings = _with_warning(self._warnings, warning)
+                self._warnings = with_warning(self._warnings, warning)
         return replace(first, warnings=self._warnings)
 
 
@@ -107,7 +107,7 @@ def after(figures: Figures, line: str) -> Figures:
     head, *fields = text.split(" | ")
     found: dict[str, Any] = {"last_line": text}
     if warning := WARNING.match(text):
-        found["warnings"] = _with_warning(figures.warnings, warning[1][:LONGEST_WARNING])
+        found["warnings"] = with_warning(figures.warnings, warning[1][:LONGEST_WARNING])
     if (share := _share(head)) is not None:
         found["share"] = share
         for match in filter(None, map(FIELD.fullmatch, fields)):
@@ -122,7 +122,8 @@ def after(figures: Figures, line: str) -> Figures:
     return replace(figures, **found)
 
 
-def _with_warning(before: tuple[str, ...], warning: str) -> tuple[str, ...]:
+def with_warning(before: tuple[str, ...], warning: str) -> tuple[str, ...]:
+    """Some warnings and another, each once, and no more than can be read."""
     if warning in before or before[-1:] == (MORE_WARNINGS,):
         return before
     return (*before, warning if len(before) < MOST_WARNINGS else MORE_WARNINGS)

@@ -28,6 +28,7 @@ from designer_vision.pipeline.runner import Runner, States
 from designer_vision.pipeline.yaml_files import experiment_name
 from designer_vision.runtime.console import printable
 from designer_vision.runtime.errors import DesignerError, FileSystemError, PipelineError
+from designer_vision.runtime.files import at_home
 
 
 def pairs(texts: Sequence[str]) -> dict[str, str]:
@@ -56,7 +57,7 @@ def run_pipeline(
     atexit.register(gc.freeze)  # what azure-ai-ml and MLflow leave takes more than a second to be collected at the exit
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
-    folder, console = output_dir.expanduser().absolute(), open_console(to_stderr=events_to == "-")
+    folder, console = at_home(output_dir).absolute(), open_console(to_stderr=events_to == "-")
     resume = printable(f"to resume: {command(*words, '--output_dir', short(folder))}")
     events, runner = Events(None), None
     try:

@@ -124,7 +124,7 @@ def read_record(path: Path) -> Mapping[str, Any]:
     """A small JSON object; empty where there is none that can be read."""
     try:
         record = json.loads(path.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return record if isinstance(record, dict) else {}
 

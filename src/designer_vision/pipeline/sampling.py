@@ -12,14 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from designer_vision.pipeline.sweep import BAYESIAN, GRID, NORMAL, SOBOL, Distribution, Drawn, Sweep
+from designer_vision.pipeline.sweep import BAYESIAN, GRID, SOBOL, Distribution, Drawn, Sweep
 
 MOST_DRAWS = 1000
 """For values that no trial has had; then there are taken to be none."""
 MOST_GUESSES = 50
 """Of these, by the results so far: what they lead to again and again is known already."""
-LEAST_PROBABILITY = 1e-9
-"""Of the tails of a normal distribution, which has values for neither 0 nor 1."""
 
 
 def propose(sweep: Sweep, before: Sequence[tuple[Drawn, float | None]]) -> Drawn | None:
@@ -75,7 +73,7 @@ def _distribution(distribution: Distribution) -> Any:
         return CategoricalDistribution(list(range(len(distribution.values))))
     if distribution.kind == "randint":
         return IntDistribution(0, int(distribution.high))
-    return FloatDistribution(*_bounds(distribution))
+    return FloatDistribution(*distribution.bounds)
 
 
 def _sobol(sweep: Sweep, place: int) -> Drawn:
@@ -92,11 +90,5 @@ def _sobol(sweep: Sweep, place: int) -> Drawn:
 def _at(distribution: Distribution, share: float) -> float:
     if distribution.count is not None:
         return float(int(share * distribution.count))
-    low, high = _bounds(distribution)
+    low, high = distribution.bounds
     return low + share * (high - low)
-
-
-def _bounds(distribution: Distribution) -> tuple[float, float]:
-    if distribution.kind in NORMAL:
-        return LEAST_PROBABILITY, 1 - LEAST_PROBABILITY
-    return distribution.low, distribution.high

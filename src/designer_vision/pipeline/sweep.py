@@ -20,6 +20,8 @@ ARGUMENTS = {
     **{kind: ("mu", "sigma", *(["q"] if kind.startswith("q") else [])) for kind in NORMAL},
 }
 """What each kind of distribution is described by."""
+LEAST_PROBABILITY = 1e-9
+"""Of the tails of a normal distribution, which has values for neither 0 nor 1."""
 DIGITS = 12
 """Of a multiple of q, so that 3 x 0.1 is 0.3."""
 
@@ -50,6 +52,11 @@ class Distribution:
     def count(self) -> int | None:
         """How many values there are; None where there is no end of them."""
         return {"choice": len(self.values), "randint": int(self.high) + 1}.get(self.kind)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Between what is drawn, where it is no choice and no whole number."""
+        return (LEAST_PROBABILITY, 1 - LEAST_PROBABILITY) if self.kind in NORMAL else (self.low, self.high)
 
     def value(self, drawn: float, base: float) -> str:
         """The text that a trial gets for what was drawn."""

@@ -61,7 +61,14 @@ def check_sweep(name: str, job: Mapping[str, Any], declared: Declared, overrides
         if f"{name}.{parameter}" in overrides:
             raise PipelineError(f"--input {name}.{parameter} gives a value for what is searched; take it out of search_space")
         check_distribution(place, written, sampling.algorithm)
-        for text in read_distribution(written).ends(sampling.base):
+        distribution = read_distribution(written)
+        try:
+            ends = list(distribution.ends(sampling.base))
+            for drawn in distribution.bounds if distribution.kind in NORMAL else ():  # tails may be beyond the component's range
+                distribution.value(drawn, sampling.base)
+        except OverflowError as error:
+            raise PipelineError(f"{place} has values beyond the greatest number that there is") from error
+        for text in ends:
             values.check_declared(place, text, declared[str(parameter)])
     objective = _block(name, job, "objective")
     _one_of(f"{name}.objective.goal", objective.get("goal"), ("maximize", "minimize"))

@@ -24,6 +24,7 @@ from designer_vision.pipeline.run_folder import inputs_of_run
 from designer_vision.runtime import values
 from designer_vision.runtime.console import printable
 from designer_vision.runtime.errors import DesignerError, InvalidDatasetError, InvalidModelDirectoryError, PipelineError
+from designer_vision.runtime.files import at_home
 
 SCRATCH = "scratch"
 GPUS = Path("/proc/driver/nvidia/gpus")
@@ -45,7 +46,7 @@ Lines = list[tuple[str, str]]
 @click.option("--output_dir", type=click.Path(path_type=Path), help="Where everything is written; runs/NAME by default.")
 def train(folder: Path, start: str | None, inputs: tuple[str, ...], output_dir: Path | None) -> None:
     """Train a network on the photos of FOLDER, one sub-folder a class, and measure it on photos that it has never seen."""
-    folder = Path(os.path.abspath(folder.expanduser()))  # noqa: PTH100 (of "..", too, without following links)
+    folder = Path(os.path.abspath(at_home(folder)))  # noqa: PTH100 (of "..", too, without following links)
     output = output_dir or Path("runs") / (folder.name or "photos")
     given = pairs(inputs)
     changed = [f"--input={name}={value}" for name, value in given.items()]
@@ -126,7 +127,7 @@ def choose(folder: Path, start: str | None, gpus: int, given: Mapping[str, str] 
         SCRATCH: f"{name} with random weights; hence 30 epochs and a learning rate of 0.02, unless you chose others",
     }.get(start, f"that of {start}; its head is replaced unless the classes are the same")
     if start not in (None, SCRATCH):
-        model = Path(str(start)).expanduser()
+        model = at_home(str(start))
         refuse_folders_around(model, "ModelDirectory", "--from")
         inputs["network.trained_model"] = str(model.absolute())
         if (size := read_manifest(model, "ModelDirectory", InvalidModelDirectoryError).ours.size) is not None:

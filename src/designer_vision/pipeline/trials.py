@@ -18,12 +18,13 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 from designer_vision.pipeline.experiment import Metrics
 from designer_vision.pipeline.graph import Graph, Step
-from designer_vision.pipeline.log import Figures
+from designer_vision.pipeline.log import Figures, with_warning
 from designer_vision.pipeline.run_folder import read_record, write_record
 from designer_vision.pipeline.runner import RECORD, SEARCH, SIDE_BY_SIDE, Runner, Running, State, hash_of
 from designer_vision.pipeline.sampling import propose
@@ -277,13 +278,13 @@ class Trials(Runner):
         shown = [state for state in self.states.values() if state.phase == "running"][-1:]
         if not shown and standing.best is not None:
             shown = [self.states[trial_name(self.step.name, standing.best.number)]]
-        warnings = [warning for state in self.states.values() for warning in state.figures.warnings]
+        warnings = (warning for state in self.states.values() for warning in state.figures.warnings)
         figures = replace(
             shown[0].figures if shown else Figures(),
             share=standing.ended / standing.total,
             left="",
             epochs=tuple(self._lines),
-            warnings=tuple(dict.fromkeys(warnings)),
+            warnings=reduce(with_warning, warnings, ()),
         )
         self._whole._tell(self.step, State(self._phase, time.monotonic() - self._began, figures, standing))
 

@@ -24,6 +24,8 @@ MOST_PAIRS = 20
 DOTS_PER_INCH = 110
 BLUE, ORANGE, GREEN, GREY = "#2563eb", "#ea580c", "#16a34a", "#9ca3af"
 LONGEST_NAME = 24
+LARGE = 1e300
+"""What cannot be drawn: MLflow keeps an infinite loss as the greatest number that there is, from which no axis can be made."""
 WIDE = 30
 """Numbers of which the largest is so many times the smallest stand on a logarithmic axis."""
 
@@ -139,7 +141,7 @@ def draw_trials(
     lines = -(-len(parameters) // columns)
     figure = _figure(3.6 * columns + 0.6, 3.2 * lines)
     cells = np.ravel(figure.subplots(lines, columns, squeeze=False, sharey=True))
-    known = [place for place, value in enumerate(values) if value is not None and np.isfinite(value)]
+    known = [place for place, value in enumerate(values) if value is not None and abs(value) < LARGE]
     for axes in cells[len(parameters) :]:
         axes.axis("off")
     for axes, (name, texts) in zip(cells, parameters.items(), strict=False):
@@ -163,6 +165,8 @@ def _places(axes: Any, texts: Sequence[str]) -> list[float]:
     try:
         numbers = [float(text) for text in texts]
     except ValueError:
+        numbers = []
+    if not all(abs(number) < LARGE for number in numbers) or len(numbers) < len(texts):
         names = sorted(set(texts))
         axes.set_xticks(range(len(names)), [_short(name) for name in names], rotation=20, parse_math=False)
         axes.set_xlim(-0.5, len(names) - 0.5)

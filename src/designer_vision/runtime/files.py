@@ -30,6 +30,11 @@ SYS_OPENAT2 = 437
 KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFLNK: "a link"}
 
 
+def at_home(path: Path | str) -> Path:
+    """A path as a person writes it, with `~` for a home folder; as it stands where this machine has nobody of that name."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 (Path's own raises there)
+
+
 def contained(folder: Path, name: str, error: type[DesignerError]) -> Path:
     """The path of `name` inside `folder`; absolute names, `..` and links that lead out of it are refused."""
     _resolved_inside(folder, _relative(folder, name, error), error)
