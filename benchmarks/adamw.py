@@ -1,11 +1,11 @@
 """Which learning rate networks with layer norm want, and what more processes should make of it.
 
-    python benchmarks/adamw.py FOLDER MINUTES > benchmarks/DATE_adamw.md
+    python benchmarks/adamw.py FOLDER MINUTES PAGE
 
 Train PyTorch Model gives AdamW a tenth of `learning_rate`, times the number of processes, as SGD gets the whole of it. Here the
 component itself trains at several rates, from scratch and fine-tuned from another set (image_sets.py), with a batch of 16, of
 128 (what eight processes make together), and by SGD instead. Two runs side by side, one core each. Results go to
-FOLDER/results.jsonl as they come, and what stands there is not done again.
+FOLDER/results.jsonl as they come, and what stands there is not done again; PAGE is Markdown.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def do(job: Cell | tuple[str, str], folder: Path, ends: float) -> None:
             file.write(line + "\n")
 
 
-def main(folder: Path, minutes: float) -> None:
+def main(folder: Path, minutes: float, target: Path) -> None:
     import torch
 
     from designer_vision.runtime.precision import choose_precision
@@ -177,7 +177,7 @@ def main(folder: Path, minutes: float) -> None:
             for jobs in ([(network, "")], [(network, source) for source in SOURCES.values()], left):
                 for _ in pool.imap(partial(do, folder=bench.folder, ends=ends), jobs):
                     pass
-    print(page([json.loads(line) for line in bench.lines()]))
+    target.write_text(page([json.loads(line) for line in bench.lines()]))
     say(f"{sum(len(missing(bench, network)) for network in NETWORKS)} runs are missing")
 
 
@@ -217,7 +217,7 @@ Top-1 in percent on images held out, by `learning_rate`; AdamW's own rate is a t
 |---|---|---|---|---|
 {table}
 
-* Command: `python benchmarks/adamw.py FOLDER MINUTES`
+* Command: `python benchmarks/adamw.py FOLDER MINUTES PAGE`
 {hardware(("torch", "torchvision"))}
 <details><summary>All runs</summary>
 
@@ -229,4 +229,4 @@ Top-1 in percent on images held out, by `learning_rate`; AdamW's own rate is a t
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), float(sys.argv[2]))
+    main(Path(sys.argv[1]), float(sys.argv[2]), Path(sys.argv[3]))

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,31 +26,35 @@ MEMORY = 4 * 2**30
 
 
 def main(finds: Path, count: int, seed: int) -> int:
-    """Run all readers; the exit code tells whether there is a find."""
+    """Run all readers, two at a time; the exit code tells whether there is a find."""
     from fuzz.targets import targets
 
     finds.mkdir(parents=True, exist_ok=True)
     print(HEAD.format(count=count, seed=seed))
     found = 0
-    for name in targets():
-        with tempfile.TemporaryDirectory(prefix="fuzz_", dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as scratch:
-            command = [sys.executable, __file__, "--reader", name, scratch, str(finds), str(count), str(seed)]
-            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-            if done.returncode:
-                kept = finds / f"{name.replace(' ', '_')}_crash"
-                kept.write_bytes((Path(scratch) / "input").read_bytes())
-                print(f"| {name} | crashed: exit code {done.returncode}, input in {kept.name} | | | | |", flush=True)
-                found += 1
-                continue
-        result = json.loads(done.stdout)
-        found += result["finds"]
-        print("| {reader} | {read} | {refused} | {slowest:.2f} | {grown:.0f} | {finds} |".format(**result), flush=True)
+    with ThreadPoolExecutor(2) as pool:
+        for row, of_reader in pool.map(lambda name: run_reader(name, finds, count, seed), targets()):
+            print(row, flush=True)
+            found += of_reader
     print(
         FOOT.format(
             python=platform.python_version(), **{name: version(name) for name in ("torch", "pillow", "pyarrow", "msgspec")}
         )
     )
     return min(found, 1)
+
+
+def run_reader(name: str, finds: Path, count: int, seed: int) -> tuple[str, int]:
+    """A row of the table, and how many finds there were."""
+    with tempfile.TemporaryDirectory(prefix="fuzz_", dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as scratch:
+        command = [sys.executable, __file__, "--reader", name, scratch, str(finds), str(count), str(seed)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        if done.returncode:
+            kept = finds / f"{name.replace(' ', '_')}_crash"
+            kept.write_bytes((Path(scratch) / "input").read_bytes())
+            return f"| {name} | crashed: exit code {done.returncode}, input in {kept.name} | | | | |", 1
+    result = json.loads(done.stdout)
+    return "| {reader} | {read} | {refused} | {slowest:.2f} | {grown:.0f} | {finds} |".format(**result), result["finds"]
 
 
 HEAD = """\
