@@ -8,11 +8,12 @@ import { stepId } from "./ports"
 import { sizesOf } from "./size"
 import { isSame, whole } from "./told"
 
+/** Without what every object has: a step may be called `constructor`. */
 function keptSteps(old: Run | null, now: Run): Run["steps"] {
-  const steps = { ...now.steps }
-  for (const [name, step] of Object.entries(steps)) {
+  const steps = Object.create(null) as Run["steps"]
+  for (const [name, step] of Object.entries(now.steps)) {
     const before = old?.steps[name]
-    if (before && JSON.stringify(before) === JSON.stringify(step)) steps[name] = before
+    steps[name] = before && JSON.stringify(before) === JSON.stringify(step) ? before : step
   }
   return steps
 }

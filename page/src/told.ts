@@ -10,6 +10,7 @@ const UNKNOWN: ToldComponent = { id: "", title: "", description: "", command: ""
 function wholeStep(step: ToldStep, component: ToldComponent | undefined, told: Told): Step {
   const { id, description, command, inputs, outputs, title } = component ?? { ...UNKNOWN, title: step.name }
   const given = new Map(told.outputs.flatMap(({ name, from }) => (from?.step === step.name ? [[from.port, name]] : [])))
+  const values = new Map(Object.entries(step.values))
   return {
     name: step.name,
     component: id,
@@ -17,7 +18,7 @@ function wholeStep(step: ToldStep, component: ToldComponent | undefined, told: T
     description,
     missing: step.missing,
     command,
-    inputs: [...inputs, ...step.more_inputs].map((port): Port => ({ ...port, value: step.values[port.name] ?? null })),
+    inputs: [...inputs, ...step.more_inputs].map((port): Port => ({ ...port, value: values.get(port.name) ?? null })),
     outputs: [...outputs, ...step.more_outputs].map((port): OutPort => ({ ...port, output: given.get(port.name) ?? null })),
     settings: told.settings.map(({ path, label }) => ({ path, label, value: step.settings[path] ?? null })),
   }

@@ -342,6 +342,14 @@ def test_nobody_is_shut_out_by_the_page(browser: Browser, served: Served, mine: 
         assert [fault["id"] for fault in found if fault["impact"] in ("serious", "critical")] == []
 
 
+def test_names_that_every_object_of_a_page_has_are_names_like_others(page: Page, served: Served, mine: Path) -> None:
+    component = {"type": "command", "name": "x", "inputs": {"constructor": {"type": "integer", "default": 1}}, "command": "true"}
+    jobs = {"constructor": {"type": "command", "component": component}}
+    opened(served, mine, yaml.safe_dump({"type": "pipeline", "jobs": jobs}))
+    node(page, "step:constructor").click()
+    expect(field(page, "constructor")).to_have_value("")
+
+
 def test_a_run_goes_on_without_the_server_and_the_next_one_finds_it(folder: Path) -> None:
     file = folder / "pipelines" / "long.yaml"
     file.write_text(PIPELINE + "      seconds: 12\n")
