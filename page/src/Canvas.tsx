@@ -18,8 +18,8 @@ import {
 import { useCallback, useEffect, useMemo, useRef, useState, type DragEvent } from "react"
 import { add, connect } from "./actions"
 import { EndNode } from "./EndNode"
-import { nodesOf, reachableFrom, wiresOf, type CanvasNode } from "./elements"
-import { upstream, whyNot, type Connection } from "./ports"
+import { nodesOf, wiresOf, type CanvasNode } from "./elements"
+import { reachableFrom, whyNot, type Connection } from "./ports"
 import { routesOf } from "./routes"
 import { movePlaces } from "./server"
 import { getState, say, setState, useCanEdit, useStore } from "./state"
@@ -113,11 +113,7 @@ function useWires(graph: Graph) {
 const onConnectStart: OnConnectStart = (_, { nodeId, handleId, handleType }) => {
   const { graph } = getState()
   if (!graph || nodeId === null || handleType === null) return
-  const above = handleType === "source" ? upstream(graph.edges, nodeId) : undefined
-  setState({
-    tip: null,
-    reachable: reachableFrom(graph, nodeId, handleId ?? "", handleType, (wanted) => whyNot(graph, wanted, above) === null),
-  })
+  setState({ tip: null, reachable: reachableFrom(graph, nodeId, handleId ?? "", handleType) })
 }
 
 /** Why the connection that is being dragged cannot end where it is, or null. */

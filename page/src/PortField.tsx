@@ -1,6 +1,6 @@
 import { useId, useState, type ReactNode } from "react"
 import { SelectField, TextField } from "./fields"
-import { downstream, faultOf, isText, keyOf, rangeOf, stepId, whyNot, wordsOf } from "./ports"
+import { faultOf, isText, keyOf, rangeOf, reachableFrom, stepId, wordsOf } from "./ports"
 import { edit, tryEdit } from "./server"
 import { useCanEdit } from "./state"
 import type { Edit, Graph, Port, PortOf, Step, Value } from "./types"
@@ -156,14 +156,12 @@ function Binding({ graph, step, port }: { graph: Graph; step: Step; port: Port }
 
 /** Outputs of other steps that this port can read. */
 function sourcesFor(graph: Graph, step: Step, port: Port): PortOf[] {
-  const target = stepId(step.name)
-  const below = downstream(graph.edges, target)
-  return graph.steps.flatMap((other) => {
-    if (below.has(stepId(other.name))) return []
-    const fits = (out: string) =>
-      whyNot(graph, { source: stepId(other.name), sourcePort: out, target, targetPort: port.name }, new Set()) === null
-    return other.outputs.filter((out) => fits(out.name)).map((out) => ({ step: other.name, port: out.name }))
-  })
+  const reachable = reachableFrom(graph, stepId(step.name), port.name, "target")
+  return graph.steps.flatMap((other) =>
+    other.outputs
+      .filter((out) => reachable.has(`${stepId(other.name)} ${out.name}`))
+      .map((out) => ({ step: other.name, port: out.name })),
+  )
 }
 
 const PATH = "text"

@@ -3,7 +3,7 @@ import { useDraft } from "./draft"
 import { useCanEdit } from "./state"
 
 /** What stands below a field: what is wrong with it first, then its range and what it means. */
-export function Notes({
+function Notes({
   id,
   faults,
   range,
