@@ -12,8 +12,6 @@ interface Props {
   faults: string[]
 }
 
-const refusalOf = async (edits: Edit[]): Promise<string | null> => (await tryEdit(edits))?.message ?? null
-
 const setEdit = (step: Step, port: Port, text: string): Edit => ({
   do: "set",
   step: step.name,
@@ -63,7 +61,7 @@ function ParameterField({ graph, step, port, faults }: Props) {
       range={rangeOf(port)}
       help={port.description}
       beside={beside}
-      send={(typed) => refusalOf([setEdit(step, port, typed)])}
+      send={(typed) => tryEdit([setEdit(step, port, typed)])}
     />
   )
 }
@@ -118,7 +116,7 @@ function BoundField({
       range={[rangeOf(port), elsewhere > 0 ? `set for ${elsewhere} more` : ""].filter(Boolean).join(" · ")}
       help={port.description}
       beside={beside}
-      send={(typed) => refusalOf([{ do: "set_input", name: input.name, text: typed === "" ? null : typed }])}
+      send={(typed) => tryEdit([{ do: "set_input", name: input.name, text: typed === "" ? null : typed }])}
     />
   )
 }
@@ -216,7 +214,7 @@ function DataField({ graph, step, port, faults }: Props) {
           placeholder="folder"
           help={PATH_HELP}
           send={async (typed) => {
-            const reason = await refusalOf([setEdit(step, port, typed)])
+            const reason = await tryEdit([setEdit(step, port, typed)])
             if (reason === null && typed !== "") setTyping(false)
             return reason
           }}

@@ -3,7 +3,7 @@
 import * as api from "./api"
 import { placeBeside } from "./layout"
 import { layOutForRoutes } from "./routes"
-import { change, edit, editWithPlaces, expectRename, inTurn, movePlaces, postPlaces, sayFault, takeRun, tryEdit } from "./server"
+import { change, edit, editWithPlaces, inTurn, movePlaces, sayFault, sendName, takeRun } from "./server"
 import { canEdit, getState, say, select, setDirection, show, type Direction } from "./state"
 import { stepSize } from "./size"
 import { inputId, nameOf, outputId, sortOf, stepId, whyNot, type Connection } from "./ports"
@@ -100,13 +100,18 @@ export function selectAll(): void {
   select([...inputs, ...graph.steps.map((step) => stepId(step.name)), ...graph.outputs.map((output) => outputId(output.name))])
 }
 
-/** Renames a step; answers why not, or null. */
+/** Gives a step another name; answers why not, or null. */
 export async function rename(step: string, to: string): Promise<string | null> {
-  expectRename(stepId(step), stepId(to))
-  const refusal = await tryEdit([{ do: "rename", step, to }])
-  if (refusal) return refusal.message
-  postPlaces()
-  return null
+  if (to === "") return "A step needs a name."
+  const refusal = await sendName(stepId(step), stepId(to), { do: "rename", step, to })
+  if (refusal === null) say(`${step} is now ${to}`)
+  return refusal
+}
+
+/** Gives an input of the pipeline another name; answers why not, or null. */
+export async function renameInput(name: string, to: string): Promise<string | null> {
+  if (to === "") return "An input needs a name."
+  return sendName(inputId(name), inputId(to), { do: "rename_input", name, to })
 }
 
 export function layOutAgain(direction: Direction = getState().direction): void {

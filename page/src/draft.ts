@@ -1,4 +1,5 @@
 import { useEffect, useId, useRef, useState, type ChangeEvent, type KeyboardEvent } from "react"
+import { say } from "./state"
 
 /** How long a field waits after the last letter before it sends what is typed. */
 const PAUSE = 300
@@ -27,6 +28,8 @@ export function useDraft(value: string, send: (text: string) => Promise<string |
   const [refused, setRefused] = useState<string | null>(null)
   const id = useId()
   const unsent = useRef<string | null>(null)
+  const sent = useRef<string | null>(null) // and not answered yet
+  const isGone = useRef(false)
   const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined)
   const sender = useRef(send)
   useEffect(() => {
@@ -38,15 +41,24 @@ export function useDraft(value: string, send: (text: string) => Promise<string |
     const text = unsent.current
     unsent.current = null
     if (text === null) return refused === null
+    sent.current = text
     const reason = await sender.current(text)
+    if (sent.current === text) sent.current = null
     setRefused(reason)
+    if (reason !== null && isGone.current) say(reason, true)
     return reason === null
   }
   const latestFlush = useRef(flush)
   useEffect(() => {
     latestFlush.current = flush
   })
-  useEffect(() => () => void latestFlush.current(), []) // the pane shows another step before the field was left
+  useEffect(
+    () => () => {
+      isGone.current = true
+      void latestFlush.current() // the pane shows another step before the field was left
+    },
+    [],
+  )
 
   const leave = async () => {
     if ((await flush()) && unsent.current === null) setDraft(null)
@@ -60,7 +72,7 @@ export function useDraft(value: string, send: (text: string) => Promise<string |
       onChange: ({ target }) => {
         setDraft(target.value)
         setRefused(null)
-        unsent.current = target.value === value ? null : target.value
+        unsent.current = target.value === (sent.current ?? value) ? null : target.value
         clearTimeout(timer.current)
         if (live) timer.current = setTimeout(() => void flush(), PAUSE)
       },

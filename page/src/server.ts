@@ -4,7 +4,7 @@ import * as api from "./api"
 import { completed } from "./layout"
 import { canEdit, getState, say, setState } from "./state"
 import type { Edit, Graph, NodeId, Positions, Run, Told } from "./types"
-import { stepId } from "./ports"
+import { inputId, stepId } from "./ports"
 import { sizesOf } from "./size"
 import { isSame, whole } from "./told"
 
@@ -20,18 +20,36 @@ function keptSteps(old: Run | null, now: Run): Run["steps"] {
 
 let renamed: { from: NodeId; to: NodeId } | null = null
 
-/** A step is about to have another name: what is selected and where it stands go with it. */
-export function expectRename(from: NodeId, to: NodeId): void {
+/** Sends another name of a step, or of an input of the pipeline; answers why it was refused, or null. */
+export async function sendName(from: NodeId, to: NodeId, edit: Edit): Promise<string | null> {
   renamed = { from, to }
+  const refusal = await tryEdit([edit])
+  renamed = null
+  if (refusal === null) postPlaces()
+  return refusal
 }
 
-/** The selection and the places after a rename that this graph is the first to show. */
+const identities = new Map<NodeId, number>()
+let lastIdentity = 0
+
+/** A number that a step or an input keeps when it gets another name, so that its fields stay, and the focus in them. */
+export function identityOf(id: NodeId): number {
+  const known = identities.get(id) ?? ++lastIdentity
+  identities.set(id, known)
+  return known
+}
+
+/** The selection and the places after a change of a name that this graph is the first to show. */
 function followRename(graph: Graph, before: Graph | null): { positions: Positions; selected: NodeId[] } {
   const { positions, selected } = getState()
-  const has = (one: Graph | null, id: NodeId): boolean => one?.steps.some((step) => stepId(step.name) === id) ?? false
+  const has = (one: Graph | null, id: NodeId): boolean =>
+    one !== null &&
+    (one.steps.some((step) => stepId(step.name) === id) || one.inputs.some((input) => inputId(input.name) === id))
   if (!renamed || !has(graph, renamed.to) || has(before, renamed.to)) return { positions, selected }
   const { from, to } = renamed
   renamed = null
+  identities.set(to, identityOf(from))
+  identities.delete(from)
   const place = positions[from]
   return { positions: place ? { ...positions, [to]: place } : positions, selected: selected.map((id) => (id === from ? to : id)) }
 }
@@ -134,7 +152,7 @@ export function inTurn<T>(work: () => Promise<T>): Promise<T> {
 }
 
 /** Sends edits, one step of undo; answers the server's refusal, or null. */
-export function tryEdit(edits: Edit[]): Promise<api.Refusal | null> {
+function send(edits: Edit[]): Promise<api.Refusal | null> {
   return inTurn(async () => {
     const { graph } = getState()
     if (!graph || !canEdit(getState())) return new api.Refusal(0, api.NO_SERVER)
@@ -152,6 +170,9 @@ export function tryEdit(edits: Edit[]): Promise<api.Refusal | null> {
   })
 }
 
+/** Sends edits; answers in words why they were refused, or null. */
+export const tryEdit = async (edits: Edit[]): Promise<string | null> => (await send(edits))?.message ?? null
+
 /** An answer may come after the stream has told more of the same revision: then the stream is right. */
 function takeAnswer(told: Told): void {
   const before = getState().graph
@@ -160,7 +181,7 @@ function takeAnswer(told: Told): void {
 
 /** Sends edits and says a refusal aloud; true if they were made. */
 export async function edit(edits: Edit[]): Promise<boolean> {
-  const refusal = await tryEdit(edits)
+  const refusal = await send(edits)
   if (refusal && refusal.status !== 409) say(refusal.message, true)
   return refusal === null
 }

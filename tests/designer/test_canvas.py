@@ -350,6 +350,49 @@ def test_names_that_every_object_of_a_page_has_are_names_like_others(page: Page,
     expect(field(page, "constructor")).to_have_value("")
 
 
+def test_a_name_that_is_changed_takes_the_focus_the_place_and_the_selection_with_it(page: Page, mine: Path) -> None:
+    assert mine.exists()
+    node(page, "step:learn").click()
+    field(page, "Name").fill("teach")
+    field(page, "Name").press("Tab")
+    expect(page.get_by_role("complementary", name="Step teach")).to_be_visible()
+    expect(page.locator(".pane select").first).to_be_focused()
+    node(page, "input:photos").click()
+    place = node(page, "input:photos").bounding_box()
+    name = field(page, "name of input photos")
+    name.fill("pictures")
+    name.press("Enter")
+    expect(node(page, "input:pictures")).to_be_visible()
+    assert node(page, "input:pictures").bounding_box() == place
+    expect(field(page, "name of input pictures")).to_be_focused()
+
+
+def test_a_name_that_is_refused_after_its_field_was_left_is_said(page: Page, mine: Path) -> None:
+    assert mine.exists()
+    node(page, "step:learn").click()
+    field(page, "Name").fill("No Name")
+    page.locator(".react-flow__pane").click(position={"x": 30, "y": 500})
+    expect(page.locator(".notices")).to_contain_text("is not a name that Azure ML takes")
+
+
+def test_a_value_that_is_typed_back_before_the_answer_is_the_one_that_is_kept(page: Page, served: Served, mine: Path) -> None:
+    opened(served, mine, PIPELINE + "      seconds: 0.5\n")
+    node(page, "step:learn").click()
+    held: list[Any] = []
+    page.route("**/api/edit", lambda route: held.append(route), times=1)
+    seconds = field(page, "seconds")
+    expect(seconds).to_have_value("0.5")
+    with page.expect_request("**/api/edit"):
+        seconds.fill("0.25")
+    seconds.fill("0.5")
+    before = served.told("graph", lambda graph: True)["revision"]
+    held[0].continue_()
+    seconds.press("Tab")
+    graph = served.told("graph", lambda graph: graph["revision"] == before + 2)
+    assert graph["steps"][0]["values"]["seconds"] == {"text": "0.5"}
+    expect(seconds).to_have_value("0.5")
+
+
 def test_a_run_goes_on_without_the_server_and_the_next_one_finds_it(folder: Path) -> None:
     file = folder / "pipelines" / "long.yaml"
     file.write_text(PIPELINE + "      seconds: 12\n")
