@@ -92,7 +92,7 @@ function SettingField({ graph, step, setting }: { graph: Graph; step: Step; sett
   )
   return (
     <TextField
-      key={bound}
+      place={bound ?? "here"}
       label={<bdi>{setting.label}</bdi>}
       value={(input ? input.value : setting.value) ?? ""}
       beside={beside}

@@ -35,9 +35,8 @@ function OpenDialog() {
     api.pipelines().then(setFound, (error: unknown) => setReason(messageOf(error)))
   }, [])
   const openIt = async (path: string) => {
-    if (await change(() => api.open(path, !saved))) {
-      setState({ selected: [], look: null, dialog: null })
-    }
+    show(null)
+    if (await change(() => api.open(path, !saved))) setState({ look: null })
   }
   return (
     <Dialog title="Open a pipeline">

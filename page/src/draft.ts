@@ -1,4 +1,4 @@
-import { useEffect, useId, useRef, useState, type ChangeEvent, type KeyboardEvent } from "react"
+import { useEffect, useRef, useState, type ChangeEvent, type KeyboardEvent } from "react"
 import { say } from "./state"
 
 /** How long a field waits after the last letter before it sends what is typed. */
@@ -9,7 +9,6 @@ interface Draft {
   /** Why the server refused what was typed. */
   refused: string | null
   field: {
-    id: string
     value: string
     onChange: (event: ChangeEvent<HTMLInputElement>) => void
     onBlur: () => void
@@ -26,7 +25,6 @@ interface Draft {
 export function useDraft(value: string, send: (text: string) => Promise<string | null>, live = true): Draft {
   const [draft, setDraft] = useState<string | null>(null)
   const [refused, setRefused] = useState<string | null>(null)
-  const id = useId()
   const unsent = useRef<string | null>(null)
   const sent = useRef<string | null>(null) // and not answered yet
   const isGone = useRef(false)
@@ -67,7 +65,6 @@ export function useDraft(value: string, send: (text: string) => Promise<string |
     text: draft ?? value,
     refused,
     field: {
-      id,
       value: draft ?? value,
       onChange: ({ target }) => {
         setDraft(target.value)

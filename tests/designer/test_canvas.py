@@ -393,6 +393,27 @@ def test_a_value_that_is_typed_back_before_the_answer_is_the_one_that_is_kept(pa
     expect(seconds).to_have_value("0.5")
 
 
+def test_the_focus_stays_where_it_was_after_a_dialog_and_a_choice_which_ctrl_z_takes_back(page: Page, mine: Path) -> None:
+    assert mine.exists()
+    button = page.get_by_role("button", name="Open", exact=True)
+    for ending in ("Escape", "Enter"):
+        button.click()
+        expect(page.get_by_role("dialog")).to_contain_text("mine.yaml")
+        if ending == "Enter":
+            page.get_by_role("button", name="Close", exact=True).focus()
+        page.keyboard.press(ending)
+        expect(page.get_by_role("dialog")).to_have_count(0)
+        expect(button).to_be_focused()
+    node(page, "step:learn").click()
+    source = page.get_by_label("where seconds comes from")
+    source.focus()
+    source.select_option("new")
+    expect(source).to_have_value("input:seconds")
+    expect(source).to_be_focused()
+    page.keyboard.press("Control+z")
+    expect(source).to_have_value("value")
+
+
 def test_a_run_goes_on_without_the_server_and_the_next_one_finds_it(folder: Path) -> None:
     file = folder / "pipelines" / "long.yaml"
     file.write_text(PIPELINE + "      seconds: 12\n")
