@@ -7,21 +7,26 @@ import { change, edit, editWithPlaces, inTurn, movePlaces, sayFault, sendName, t
 import { canEdit, getState, say, select, setDirection, show, type Direction } from "./state"
 import { stepSize } from "./size"
 import { inputId, nameOf, outputId, sortOf, stepId, whyNot, type Connection } from "./ports"
-import type { Edit, PaletteEntry } from "./types"
+import { plural } from "./words"
+import type { Edit, Graph, PaletteEntry } from "./types"
 
 const editable = (): boolean => canEdit(getState())
 
+/** Names of steps, as far as they can be read in passing. */
+const stepsInWords = (names: string[]): string => (names.length > 3 ? plural(names.length, "step") : names.join(", "))
+
 /** Adds a component: where it was dropped (its upper middle), or to the right of what is selected. */
 export async function add(entry: PaletteEntry, dropped?: { x: number; y: number }): Promise<void> {
-  const { graph, positions, selected, direction } = getState()
-  if (!graph || !editable()) return
-  const size = stepSize(entry, direction)
-  const place: [number, number] = dropped
-    ? [Math.round(dropped.x - size.width / 2), Math.round(dropped.y - 20)]
-    : placeBeside(graph, positions, selected.at(-1), size, direction)
-  if (await editWithPlaces([{ do: "add", component: entry.id }], [place])) {
-    const step = getState().graph?.steps.at(-1)
-    if (step) say(`${entry.title} added as ${step.name}`)
+  if (!editable()) return
+  const place = (graph: Graph): [number, number] => {
+    const { positions, selected, direction } = getState()
+    const size = stepSize(entry, direction)
+    if (dropped) return [Math.round(dropped.x - size.width / 2), Math.round(dropped.y - 20)]
+    return placeBeside(graph, positions, selected.at(-1), size, direction)
+  }
+  if (await editWithPlaces([{ do: "add", component: entry.id }], (graph) => [place(graph)])) {
+    const [added] = getState().selected
+    if (added) say(`${entry.title} added as ${nameOf(added)}`)
   }
 }
 
@@ -57,7 +62,7 @@ export async function removeSelected(): Promise<void> {
     if (sortOf(id) === "output") edits.push({ do: "remove_output", name: nameOf(id) })
   }
   if (steps.length) edits.push({ do: "remove", steps })
-  if (await edit(edits)) say(steps.length ? `Removed: ${steps.join(", ")}` : "Removed")
+  if (await edit(edits)) say(["Removed", ...(steps.length ? [stepsInWords(steps)] : [])].join(": "))
 }
 
 let copied: string[] = []
@@ -66,7 +71,7 @@ export function copySelected(): void {
   copied = getState()
     .selected.filter((id) => sortOf(id) === "step")
     .map(nameOf)
-  if (copied.length) say(copied.length === 1 ? `${copied[0]} copied` : `${copied.length} steps copied`)
+  if (copied.length) say(`${stepsInWords(copied)} copied`)
 }
 
 const SHIFT = 48
@@ -80,8 +85,8 @@ async function duplicate(names: string[]): Promise<void> {
     const [x, y] = positions[stepId(name)] ?? [0, 0]
     return [x + SHIFT, y + SHIFT]
   })
-  if (await editWithPlaces([{ do: "duplicate", steps }], places))
-    say(steps.length === 1 ? `${steps[0]} duplicated` : `${steps.length} steps duplicated`)
+  if (await editWithPlaces([{ do: "duplicate", steps }], () => places))
+    say(`${stepsInWords(steps)} duplicated`)
 }
 
 export const paste = (): Promise<void> | undefined => (copied.length ? duplicate(copied) : undefined)

@@ -152,10 +152,11 @@ export function inTurn<T>(work: () => Promise<T>): Promise<T> {
 }
 
 /** Sends edits, one step of undo; answers the server's refusal, or null. */
-function send(edits: Edit[]): Promise<api.Refusal | null> {
+function send(edits: Edit[], beforehand?: (graph: Graph) => void): Promise<api.Refusal | null> {
   return inTurn(async () => {
     const { graph } = getState()
     if (!graph || !canEdit(getState())) return new api.Refusal(0, api.NO_SERVER)
+    beforehand?.(graph)
     try {
       takeAnswer(await api.edit(graph.revision, edits))
       return null
@@ -179,19 +180,22 @@ function takeAnswer(told: Told): void {
   if (before?.path !== told.path || told.revision > before.revision || told.saved !== before.saved) takeGraph(told)
 }
 
-/** Sends edits and says a refusal aloud; true if they were made. */
-export async function edit(edits: Edit[]): Promise<boolean> {
-  const refusal = await send(edits)
+/** Sends edits and says a refusal aloud; true if they were made. `beforehand`: when it is their turn. */
+export async function edit(edits: Edit[], beforehand?: (graph: Graph) => void): Promise<boolean> {
+  const refusal = await send(edits, beforehand)
   if (refusal && refusal.status !== 409) say(refusal.message, true)
   return refusal === null
 }
 
-/** An edit whose new steps get these places, in the order of the edit. */
-export async function editWithPlaces(edits: Edit[], places: [number, number][]): Promise<boolean> {
-  const before = new Set(getState().graph?.steps.map((step) => step.name))
-  const mine = places.map((place) => ({ place }))
-  awaited.push(...mine)
-  const made = await edit(edits)
+/** An edit whose new steps get these places, in the order of the edit; `places` sees the steps of the edits before it. */
+export async function editWithPlaces(edits: Edit[], places: (graph: Graph) => [number, number][]): Promise<boolean> {
+  const before = new Set<string>()
+  const mine: typeof awaited = []
+  const made = await edit(edits, (graph) => {
+    for (const step of graph.steps) before.add(step.name)
+    mine.push(...places(graph).map((place) => ({ place })))
+    awaited.push(...mine)
+  })
   for (const one of mine) if (awaited.includes(one)) awaited.splice(awaited.indexOf(one), 1)
   if (!made) return false
   setState({

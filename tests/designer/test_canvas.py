@@ -414,6 +414,19 @@ def test_the_focus_stays_where_it_was_after_a_dialog_and_a_choice_which_ctrl_z_t
     expect(source).to_have_value("value")
 
 
+def test_a_component_is_added_by_the_space_bar_too(page: Page, mine: Path) -> None:
+    assert mine.exists()
+    entry(page, "ResNet").focus()
+    page.keyboard.press("Space")
+    expect(node(page, "step:resnet")).to_be_visible()
+    entry(page, "ResNet").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    expect(node(page, "step:resnet_3")).to_be_visible()
+    boxes = [node(page, f"step:resnet{number}").bounding_box() for number in ("_2", "_3")]
+    assert boxes[0] != boxes[1]
+
+
 def test_a_run_goes_on_without_the_server_and_the_next_one_finds_it(folder: Path) -> None:
     file = folder / "pipelines" / "long.yaml"
     file.write_text(PIPELINE + "      seconds: 12\n")
