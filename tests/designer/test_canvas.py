@@ -427,6 +427,16 @@ def test_a_component_is_added_by_the_space_bar_too(page: Page, mine: Path) -> No
     assert boxes[0] != boxes[1]
 
 
+def test_what_is_said_of_a_port_goes_with_it(page: Page, mine: Path) -> None:
+    assert mine.exists()
+    node(page, "step:learn").click()
+    handle(page, "step:learn", "photos").hover()
+    expect(page.get_by_role("tooltip")).to_be_visible()
+    page.keyboard.press("Delete")
+    expect(node(page, "step:learn")).to_have_count(0)
+    expect(page.get_by_role("tooltip")).to_have_count(0)
+
+
 def test_a_run_goes_on_without_the_server_and_the_next_one_finds_it(folder: Path) -> None:
     file = folder / "pipelines" / "long.yaml"
     file.write_text(PIPELINE + "      seconds: 12\n")
