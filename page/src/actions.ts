@@ -3,7 +3,7 @@
 import * as api from "./api"
 import { placeBeside } from "./layout"
 import { layOutForRoutes } from "./routes"
-import { change, edit, editWithPlaces, inTurn, movePlaces, sayFault, sendName, takeRun } from "./server"
+import { change, edit, editWithPlaces, inTurn, movePlaces, sayFault, sendName } from "./server"
 import { canEdit, getState, say, select, setDirection, show, type Direction } from "./state"
 import { stepSize } from "./size"
 import { inputId, nameOf, outputId, sortOf, stepId, whyNot, type Connection } from "./ports"
@@ -140,20 +140,10 @@ export async function reload(): Promise<void> {
   if (await change(api.reload)) say("Read anew from the disk; undo brings your changes back.")
 }
 
-export async function startRun(): Promise<void> {
-  try {
-    takeRun(await inTurn(api.run))
-  } catch (error) {
-    sayFault(error)
-  }
-}
+// How the run goes is told by the stream alone: an answer might come after it, and be older.
 
-export async function stopRun(): Promise<void> {
-  try {
-    takeRun(await api.stop())
-  } catch (error) {
-    sayFault(error)
-  }
-}
+export const startRun = (): Promise<unknown> => inTurn(api.run).catch(sayFault)
+
+export const stopRun = (): Promise<unknown> => api.stop().catch(sayFault)
 
 export const isRunning = (phase: string | undefined): boolean => phase === "starting" || phase === "running"

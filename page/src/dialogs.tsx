@@ -25,14 +25,12 @@ export function Dialogs() {
   }
 }
 
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
-
 function OpenDialog() {
   const [found, setFound] = useState<Pipelines | null>(null)
   const [reason, setReason] = useState<string | null>(null)
   const saved = useStore((state) => state.graph?.saved ?? true)
   useEffect(() => {
-    api.pipelines().then(setFound, (error: unknown) => setReason(messageOf(error)))
+    api.pipelines().then(setFound, (error: unknown) => setReason(api.messageOf(error)))
   }, [])
   const openIt = async (path: string) => {
     show(null)
@@ -105,7 +103,7 @@ function SubmitDialog() {
   const [asked, setAsked] = useState(false)
   const send = () => {
     setAsked(true)
-    api.submit().then(setAnswer, (error: unknown) => setReason(messageOf(error)))
+    api.submit().then(setAnswer, (error: unknown) => setReason(api.messageOf(error)))
   }
   return (
     <Dialog

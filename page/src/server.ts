@@ -73,7 +73,7 @@ function placed(graph: Graph, before: Graph | null, local: Positions): Positions
 }
 
 /** Takes what the server says of the pipeline. `first`: whatever it is, since the server may be a new one. */
-export function takeGraph(told: Told, first = false): void {
+function takeGraph(told: Told, first = false): void {
   const { graph: before, selectedEdges } = getState()
   const same = before?.path === told.path
   if (!first && same && told.revision < before.revision) return
@@ -92,7 +92,7 @@ export function takeGraph(told: Told, first = false): void {
 
 const nodesOf = (graph: Graph): NodeId[] => [...sizesOf(graph, "down").keys()]
 
-export function takeRun(run: Run): void {
+function takeRun(run: Run): void {
   setState({ run: { ...run, steps: keptSteps(getState().run, run) } })
 }
 
@@ -139,7 +139,7 @@ async function fetchPalette(): Promise<void> {
 }
 
 export function sayFault(error: unknown): void {
-  say(error instanceof Error ? error.message : String(error), true)
+  say(api.messageOf(error), true)
 }
 
 let queue: Promise<unknown> = Promise.resolve()

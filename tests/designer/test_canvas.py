@@ -437,6 +437,32 @@ def test_what_is_said_of_a_port_goes_with_it(page: Page, mine: Path) -> None:
     expect(page.get_by_role("tooltip")).to_have_count(0)
 
 
+def test_a_log_that_is_begun_anew_is_shown_anew(page: Page, served: Served, mine: Path) -> None:
+    log = served.folder / "runs" / "designer" / "mine" / "run" / "learn" / "user_logs" / "std_log.txt"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("the first run\n" * 20)
+    node(page, "step:learn").click()
+    page.get_by_role("tab", name="Log").click()
+    expect(page.locator("pre.log")).to_contain_text("the first run")
+    log.write_text("the second run\n")
+    expect(page.locator("pre.log")).to_have_text("the second run\n")
+
+
+def test_a_log_that_comes_while_its_step_runs_is_there(page: Page, served: Served, mine: Path) -> None:
+    opened(served, mine, PIPELINE + "      seconds: 60\n")
+    served.post("run")
+    served.told("run", lambda run: run["steps"].get("learn", {}).get("phase") == "running")
+    node(page, "step:learn").click()
+    page.get_by_role("tab", name="Log").click()
+    expect(page.locator("pre.log")).to_contain_text("epoch 1/2")
+    logs = served.folder / "runs" / "designer" / "mine" / "run" / "learn" / "user_logs"
+    (logs / "late.txt").write_text("I am late\n")
+    page.get_by_role("tab", name="late.txt").click()
+    expect(page.locator("pre.log")).to_have_text("I am late\n")
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_role("button", name="Run", exact=True)).to_be_visible()
+
+
 def test_a_run_goes_on_without_the_server_and_the_next_one_finds_it(folder: Path) -> None:
     file = folder / "pipelines" / "long.yaml"
     file.write_text(PIPELINE + "      seconds: 12\n")
