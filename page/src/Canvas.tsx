@@ -232,8 +232,15 @@ function Map() {
       )
     })
   })
+  const phases = useStore((state) =>
+    Object.values(state.run?.steps ?? {})
+      .map((step) => step.phase)
+      .join(),
+  )
+  // another function whenever a phase changes: React Flow draws the map's nodes again for nothing less
+  const classOf = useMemo(() => (node: CanvasNode) => miniClass(node), [phases])
   if (hidden) return null
-  return <MiniMap<CanvasNode> style={MAP} pannable zoomable nodeClassName={miniClass} ariaLabel="Map of the whole pipeline" />
+  return <MiniMap<CanvasNode> style={MAP} pannable zoomable nodeClassName={classOf} ariaLabel="Map of the whole pipeline" />
 }
 
 const SLACK = 12

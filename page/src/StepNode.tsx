@@ -19,7 +19,8 @@ const problemsByStep = once((graph: Graph) => {
   return found
 })
 
-export const labelId = (id: string): string => `label-${id}`
+/** Without blanks, which would make several ids of it for whoever refers to it. */
+export const labelId = (id: string): string => `label-${id.replace(/\s/g, "\u00a0")}`
 
 /** A step: its title and name, its state while it runs, its data ports along its edges. */
 export const StepNode = memo(function StepNode({ data: { step, direction }, selected }: NodeProps<StepNodeType>) {

@@ -463,6 +463,25 @@ def test_a_log_that_comes_while_its_step_runs_is_there(page: Page, served: Serve
     expect(page.get_by_role("button", name="Run", exact=True)).to_be_visible()
 
 
+def test_the_map_shows_how_the_run_goes(page: Page, served: Served, mine: Path) -> None:
+    assert mine.exists()
+    expect(node(page, "step:learn")).to_be_visible()
+    page.mouse.move(300, 300)
+    page.mouse.down()
+    page.mouse.move(300, 700, steps=8)  # the canvas, until the step is out of sight
+    page.mouse.up()
+    drawn = page.locator(".react-flow__minimap-node")
+    expect(drawn.first).to_be_visible()
+    served.post("run")
+    served.told("run", lambda run: run["phase"] == "finished")
+    expect(drawn.and_(page.locator(".phase-finished, .phase-reused"))).to_have_count(1)
+
+
+def test_a_name_of_two_words_is_heard(page: Page, served: Served, mine: Path) -> None:
+    opened(served, mine, PIPELINE.replace("learn: # a while", '"two words": # a while'))
+    expect(page.get_by_role("group", name="step two words")).to_be_visible()
+
+
 def test_a_run_goes_on_without_the_server_and_the_next_one_finds_it(folder: Path) -> None:
     file = folder / "pipelines" / "long.yaml"
     file.write_text(PIPELINE + "      seconds: 12\n")
