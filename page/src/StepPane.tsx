@@ -32,15 +32,15 @@ export function StepPane({ graph, step }: { graph: Graph; step: Step }) {
             {error}
           </p>
         )}
-        {others.map((problem) => (
-          <p key={problem.text} className="fault-text" dir="auto">
+        {others.map((problem, index) => (
+          <p key={index} className="fault-text" dir="auto">
             {problem.port ? `${problem.port}: ` : ""}
             {problem.text}
           </p>
         ))}
       </header>
-      {warnings.map((warning) => (
-        <p key={warning} className="remark" dir="auto">
+      {warnings.map((warning, index) => (
+        <p key={index} className="remark" dir="auto">
           {warning}
         </p>
       ))}

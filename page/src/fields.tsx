@@ -17,11 +17,13 @@ function Notes({
   const wrong = [...new Set(faults.filter((fault): fault is string => Boolean(fault)))]
   return (
     <div id={id} className="notes">
-      {wrong.map((fault) => (
-        <p key={fault} className="fault-text" dir="auto">
-          {fault}
-        </p>
-      ))}
+      <div aria-live="polite">
+        {wrong.map((fault) => (
+          <p key={fault} className="fault-text" dir="auto">
+            {fault}
+          </p>
+        ))}
+      </div>
       {range && <p className="range">{range}</p>}
       {help && (
         <p className="help" dir="auto">

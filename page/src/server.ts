@@ -107,8 +107,8 @@ export function follow(): void {
   source.addEventListener("open", () => setState({ link: "open" }))
   source.addEventListener("graph", (event: MessageEvent<string>) => {
     takeGraph(JSON.parse(event.data) as Told, first)
+    if (first) void fetchPalette()
     first = false
-    if (getState().palette.length === 0) void fetchPalette()
   })
   source.addEventListener("run", (event: MessageEvent<string>) => takeRun(JSON.parse(event.data) as Run))
   source.addEventListener("error", () => {
@@ -130,7 +130,9 @@ async function tryAgain(source: EventSource): Promise<void> {
   follow()
 }
 
-async function fetchPalette(): Promise<void> {
+/** Components come and change while their author is in an editor, and another server may have others. */
+export async function fetchPalette(): Promise<void> {
+  if (getState().link !== "open") return
   try {
     setState({ palette: await api.palette() })
   } catch (error) {

@@ -482,6 +482,25 @@ def test_a_name_of_two_words_is_heard(page: Page, served: Served, mine: Path) ->
     expect(page.get_by_role("group", name="step two words")).to_be_visible()
 
 
+def test_a_component_that_is_written_meanwhile_is_there_when_one_comes_back(page: Page, served: Served, mine: Path) -> None:
+    assert mine.exists()
+    expect(entry(page, "ResNet")).to_be_visible()
+    file = served.folder / "component" / "later.yaml"
+    file.write_text(LEARN.replace("name: learn", "name: later").replace("Learn", "Written later"))
+    try:
+        page.evaluate("window.dispatchEvent(new Event('focus'))")
+        expect(entry(page, "Written later")).to_be_visible()
+    finally:
+        file.unlink()
+
+
+def test_what_is_wrong_with_a_value_is_heard(page: Page, mine: Path) -> None:
+    assert mine.exists()
+    node(page, "step:learn").click()
+    field(page, "seconds").fill("601")
+    expect(page.locator('.pane [aria-live="polite"]', has_text="seconds is 601, it must not be above 600")).to_be_visible()
+
+
 def test_a_run_goes_on_without_the_server_and_the_next_one_finds_it(folder: Path) -> None:
     file = folder / "pipelines" / "long.yaml"
     file.write_text(PIPELINE + "      seconds: 12\n")
