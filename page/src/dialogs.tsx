@@ -34,6 +34,7 @@ function OpenDialog() {
   }, [])
   const openIt = async (path: string) => {
     show(null)
+    if (path === found?.current) return
     if (await change(() => api.open(path, !saved))) setState({ look: null })
   }
   return (

@@ -72,11 +72,11 @@ function placed(graph: Graph, before: Graph | null, local: Positions): Positions
   return completed(graph, known, getState().direction)
 }
 
-/** Takes what the server says of the pipeline. `first`: whatever it is, since the server may be a new one. */
+/** Takes what the server says of the pipeline; revisions go on counting in the next one that is opened. `first`: whatever it is, since the server may be a new one. */
 function takeGraph(told: Told, first = false): void {
   const { graph: before, selectedEdges } = getState()
   const same = before?.path === told.path
-  if (!first && same && told.revision < before.revision) return
+  if (!first && before && told.revision < before.revision) return
   const graph = whole(told, same ? before : null)
   if (same && isSame(graph, before)) return
   const { positions, selected } = followRename(graph, before)
@@ -179,7 +179,7 @@ export const tryEdit = async (edits: Edit[]): Promise<string | null> => (await s
 /** An answer may come after the stream has told more of the same revision: then the stream is right. */
 function takeAnswer(told: Told): void {
   const before = getState().graph
-  if (before?.path !== told.path || told.revision > before.revision || told.saved !== before.saved) takeGraph(told)
+  if (!before || told.revision > before.revision || told.saved !== before.saved) takeGraph(told)
 }
 
 /** Sends edits and says a refusal aloud; true if they were made. `beforehand`: when it is their turn. */

@@ -175,12 +175,21 @@ def test_only_pipelines_of_the_folder_can_be_opened_and_what_is_unsaved_is_not_l
     for path in ("/etc/passwd", "component/resnet.yaml", "pipelines/none.yaml"):
         status, _, content = served.ask("POST", "/api/open", {"path": path, "discard": True})
         assert (status, "none of the pipelines" in json.loads(content)["error"]) == (422, True)
-    assert served.post("open", path="pipelines/photos.yaml")["name"] == "Photos"
-    graph = served.post("edit", revision=0, edits=[{"do": "describe", "text": "Mine"}])
+    graph = served.post("open", path="pipelines/photos.yaml")
+    assert graph["name"] == "Photos"
+    graph = served.post("edit", revision=graph["revision"], edits=[{"do": "describe", "text": "Mine"}])
     status, _, content = served.ask("POST", "/api/open", {"path": PIPELINE})
     assert (status, "not saved" in json.loads(content)["error"]) == (409, True)
     assert graph["name"] == "Mine"
     assert served.post("open", path=PIPELINE, discard=True)["name"] == "Train and score"
+
+
+def test_an_edit_to_the_pipeline_before_is_not_made_to_the_one_that_is_open_now(served: Served) -> None:
+    before = served.told("graph", lambda graph: True)["revision"]
+    assert served.post("open", path="pipelines/photos.yaml")["revision"] > before
+    status, _, _ = served.ask("POST", "/api/edit", {"revision": before, "edits": [{"do": "describe", "text": "Train"}]})
+    assert status == 409
+    served.post("open", path=PIPELINE)
 
 
 def test_all_pipelines_open_and_save_to_the_same_bytes(served: Served) -> None:

@@ -45,13 +45,14 @@ class Session:
     def _take(self, file: Path) -> None:
         opened = OpenedOnce(file, self._address)
         try:
-            self.document = Document(file, self._components)
+            document = Document(file, self._components)
         except DesignerError:
             opened.close()
             raise
         if self._opened:
             self._opened.close()
-        self._opened = opened
+            document.revision = self.document.revision + 1  # an edit on its way to the pipeline before is not made to this one
+        self._opened, self.document = opened, document
         self.run = LocalRun(file, self._output_dir or Path("runs") / "designer" / file.stem)
         self.outputs = Outputs(self.run.outputs)
 
