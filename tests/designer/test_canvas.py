@@ -439,7 +439,9 @@ def test_what_is_said_of_a_port_goes_with_it(page: Page, mine: Path) -> None:
 
 def test_a_log_that_is_begun_anew_is_shown_anew(page: Page, served: Served, mine: Path) -> None:
     log = served.folder / "runs" / "designer" / "mine" / "run" / "learn" / "user_logs" / "std_log.txt"
-    log.parent.mkdir(parents=True, exist_ok=True)
+    assert mine.exists()
+    served.post("run")
+    served.told("run", lambda run: run["phase"] == "finished")
     log.write_text("the first run\n" * 20)
     node(page, "step:learn").click()
     page.get_by_role("tab", name="Log").click()
@@ -499,6 +501,18 @@ def test_what_is_wrong_with_a_value_is_heard(page: Page, mine: Path) -> None:
     node(page, "step:learn").click()
     field(page, "seconds").fill("601")
     expect(page.locator('.pane [aria-live="polite"]', has_text="seconds is 601, it must not be above 600")).to_be_visible()
+
+
+def test_each_tab_of_what_a_step_made_is_for_everybody(page: Page, served: Served, mine: Path) -> None:
+    assert mine.exists()
+    served.post("run")
+    served.told("run", lambda run: run["phase"] in ("finished", "failed"))
+    node(page, "step:learn").click()
+    for tab in ("Outputs", "Log", "Report", "Command"):
+        page.get_by_role("tab", name=tab).click()
+        page.wait_for_timeout(500)
+        found = Axe().run(page).response["violations"]
+        assert [(tab, fault["id"]) for fault in found if fault["impact"] in ("serious", "critical")] == []
 
 
 def test_a_run_goes_on_without_the_server_and_the_next_one_finds_it(folder: Path) -> None:

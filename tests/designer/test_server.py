@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -133,6 +134,22 @@ def test_the_stream_tells_the_graph_and_azures_answer_to_it(served: Served) -> N
     assert [problem["text"] for problem in graph["problems"]] == [
         f"images is digits, which does not exist in {served.folder / 'pipelines'}"
     ]
+
+
+def test_azures_checks_stay_with_the_designer_and_begin_anew_where_they_were_ended(served: Served) -> None:
+    served.told("graph", lambda graph: not graph["checking"])
+    server = Path(f"/proc/{served.process.pid}")
+    processes = (server / "task" / server.name / "children").read_text().split()  # of the thread that stays
+    checks = [process for process in processes if b"spawn_main" in Path(f"/proc/{process}/cmdline").read_bytes()]
+    assert len(checks) == 1
+    os.kill(int(checks[0]), signal.SIGKILL)
+    revision = served.told("graph", lambda graph: True)["revision"]
+    for name in ("Other", "Another"):
+        revision = served.post("edit", revision=revision, edits=[{"do": "describe", "text": name}])["revision"]
+        graph = served.told("graph", lambda graph: not graph["checking"])
+    assert [problem["text"] for problem in graph["problems"] if "do not answer" in problem["text"]] == []
+    served.post("undo")
+    served.post("undo")
 
 
 def test_what_steps_have_in_common_travels_once(served: Served) -> None:
