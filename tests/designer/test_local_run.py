@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from designer_vision.designer.local_run import EVENTS, FAILED, FINISHED, NONE, RUNNING, STOPPED, LocalRun
+from designer_vision.designer.local_run import EVENTS, FAILED, FIGURES, FINISHED, NONE, RUNNING, STOPPED, LocalRun
 from designer_vision.pipeline.run_folder import LOCK, process_of_run, run_folder
 from designer_vision.pipeline.sweep_page import PAGE
 
@@ -52,6 +52,13 @@ def test_events_of_another_version_are_passed_over(run: LocalRun) -> None:
     (run.folder / EVENTS).write_bytes(lines({"event": "run"}, BEGUN, *others, END | {"reports": [1]}, END))
     assert run.poll()
     assert (run.state["phase"], run.state["steps"]["train"]["phase"]) == (FINISHED, "waiting")
+
+
+def test_a_step_that_was_interrupted_as_it_began_ends_with_its_run(run: LocalRun) -> None:
+    figures = dict.fromkeys(FIGURES) | {"phase": RUNNING, "seconds": 0.0, "left": "", "last_line": "", "warnings": []}
+    (run.folder / EVENTS).write_bytes(lines(BEGUN, {"event": "step", "step": "train"} | figures, END | {"phase": STOPPED}))
+    assert run.poll()
+    assert (run.state["phase"], run.state["steps"]["train"]["phase"]) == (STOPPED, STOPPED)
 
 
 def test_a_sweep_has_its_trials_by_number_and_the_best_by_now(run: LocalRun) -> None:

@@ -115,9 +115,7 @@ class LocalRun:
                 self._take(event)
         if not events and self.state["phase"] in (STARTING, RUNNING) and not self.is_alive:
             self.state |= {"phase": FAILED, "error": self._last_words()}
-            for step in self.state["steps"].values():
-                if step["phase"] == RUNNING:
-                    step["phase"] = STOPPED
+            self._end_steps()
         return bool(events) or self.state["phase"] != before
 
     def _nothing(self) -> dict[str, Any]:
@@ -181,7 +179,14 @@ class LocalRun:
                 self._step(event)["sweep"] = sweep | {"metric": event["metric"], "best": event["best"]}
             case "end":
                 state |= {"phase": event["phase"], "error": event["error"], "result": event["result"]}
+                self._end_steps()
                 state["reports"] = list(map(_place_of, map(Path, event["reports"])))
+
+    def _end_steps(self) -> None:
+        """No step outlives its run; one that was interrupted as it began has not told its end."""
+        for step in self.state["steps"].values():
+            if step["phase"] == RUNNING:
+                step["phase"] = STOPPED
 
     def _step(self, event: dict[str, Any]) -> dict[str, Any]:
         """What is known of an event's step."""
