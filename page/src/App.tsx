@@ -1,5 +1,6 @@
 import { ReactFlowProvider, useReactFlow, useStore as useFlow } from "@xyflow/react"
 import { Component, useEffect, useRef, type ReactNode } from "react"
+import { messageOf } from "./api"
 import { Bar } from "./Bar"
 import { Canvas } from "./Canvas"
 import { Dialogs } from "./dialogs"
@@ -120,7 +121,7 @@ class Fallback extends Component<{ children: ReactNode }, { fault: string | null
   override state = { fault: null as string | null }
 
   static getDerivedStateFromError(error: unknown) {
-    return { fault: error instanceof Error ? error.message : String(error) }
+    return { fault: messageOf(error) }
   }
 
   override render() {

@@ -18,8 +18,8 @@ import {
 import { useCallback, useEffect, useMemo, useRef, useState, type DragEvent } from "react"
 import { add, connect } from "./actions"
 import { EndNode } from "./EndNode"
-import { nodesOf, reachableFrom, wiresOf, type CanvasNode } from "./elements"
-import { upstream, whyNot, type Connection } from "./ports"
+import { nodesOf, wiresOf, type CanvasNode } from "./elements"
+import { reachableFrom, whyNot, type Connection } from "./ports"
 import { routesOf } from "./routes"
 import { movePlaces } from "./server"
 import { getState, say, setState, useCanEdit, useStore } from "./state"
@@ -113,11 +113,7 @@ function useWires(graph: Graph) {
 const onConnectStart: OnConnectStart = (_, { nodeId, handleId, handleType }) => {
   const { graph } = getState()
   if (!graph || nodeId === null || handleType === null) return
-  const above = handleType === "source" ? upstream(graph.edges, nodeId) : undefined
-  setState({
-    tip: null,
-    reachable: reachableFrom(graph, nodeId, handleId ?? "", handleType, (wanted) => whyNot(graph, wanted, above) === null),
-  })
+  setState({ tip: null, reachable: reachableFrom(graph, nodeId, handleId ?? "", handleType) })
 }
 
 /** Why the connection that is being dragged cannot end where it is, or null. */
@@ -236,8 +232,15 @@ function Map() {
       )
     })
   })
+  const phases = useStore((state) =>
+    Object.values(state.run?.steps ?? {})
+      .map((step) => step.phase)
+      .join(),
+  )
+  // another function whenever a phase changes: React Flow draws the map's nodes again for nothing less
+  const classOf = useMemo(() => (node: CanvasNode) => miniClass(node), [phases])
   if (hidden) return null
-  return <MiniMap<CanvasNode> style={MAP} pannable zoomable nodeClassName={miniClass} ariaLabel="Map of the whole pipeline" />
+  return <MiniMap<CanvasNode> style={MAP} pannable zoomable nodeClassName={classOf} ariaLabel="Map of the whole pipeline" />
 }
 
 const SLACK = 12

@@ -45,7 +45,7 @@ const pointsOf = (epochs: Epoch[], of: (epoch: Epoch) => number | null): [number
   })
 
 /** Round numbers from below `low` to above `high`, about `wanted` of them. */
-export function ticks(low: number, high: number, wanted = 4): number[] {
+function ticks(low: number, high: number, wanted = 4): number[] {
   const span = high - low || Math.abs(high) || 1
   const raw = span / wanted
   const magnitude = 10 ** Math.floor(Math.log10(raw))

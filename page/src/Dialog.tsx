@@ -1,4 +1,4 @@
-import { useEffect, useRef, type ReactNode } from "react"
+import { useLayoutEffect, useRef, type ReactNode } from "react"
 import { show } from "./state"
 
 interface Props {
@@ -11,7 +11,8 @@ interface Props {
 /** A dialog of the browser's own: it keeps the focus, closes on Escape, and gives the focus back. */
 export function Dialog({ title, children, buttons, onClose = () => show(null) }: Props) {
   const dialog = useRef<HTMLDialogElement>(null)
-  useEffect(() => {
+  // while it is still on the page: only then does the browser give the focus back
+  useLayoutEffect(() => {
     const element = dialog.current
     element?.showModal()
     element?.querySelector<HTMLElement>("button.main, .files button")?.focus()

@@ -2,7 +2,7 @@ import { useEffect, useLayoutEffect, useRef, useState } from "react"
 import * as api from "./api"
 import { useFetched } from "./fetched"
 import { useStore } from "./state"
-import { Tabs } from "./Tabs"
+import { Tabs, useChosen } from "./Tabs"
 
 const KEPT = 2_000_000 // letters
 const FIRST = -200_000 // bytes before the end to begin with
@@ -14,11 +14,10 @@ const MOST_TABS = 8
 export function LogTab({ step }: { step: string }) {
   const phase = useStore((state) => state.run?.steps[step]?.phase ?? "none")
   const error = useStore((state) => (state.run?.steps[step]?.phase === "failed" ? state.run.error : null))
-  const trials = useStore((state) => Object.keys(state.run?.steps[step]?.sweep?.trials ?? {}).length)
-  const { value, fault } = useFetched(`${step} ${phase} ${trials}`, (signal) => api.logs(step, signal))
-  const [chosen, setChosen] = useState<string | null>(null)
+  const every = phase === "running" ? EVERY : undefined // processes and trials begin one after another
+  const { value, fault } = useFetched(`${step} ${phase}`, (signal) => api.logs(step, signal), every)
   const names = value?.names ?? []
-  const name = chosen !== null && names.includes(chosen) ? chosen : names[0]
+  const [name, setName] = useChosen(names)
   return (
     <div className="log-tab">
       {error && (
@@ -28,14 +27,14 @@ export function LogTab({ step }: { step: string }) {
       )}
       {fault && <p className="fault-text padded">{fault}</p>}
       {names.length > MOST_TABS && (
-        <select className="which-log" aria-label="log" value={name} onChange={({ target }) => setChosen(target.value)}>
+        <select className="which-log" aria-label="log" value={name} onChange={({ target }) => setName(target.value)}>
           {names.map((one) => (
             <option key={one}>{one}</option>
           ))}
         </select>
       )}
       {names.length > 1 && names.length <= MOST_TABS && name !== undefined && (
-        <Tabs label="Processes" tabs={names.map((one): [string, string] => [one, one])} chosen={name} onChoose={setChosen} />
+        <Tabs label="Processes" tabs={names.map((one): [string, string] => [one, one])} chosen={name} onChoose={setName} />
       )}
       {value && names.length === 0 && <p className="quiet padded">No log yet.</p>}
       {name !== undefined && <Log key={name} step={step} name={name} />}
@@ -79,14 +78,15 @@ function useLog(step: string, name: string) {
     const read = async () => {
       try {
         const part = await api.log(step, name, from, stopped.signal)
-        if (part.text) setText((now) => clipped(now + part.text))
+        const isAnew = part.next < from // another run has begun it
         const more = from >= 0 && part.next > from
-        from = part.next
+        setText((now) => (isAnew ? "" : clipped(now + part.text)))
+        from = isAnew ? FIRST : part.next
         setFault(null)
-        timer = setTimeout(() => void read(), more && part.text.length > 100_000 ? 0 : EVERY)
+        timer = setTimeout(() => void read(), isAnew || (more && part.text.length > 100_000) ? 0 : EVERY)
       } catch (error) {
         if (stopped.signal.aborted) return
-        setFault(error instanceof Error ? error.message : String(error))
+        setFault(api.messageOf(error))
         timer = setTimeout(() => void read(), 3 * EVERY)
       }
     }

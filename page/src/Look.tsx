@@ -1,10 +1,9 @@
-import { useState } from "react"
 import { CurvesTab } from "./CurvesTab"
 import { LogTab } from "./LogTab"
 import { OutputsTab } from "./OutputsTab"
 import * as api from "./api"
 import { selectedStep, setState, useStore, type LookTab } from "./state"
-import { Tabs } from "./Tabs"
+import { Tabs, useChosen } from "./Tabs"
 import { TrialsTab } from "./TrialsTab"
 import type { PortOf, Step } from "./types"
 
@@ -88,8 +87,7 @@ const NO_REPORTS: PortOf[] = []
 function ReportTab({ step }: { step: string }) {
   const all = useStore((state) => state.run?.reports ?? NO_REPORTS)
   const ports = all.filter((report) => report.step === step).map((report) => report.port)
-  const [chosen, setChosen] = useState<string | null>(null)
-  const port = chosen !== null && ports.includes(chosen) ? chosen : ports[0]
+  const [port, setPort] = useChosen(ports)
   if (port === undefined) return <p className="quiet padded">There is no report yet.</p>
   return (
     <div className="report-tab">
@@ -98,7 +96,7 @@ function ReportTab({ step }: { step: string }) {
           label="Reports"
           tabs={ports.map((one): [string, string] => [one, one || "sweep"])}
           chosen={port}
-          onChoose={setChosen}
+          onChoose={setPort}
         />
       )}
       <iframe className="report" sandbox="" title={`Report of ${step}`} src={api.reportAddress(step, port)} key={port} />

@@ -12,7 +12,11 @@ export function Bands() {
   const path = useStore((state) => state.graph?.path ?? "")
   return (
     <div className="bands">
-      {link === "refused" && <p className="band fault">{NOT_ALLOWED}</p>}
+      {link === "refused" && (
+        <p className="band fault" role="alert">
+          {NOT_ALLOWED}
+        </p>
+      )}
       {link === "lost" && (
         <p className="band warning" role="alert">
           The connection to the designer is lost; this page reconnects by itself. Until then nothing can be changed.
@@ -122,8 +126,8 @@ export function Tooltip() {
       style={below ? { left, top: tip.y + 8 } : { left, bottom: window.innerHeight - tip.y + 24 }}
     >
       <strong dir="auto">{tip.title}</strong>
-      {tip.lines.map((line) => (
-        <p key={line} dir="auto">
+      {tip.lines.map((line, index) => (
+        <p key={index} dir="auto">
           {line}
         </p>
       ))}

@@ -2,24 +2,20 @@ import { useState } from "react"
 import * as api from "./api"
 import { useFetched } from "./fetched"
 import { useStore } from "./state"
-import { Tabs } from "./Tabs"
+import { Tabs, useChosen } from "./Tabs"
 import { Thumbnails } from "./Thumbnails"
 import type { Output, Step } from "./types"
 import { count } from "./words"
 
 /** What each output of the step holds. */
 export function OutputsTab({ step }: { step: Step }) {
-  const [port, setPort] = useState(step.outputs[0]?.name ?? "")
-  if (step.outputs.length === 0) return <p className="quiet padded">This step has no outputs.</p>
+  const ports = step.outputs.map((out) => out.name)
+  const [port, setPort] = useChosen(ports)
+  if (port === undefined) return <p className="quiet padded">This step has no outputs.</p>
   return (
     <div className="outputs">
-      {step.outputs.length > 1 && (
-        <Tabs
-          label="Outputs"
-          tabs={step.outputs.map((out): [string, string] => [out.name, out.name])}
-          chosen={port}
-          onChoose={setPort}
-        />
+      {ports.length > 1 && (
+        <Tabs label="Outputs" tabs={ports.map((one): [string, string] => [one, one])} chosen={port} onChoose={setPort} />
       )}
       <OutputView key={port} step={step.name} port={port} />
     </div>

@@ -83,8 +83,8 @@ function Entry({ entry, first }: { entry: PaletteEntry; first: boolean }) {
         event.dataTransfer.effectAllowed = "copy"
       }}
       onDoubleClick={() => void add(entry)}
-      onKeyDown={(event) => {
-        if (event.key === "Enter") void add(entry)
+      onClick={(event) => {
+        if (event.detail === 0) void add(entry) // by a key or a screen reader, not by the pointer
       }}
     >
       <bdi className="cut">{entry.title}</bdi>

@@ -1,6 +1,7 @@
 import { duplicateSelected, removeSelected } from "./actions"
 import { InputFields, PipelinePane } from "./PipelinePane"
-import { nameOf, sortOf } from "./ports"
+import { inputId, nameOf, sortOf } from "./ports"
+import { identityOf } from "./server"
 import { selectedStep, setState, useCanEdit, useStore } from "./state"
 import { StepPane } from "./StepPane"
 import type { Graph } from "./types"
@@ -36,7 +37,7 @@ function Several({ graph, selected }: { graph: Graph; selected: string[] }) {
       <header>
         <h2>{input ? "Input of the pipeline" : output ? "Output of the pipeline" : `${selected.length} selected`}</h2>
       </header>
-      {input && <InputFields graph={graph} input={input} />}
+      {input && <InputFields key={identityOf(inputId(input.name))} graph={graph} input={input} />}
       {output && (
         <p dir="auto">
           <bdi>{output.name}</bdi>{" "}

@@ -1,12 +1,11 @@
 import { useState, type FormEvent } from "react"
+import { renameInput } from "./actions"
 import { TextField } from "./fields"
-import { edit, tryEdit } from "./server"
+import { edit, identityOf, tryEdit } from "./server"
 import { select, useCanEdit, useStore } from "./state"
-import { readersOf, stepId } from "./ports"
+import { inputId, readersOf, stepId } from "./ports"
 import type { Edit, Graph, PipelineInput, Problem } from "./types"
 import { plural } from "./words"
-
-const refused = async (edits: Edit[]): Promise<string | null> => (await tryEdit(edits))?.message ?? null
 
 /** The pipeline's name, its inputs and outputs, and all that is wrong with it. */
 export function PipelinePane({ graph }: { graph: Graph }) {
@@ -17,10 +16,10 @@ export function PipelinePane({ graph }: { graph: Graph }) {
       </header>
       <Problems graph={graph} />
       <Remarks />
-      <TextField label="Name" value={graph.name} send={(text) => refused([{ do: "describe", text }])} />
+      <TextField label="Name" value={graph.name} send={(text) => tryEdit([{ do: "describe", text }])} />
       <h3>Inputs</h3>
       {graph.inputs.map((input) => (
-        <InputFields key={input.name} graph={graph} input={input} />
+        <InputFields key={identityOf(inputId(input.name))} graph={graph} input={input} />
       ))}
       <NewInput />
       <h3>Outputs</h3>
@@ -100,20 +99,18 @@ export function InputFields({ graph, input }: { graph: Graph; input: PipelineInp
     .filter((problem) => problem.step === "" && problem.port === input.name)
     .map((problem) => problem.text)
   const users = readersOf(graph, input).join(", ")
-  const rename = async (to: string) =>
-    to === "" ? "An input needs a name." : refused([{ do: "rename_input", name: input.name, to }])
   return (
     <fieldset className="input">
       <legend className="only-heard">{`input ${input.name}`}</legend>
       <div>
-        <TextField label="name" heard={`name of input ${input.name}`} value={input.name} live={false} send={rename} />
+        <TextField label="name" heard={`name of input ${input.name}`} value={input.name} live={false} send={(to) => renameInput(input.name, to)} />
         <TextField
           label="value"
           heard={`value of input ${input.name}`}
           value={input.value ?? ""}
           placeholder={input.is_data ? "folder" : "value"}
           faults={faults}
-          send={(text) => refused([{ do: "set_input", name: input.name, text: text === "" ? null : text }])}
+          send={(text) => tryEdit([{ do: "set_input", name: input.name, text: text === "" ? null : text }])}
         />
         <Remove what={`input ${input.name}`} edit={{ do: "remove_input", name: input.name }} />
       </div>
@@ -131,7 +128,7 @@ function NewInput() {
   const [reason, setReason] = useState<string | null>(null)
   const addIt = async (event: FormEvent) => {
     event.preventDefault()
-    const why = name === "" ? "An input needs a name." : await refused([{ do: "add_input", name, type, text: null }])
+    const why = name === "" ? "An input needs a name." : await tryEdit([{ do: "add_input", name, type, text: null }])
     setReason(why)
     if (why === null) setName("")
   }

@@ -1,6 +1,6 @@
-import { useId, useState, type ReactNode } from "react"
-import { SelectField, TextField } from "./fields"
-import { downstream, faultOf, isText, keyOf, rangeOf, stepId, whyNot, wordsOf } from "./ports"
+import { useId, useState } from "react"
+import { Choice, Field, Line, TextField } from "./fields"
+import { faultOf, isText, keyOf, rangeOf, reachableFrom, stepId, wordsOf } from "./ports"
 import { edit, tryEdit } from "./server"
 import { useCanEdit } from "./state"
 import type { Edit, Graph, Port, PortOf, Step, Value } from "./types"
@@ -12,8 +12,6 @@ interface Props {
   faults: string[]
 }
 
-const refusalOf = async (edits: Edit[]): Promise<string | null> => (await tryEdit(edits))?.message ?? null
-
 const setEdit = (step: Step, port: Port, text: string): Edit => ({
   do: "set",
   step: step.name,
@@ -24,37 +22,36 @@ const setEdit = (step: Step, port: Port, text: string): Edit => ({
 /** One input of a step: what it reads, or its value, and what is wrong with it. */
 export const PortField = (props: Props) => (props.port.is_data ? <DataField {...props} /> : <ParameterField {...props} />)
 
-function ParameterField({ graph, step, port, faults }: Props) {
+function ParameterField(props: Props) {
   const id = useId()
-  const label = <PortLabel port={port} />
-  const beside = <Binding graph={graph} step={step} port={port} />
+  const { graph, step, port } = props
+  const searched = port.value !== null && "searched" in port.value
+  return (
+    <Field id={id} label={<PortLabel port={port} />} beside={!searched && <Binding graph={graph} step={step} port={port} />}>
+      <Parameter id={id} {...props} />
+    </Field>
+  )
+}
+
+function Parameter({ id, graph, step, port, faults }: Props & { id: string }) {
   const { value } = port
-  if (value !== null && !isText(value))
-    return <BoundField port={port} value={value} graph={graph} faults={faults} beside={beside} />
+  if (value !== null && !isText(value)) return <Bound id={id} port={port} value={value} graph={graph} faults={faults} />
   const text = value?.text ?? ""
   const choices = port.type === "boolean" ? ["true", "false"] : port.choices
   if (choices?.length) {
     const shown = text === "" || choices.includes(text) ? choices : [text, ...choices]
     return (
-      <SelectField
-        id={id}
-        label={label}
-        value={text}
-        faults={faults}
-        help={port.description}
-        beside={beside}
-        onPick={(to) => void edit([setEdit(step, port, to)])}
-      >
+      <Choice id={id} value={text} faults={faults} help={port.description} onPick={(to) => void edit([setEdit(step, port, to)])}>
         <option value="">{port.default === null ? "not set" : `default: ${port.default}`}</option>
         {shown.map((choice) => (
           <option key={choice}>{choice}</option>
         ))}
-      </SelectField>
+      </Choice>
     )
   }
   return (
-    <TextField
-      label={label}
+    <Line
+      id={id}
       value={text}
       placeholder={port.default ?? (port.optional ? "not set" : "")}
       numeric={port.type === "integer" || port.type === "number"}
@@ -62,8 +59,7 @@ function ParameterField({ graph, step, port, faults }: Props) {
       faults={faults}
       range={rangeOf(port)}
       help={port.description}
-      beside={beside}
-      send={(typed) => refusalOf([setEdit(step, port, typed)])}
+      send={(typed) => tryEdit([setEdit(step, port, typed)])}
     />
   )
 }
@@ -79,46 +75,41 @@ const PortLabel = ({ port }: { port: Port }) => (
   </>
 )
 
-/** A parameter that comes from an input of the pipeline: shown, and changed there. */
-function BoundField({
-  port,
-  value,
-  graph,
-  faults,
-  beside,
-}: {
+interface BoundProps {
+  id: string
   port: Port
   value: Value
   graph: Graph
   faults: string[]
-  beside: ReactNode
-}) {
+}
+
+/** A parameter that comes from an input of the pipeline: shown, and changed there. */
+function Bound({ id, port, value, graph, faults }: BoundProps) {
   const input = "input" in value ? graph.inputs.find((one) => one.name === value.input) : undefined
   if (!input) {
     const searched = "searched" in value
     return (
-      <TextField
-        label={<PortLabel port={port} />}
+      <Line
+        id={id}
         value={wordsOf(value)}
         faults={faults}
         help={port.description}
-        {...(searched ? { range: "tried by the sweep" } : { beside })}
+        {...(searched ? { range: "tried by the sweep" } : {})}
         send={async () => (searched ? "The sweep tries these values: change search_space in the YAML." : "It comes from another step.")}
       />
     )
   }
   const elsewhere = input.used_by.length - 1
   return (
-    <TextField
-      label={<PortLabel port={port} />}
+    <Line
+      id={id}
       value={input.value ?? ""}
       numeric={port.type === "integer" || port.type === "number"}
       check={(typed) => faultOf(port, typed)}
       faults={faults}
       range={[rangeOf(port), elsewhere > 0 ? `set for ${elsewhere} more` : ""].filter(Boolean).join(" · ")}
       help={port.description}
-      beside={beside}
-      send={(typed) => refusalOf([{ do: "set_input", name: input.name, text: typed === "" ? null : typed }])}
+      send={(typed) => tryEdit([{ do: "set_input", name: input.name, text: typed === "" ? null : typed }])}
     />
   )
 }
@@ -156,14 +147,12 @@ function Binding({ graph, step, port }: { graph: Graph; step: Step; port: Port }
 
 /** Outputs of other steps that this port can read. */
 function sourcesFor(graph: Graph, step: Step, port: Port): PortOf[] {
-  const target = stepId(step.name)
-  const below = downstream(graph.edges, target)
-  return graph.steps.flatMap((other) => {
-    if (below.has(stepId(other.name))) return []
-    const fits = (out: string) =>
-      whyNot(graph, { source: stepId(other.name), sourcePort: out, target, targetPort: port.name }, new Set()) === null
-    return other.outputs.filter((out) => fits(out.name)).map((out) => ({ step: other.name, port: out.name }))
-  })
+  const reachable = reachableFrom(graph, stepId(step.name), port.name, "target")
+  return graph.steps.flatMap((other) =>
+    other.outputs
+      .filter((out) => reachable.has(`${stepId(other.name)} ${out.name}`))
+      .map((out) => ({ step: other.name, port: out.name })),
+  )
 }
 
 const PATH = "text"
@@ -188,29 +177,31 @@ function DataField({ graph, step, port, faults }: Props) {
   }
   return (
     <>
-      <SelectField id={id} label={<PortLabel port={port} />} value={key} faults={faults} help={port.description} onPick={pick}>
-        <option value="">nothing</option>
-        {!keys.has(key) && <option value={key}>{wordsOf(value)}</option>}
-        {inputs.length > 0 && (
-          <optgroup label="Inputs of the pipeline">
-            {inputs.map((input) => (
-              <option key={input.name} value={keyOf({ input: input.name })}>
-                {input.name}
-              </option>
-            ))}
-          </optgroup>
-        )}
-        {sources.length > 0 && (
-          <optgroup label="Outputs of steps">
-            {sources.map((source) => (
-              <option key={keyOf(source)} value={keyOf(source)}>
-                {wordsOf(source)}
-              </option>
-            ))}
-          </optgroup>
-        )}
-        <option value={PATH}>a path…</option>
-      </SelectField>
+      <Field id={id} label={<PortLabel port={port} />}>
+        <Choice id={id} value={key} faults={faults} help={port.description} onPick={pick}>
+          <option value="">nothing</option>
+          {!keys.has(key) && <option value={key}>{wordsOf(value)}</option>}
+          {inputs.length > 0 && (
+            <optgroup label="Inputs of the pipeline">
+              {inputs.map((input) => (
+                <option key={input.name} value={keyOf({ input: input.name })}>
+                  {input.name}
+                </option>
+              ))}
+            </optgroup>
+          )}
+          {sources.length > 0 && (
+            <optgroup label="Outputs of steps">
+              {sources.map((source) => (
+                <option key={keyOf(source)} value={keyOf(source)}>
+                  {wordsOf(source)}
+                </option>
+              ))}
+            </optgroup>
+          )}
+          <option value={PATH}>a path…</option>
+        </Choice>
+      </Field>
       {key === PATH && (
         <TextField
           label={<span className="quiet">path of {port.name}</span>}
@@ -218,7 +209,7 @@ function DataField({ graph, step, port, faults }: Props) {
           placeholder="folder"
           help={PATH_HELP}
           send={async (typed) => {
-            const reason = await refusalOf([setEdit(step, port, typed)])
+            const reason = await tryEdit([setEdit(step, port, typed)])
             if (reason === null && typed !== "") setTyping(false)
             return reason
           }}

@@ -1,5 +1,5 @@
 import { Handle, Position } from "@xyflow/react"
-import type { CSSProperties } from "react"
+import { useEffect, useRef, type CSSProperties } from "react"
 import { kindName } from "./ports"
 import { getState, setState, useStore, type Direction } from "./state"
 
@@ -19,7 +19,7 @@ interface Props {
   connectable: boolean
   /** What is wrong at this port. */
   problem?: string
-  /** Where along its side, in percent; null: the middle. */
+  /** Where along its side; the middle where nothing is said. */
   style?: CSSProperties
 }
 
@@ -35,8 +35,15 @@ export function PortHandle({ node, port, id = port.name, side, direction, connec
   const reach = useStore((state) =>
     state.reachable === null ? "" : state.reachable.has(`${node} ${id}`) ? " can-reach" : " cannot-reach",
   )
+  const isTold = useRef(false)
+  const tellNoMore = () => {
+    if (isTold.current) setState({ tip: null })
+    isTold.current = false
+  }
+  useEffect(() => tellNoMore, []) // a port that goes sees no pointer leave
   const tell = (target: Element) => {
     if (getState().reachable !== null) return // an edge is being dragged: its own hint says why not
+    isTold.current = true
     const box = target.getBoundingClientRect()
     const lines = [
       `${side === "in" ? "takes" : "gives"} ${kindName(port.kind)} (${port.type})`,
@@ -53,7 +60,7 @@ export function PortHandle({ node, port, id = port.name, side, direction, connec
       className={`port ${kindClass(port.kind)}${problem ? " has-problem" : ""}${reach}`}
       style={style}
       onMouseEnter={(event) => tell(event.currentTarget)}
-      onMouseLeave={() => setState({ tip: null })}
+      onMouseLeave={tellNoMore}
     />
   )
 }

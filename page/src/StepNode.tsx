@@ -1,25 +1,31 @@
 import type { Node, NodeProps } from "@xyflow/react"
 import { memo } from "react"
+import { once } from "./once"
 import { PortHandle } from "./PortHandle"
 import { stepId } from "./ports"
-import { useCanEdit, useStore, type Direction, type State } from "./state"
-import type { OutPort, Port, Step, StepState } from "./types"
+import { useCanEdit, useStore, type Direction } from "./state"
+import type { Graph, OutPort, Port, Step, StepState } from "./types"
 import { duration, measures, percent, plural, spoken, SYMBOLS, withLeft } from "./words"
 
 export type StepNodeType = Node<{ step: Step; direction: Direction }, "step">
 
-/** The problems of a step as one text, the same while they are the same: "port<tab>text" by line. */
-const problemsOf = (state: State, step: string): string =>
-  (state.graph?.problems ?? [])
-    .flatMap((problem) => (problem.step === step ? [`${problem.port}\t${problem.text}`] : []))
-    .join("\n")
+/** By step: its problems as one text, the same while they are the same, "port<tab>text" by line. */
+const problemsByStep = once((graph: Graph) => {
+  const found = new Map<string, string>()
+  for (const { step, port, text } of graph.problems) {
+    const others = found.get(step)
+    found.set(step, `${others === undefined ? "" : `${others}\n`}${port}\t${text}`)
+  }
+  return found
+})
 
-export const labelId = (id: string): string => `label-${id}`
+/** Without blanks, which would make several ids of it for whoever refers to it. */
+export const labelId = (id: string): string => `label-${id.replace(/\s/g, "\u00a0")}`
 
 /** A step: its title and name, its state while it runs, its data ports along its edges. */
 export const StepNode = memo(function StepNode({ data: { step, direction }, selected }: NodeProps<StepNodeType>) {
   const state = useStore((now) => now.run?.steps[step.name])
-  const problems = useStore((now) => problemsOf(now, step.name))
+  const problems = useStore((now) => (now.graph ? (problemsByStep(now.graph).get(step.name) ?? "") : ""))
   const lines = problems ? problems.split("\n") : []
   const phase = state?.phase ?? "idle"
   return (

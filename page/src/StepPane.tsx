@@ -1,9 +1,9 @@
 import { rename } from "./actions"
 import { TextField } from "./fields"
 import { PortField } from "./PortField"
-import { inputOfSetting, settingFromInput } from "./ports"
-import { edit, tryEdit } from "./server"
-import { say, useCanEdit, useStore } from "./state"
+import { inputOfSetting, settingFromInput, stepId } from "./ports"
+import { edit, identityOf, tryEdit } from "./server"
+import { useCanEdit, useStore } from "./state"
 import type { Edit, Graph, OutPort, Problem, Setting, Step } from "./types"
 
 const textsFor = (problems: Problem[], port: string): string[] =>
@@ -19,7 +19,7 @@ export function StepPane({ graph, step }: { graph: Graph; step: Step }) {
   const data = step.inputs.filter((port) => port.is_data)
   const parameters = step.inputs.filter((port) => !port.is_data)
   return (
-    <div className="pane-body" key={step.name}>
+    <div className="pane-body" key={identityOf(stepId(step.name))}>
       <header>
         <h2>
           <bdi title={step.title}>{step.title || step.name}</bdi>
@@ -32,15 +32,15 @@ export function StepPane({ graph, step }: { graph: Graph; step: Step }) {
             {error}
           </p>
         )}
-        {others.map((problem) => (
-          <p key={problem.text} className="fault-text" dir="auto">
+        {others.map((problem, index) => (
+          <p key={index} className="fault-text" dir="auto">
             {problem.port ? `${problem.port}: ` : ""}
             {problem.text}
           </p>
         ))}
       </header>
-      {warnings.map((warning) => (
-        <p key={warning} className="remark" dir="auto">
+      {warnings.map((warning, index) => (
+        <p key={index} className="remark" dir="auto">
           {warning}
         </p>
       ))}
@@ -64,8 +64,6 @@ export function StepPane({ graph, step }: { graph: Graph; step: Step }) {
     </div>
   )
 }
-
-const refused = async (edits: Edit[]): Promise<string | null> => (await tryEdit(edits))?.message ?? null
 
 const NO_WARNINGS: string[] = []
 
@@ -94,24 +92,18 @@ function SettingField({ graph, step, setting }: { graph: Graph; step: Step; sett
   )
   return (
     <TextField
-      key={bound}
+      place={bound ?? "here"}
       label={<bdi>{setting.label}</bdi>}
       value={(input ? input.value : setting.value) ?? ""}
       beside={beside}
-      send={(text) => refused(input ? [{ do: "set_input", name: input.name, text: text === "" ? null : text }] : edits(text))}
+      send={(text) => tryEdit(input ? [{ do: "set_input", name: input.name, text: text === "" ? null : text }] : edits(text))}
     />
   )
 }
 
-function Name({ step }: { step: Step }) {
-  const send = async (to: string) => {
-    if (to === "") return "A step needs a name."
-    const reason = await rename(step.name, to)
-    if (reason === null) say(`${step.name} is now ${to}`)
-    return reason
-  }
-  return <TextField label="Name" value={step.name} live={false} send={send} />
-}
+const Name = ({ step }: { step: Step }) => (
+  <TextField label="Name" value={step.name} live={false} send={(to) => rename(step.name, to)} />
+)
 
 /** The pipeline's output that an output of the step is given to; no name: it stays within the pipeline. */
 function Given({ step, port, graph }: { step: Step; port: OutPort; graph: Graph }) {
@@ -122,7 +114,7 @@ function Given({ step, port, graph }: { step: Step; port: OutPort; graph: Graph 
     if (port.output !== null) edits.push({ do: "remove_output", name: port.output })
     if (name !== "")
       edits.push({ do: taken ? "connect_output" : "add_output", name, from: { step: step.name, port: port.name } })
-    return refused(edits)
+    return tryEdit(edits)
   }
   return (
     <>

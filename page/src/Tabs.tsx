@@ -1,4 +1,4 @@
-import { useId, type KeyboardEvent, type ReactNode } from "react"
+import { useId, useState, type KeyboardEvent, type ReactNode } from "react"
 
 interface Props<T extends string> {
   label: string
@@ -41,4 +41,10 @@ export function Tabs<T extends string>({ label, tabs, chosen, onChoose, after }:
       {after}
     </div>
   )
+}
+
+/** One of some names that come and go: the one that was chosen, else the first. */
+export function useChosen(names: string[]): [string | undefined, (name: string) => void] {
+  const [chosen, setChosen] = useState<string | null>(null)
+  return [chosen !== null && names.includes(chosen) ? chosen : names[0], setChosen]
 }

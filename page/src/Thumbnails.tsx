@@ -81,9 +81,12 @@ function usePages({ step, port, label, total }: Props, first: number, last: numb
     for (let page = from; page <= to; page++) {
       if (pages.has(page)) continue
       api.images(step, port, label, page * PAGE, PAGE, stopped.signal).then(
-        (answer) => setPages((now) => new Map([...now, [page, answer.images] as const].slice(-KEPT_PAGES))),
+        (answer) => {
+          setPages((now) => new Map([...now, [page, answer.images] as const].slice(-KEPT_PAGES)))
+          setFault(null)
+        },
         (error: unknown) => {
-          if (!stopped.signal.aborted) setFault(error instanceof Error ? error.message : String(error))
+          if (!stopped.signal.aborted) setFault(api.messageOf(error))
         },
       )
     }

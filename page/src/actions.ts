@@ -3,25 +3,30 @@
 import * as api from "./api"
 import { placeBeside } from "./layout"
 import { layOutForRoutes } from "./routes"
-import { change, edit, editWithPlaces, expectRename, inTurn, movePlaces, postPlaces, sayFault, takeRun, tryEdit } from "./server"
+import { change, edit, editWithPlaces, inTurn, movePlaces, sayFault, sendName } from "./server"
 import { canEdit, getState, say, select, setDirection, show, type Direction } from "./state"
 import { stepSize } from "./size"
 import { inputId, nameOf, outputId, sortOf, stepId, whyNot, type Connection } from "./ports"
-import type { Edit, PaletteEntry } from "./types"
+import { plural } from "./words"
+import type { Edit, Graph, PaletteEntry } from "./types"
 
 const editable = (): boolean => canEdit(getState())
 
+/** Names of steps, as far as they can be read in passing. */
+const stepsInWords = (names: string[]): string => (names.length > 3 ? plural(names.length, "step") : names.join(", "))
+
 /** Adds a component: where it was dropped (its upper middle), or to the right of what is selected. */
 export async function add(entry: PaletteEntry, dropped?: { x: number; y: number }): Promise<void> {
-  const { graph, positions, selected, direction } = getState()
-  if (!graph || !editable()) return
-  const size = stepSize(entry, direction)
-  const place: [number, number] = dropped
-    ? [Math.round(dropped.x - size.width / 2), Math.round(dropped.y - 20)]
-    : placeBeside(graph, positions, selected.at(-1), size, direction)
-  if (await editWithPlaces([{ do: "add", component: entry.id }], [place])) {
-    const step = getState().graph?.steps.at(-1)
-    if (step) say(`${entry.title} added as ${step.name}`)
+  if (!editable()) return
+  const place = (graph: Graph): [number, number] => {
+    const { positions, selected, direction } = getState()
+    const size = stepSize(entry, direction)
+    if (dropped) return [Math.round(dropped.x - size.width / 2), Math.round(dropped.y - 20)]
+    return placeBeside(graph, positions, selected.at(-1), size, direction)
+  }
+  if (await editWithPlaces([{ do: "add", component: entry.id }], (graph) => [place(graph)])) {
+    const [added] = getState().selected
+    if (added) say(`${entry.title} added as ${nameOf(added)}`)
   }
 }
 
@@ -57,7 +62,7 @@ export async function removeSelected(): Promise<void> {
     if (sortOf(id) === "output") edits.push({ do: "remove_output", name: nameOf(id) })
   }
   if (steps.length) edits.push({ do: "remove", steps })
-  if (await edit(edits)) say(steps.length ? `Removed: ${steps.join(", ")}` : "Removed")
+  if (await edit(edits)) say(["Removed", ...(steps.length ? [stepsInWords(steps)] : [])].join(": "))
 }
 
 let copied: string[] = []
@@ -66,7 +71,7 @@ export function copySelected(): void {
   copied = getState()
     .selected.filter((id) => sortOf(id) === "step")
     .map(nameOf)
-  if (copied.length) say(copied.length === 1 ? `${copied[0]} copied` : `${copied.length} steps copied`)
+  if (copied.length) say(`${stepsInWords(copied)} copied`)
 }
 
 const SHIFT = 48
@@ -80,8 +85,8 @@ async function duplicate(names: string[]): Promise<void> {
     const [x, y] = positions[stepId(name)] ?? [0, 0]
     return [x + SHIFT, y + SHIFT]
   })
-  if (await editWithPlaces([{ do: "duplicate", steps }], places))
-    say(steps.length === 1 ? `${steps[0]} duplicated` : `${steps.length} steps duplicated`)
+  if (await editWithPlaces([{ do: "duplicate", steps }], () => places))
+    say(`${stepsInWords(steps)} duplicated`)
 }
 
 export const paste = (): Promise<void> | undefined => (copied.length ? duplicate(copied) : undefined)
@@ -100,13 +105,18 @@ export function selectAll(): void {
   select([...inputs, ...graph.steps.map((step) => stepId(step.name)), ...graph.outputs.map((output) => outputId(output.name))])
 }
 
-/** Renames a step; answers why not, or null. */
+/** Gives a step another name; answers why not, or null. */
 export async function rename(step: string, to: string): Promise<string | null> {
-  expectRename(stepId(step), stepId(to))
-  const refusal = await tryEdit([{ do: "rename", step, to }])
-  if (refusal) return refusal.message
-  postPlaces()
-  return null
+  if (to === "") return "A step needs a name."
+  const refusal = await sendName(stepId(step), stepId(to), { do: "rename", step, to })
+  if (refusal === null) say(`${step} is now ${to}`)
+  return refusal
+}
+
+/** Gives an input of the pipeline another name; answers why not, or null. */
+export async function renameInput(name: string, to: string): Promise<string | null> {
+  if (to === "") return "An input needs a name."
+  return sendName(inputId(name), inputId(to), { do: "rename_input", name, to })
 }
 
 export function layOutAgain(direction: Direction = getState().direction): void {
@@ -130,20 +140,10 @@ export async function reload(): Promise<void> {
   if (await change(api.reload)) say("Read anew from the disk; undo brings your changes back.")
 }
 
-export async function startRun(): Promise<void> {
-  try {
-    takeRun(await inTurn(api.run))
-  } catch (error) {
-    sayFault(error)
-  }
-}
+// How the run goes is told by the stream alone: an answer might come after it, and be older.
 
-export async function stopRun(): Promise<void> {
-  try {
-    takeRun(await api.stop())
-  } catch (error) {
-    sayFault(error)
-  }
-}
+export const startRun = (): Promise<unknown> => inTurn(api.run).catch(sayFault)
+
+export const stopRun = (): Promise<unknown> => api.stop().catch(sayFault)
 
 export const isRunning = (phase: string | undefined): boolean => phase === "starting" || phase === "running"

@@ -1,20 +1,18 @@
 /** The server's requests, each as a function. */
 
-import type { Edit, LogPart, Output, OutputImages, PaletteEntry, Pipelines, Positions, Run, Submitted, Told } from "./types"
+import type { Edit, LogPart, Output, OutputImages, PaletteEntry, Pipelines, Positions, Submitted, Told } from "./types"
 
 /** A refusal of the server: its sentence is made for people. */
 export class Refusal extends Error {
   readonly status: number
-  readonly step: string
-  readonly port: string
 
-  constructor(status: number, message: string, step = "", port = "") {
+  constructor(status: number, message: string) {
     super(message)
     this.status = status
-    this.step = step
-    this.port = port
   }
 }
+
+export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 
 export const NOT_ALLOWED = "This page may not talk to the designer. Open the address that the terminal printed."
 export const NO_SERVER = "The designer does not answer. Is it still running in its terminal?"
@@ -24,8 +22,7 @@ async function refusalOf(answer: Response): Promise<Refusal> {
   try {
     const said: unknown = await answer.json()
     if (said && typeof said === "object" && "error" in said && typeof said.error === "string") {
-      const { step = "", port = "" } = said as { step?: string; port?: string }
-      return new Refusal(answer.status, said.error, step, port)
+      return new Refusal(answer.status, said.error)
     }
   } catch {
     // no JSON: the status has to do
@@ -62,8 +59,8 @@ export const redo = () => post<Told>("/api/redo", {})
 export const save = (overwrite: boolean) => post<Told>("/api/save", { overwrite })
 export const reload = () => post<Told>("/api/reload", {})
 export const positions = (all: Positions) => post<object>("/api/positions", { positions: all })
-export const run = () => post<Run>("/api/run", {})
-export const stop = () => post<Run>("/api/stop", {})
+export const run = () => post<object>("/api/run", {})
+export const stop = () => post<object>("/api/stop", {})
 export const submit = () => post<Submitted>("/api/submit", {})
 
 const outputPath = (step: string, port: string) => `/api/outputs/${part(step)}/${part(port)}`

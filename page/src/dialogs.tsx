@@ -25,19 +25,17 @@ export function Dialogs() {
   }
 }
 
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
-
 function OpenDialog() {
   const [found, setFound] = useState<Pipelines | null>(null)
   const [reason, setReason] = useState<string | null>(null)
   const saved = useStore((state) => state.graph?.saved ?? true)
   useEffect(() => {
-    api.pipelines().then(setFound, (error: unknown) => setReason(messageOf(error)))
+    api.pipelines().then(setFound, (error: unknown) => setReason(api.messageOf(error)))
   }, [])
   const openIt = async (path: string) => {
-    if (await change(() => api.open(path, !saved))) {
-      setState({ selected: [], look: null, dialog: null })
-    }
+    show(null)
+    if (path === found?.current) return
+    if (await change(() => api.open(path, !saved))) setState({ look: null })
   }
   return (
     <Dialog title="Open a pipeline">
@@ -106,7 +104,7 @@ function SubmitDialog() {
   const [asked, setAsked] = useState(false)
   const send = () => {
     setAsked(true)
-    api.submit().then(setAnswer, (error: unknown) => setReason(messageOf(error)))
+    api.submit().then(setAnswer, (error: unknown) => setReason(api.messageOf(error)))
   }
   return (
     <Dialog

@@ -1,4 +1,5 @@
-import { useEffect, useId, useRef, useState, type ChangeEvent, type KeyboardEvent } from "react"
+import { useEffect, useRef, useState, type ChangeEvent, type KeyboardEvent } from "react"
+import { say } from "./state"
 
 /** How long a field waits after the last letter before it sends what is typed. */
 const PAUSE = 300
@@ -8,7 +9,6 @@ interface Draft {
   /** Why the server refused what was typed. */
   refused: string | null
   field: {
-    id: string
     value: string
     onChange: (event: ChangeEvent<HTMLInputElement>) => void
     onBlur: () => void
@@ -25,8 +25,9 @@ interface Draft {
 export function useDraft(value: string, send: (text: string) => Promise<string | null>, live = true): Draft {
   const [draft, setDraft] = useState<string | null>(null)
   const [refused, setRefused] = useState<string | null>(null)
-  const id = useId()
   const unsent = useRef<string | null>(null)
+  const sent = useRef<string | null>(null) // and not answered yet
+  const isGone = useRef(false)
   const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined)
   const sender = useRef(send)
   useEffect(() => {
@@ -38,15 +39,24 @@ export function useDraft(value: string, send: (text: string) => Promise<string |
     const text = unsent.current
     unsent.current = null
     if (text === null) return refused === null
+    sent.current = text
     const reason = await sender.current(text)
+    if (sent.current === text) sent.current = null
     setRefused(reason)
+    if (reason !== null && isGone.current) say(reason, true)
     return reason === null
   }
   const latestFlush = useRef(flush)
   useEffect(() => {
     latestFlush.current = flush
   })
-  useEffect(() => () => void latestFlush.current(), []) // the pane shows another step before the field was left
+  useEffect(
+    () => () => {
+      isGone.current = true
+      void latestFlush.current() // the pane shows another step before the field was left
+    },
+    [],
+  )
 
   const leave = async () => {
     if ((await flush()) && unsent.current === null) setDraft(null)
@@ -55,12 +65,11 @@ export function useDraft(value: string, send: (text: string) => Promise<string |
     text: draft ?? value,
     refused,
     field: {
-      id,
       value: draft ?? value,
       onChange: ({ target }) => {
         setDraft(target.value)
         setRefused(null)
-        unsent.current = target.value === value ? null : target.value
+        unsent.current = target.value === (sent.current ?? value) ? null : target.value
         clearTimeout(timer.current)
         if (live) timer.current = setTimeout(() => void flush(), PAUSE)
       },

@@ -1,6 +1,7 @@
 /** The graph as React Flow's nodes and edges. */
 
 import type { EndNodeType } from "./EndNode"
+import { once } from "./once"
 import { inputId, inPort, nameOf, outPort, outputId, sortOf, stepId, stepNamed, WHOLE } from "./ports"
 import type { Point } from "./routes"
 import { sizesOf } from "./size"
@@ -11,11 +12,18 @@ import type { WireType } from "./Wire"
 
 export type CanvasNode = StepNodeType | EndNodeType
 
-/** The kind of what an input of the pipeline feeds: the first port that wants a certain one. */
-function kindOfInput(graph: Graph, name: string): string {
-  const uses = graph.inputs.find((input) => input.name === name)?.used_by ?? []
-  return uses.map((use) => inPort(stepNamed(graph, use.step), use.port)?.kind).find(Boolean) ?? ""
-}
+/** The kind of what each input of the pipeline feeds: the first port that wants a certain one. */
+const kindsOfInputs = once(
+  (graph: Graph) =>
+    new Map(
+      graph.inputs.map(({ name, used_by }): [string, string] => [
+        name,
+        used_by.map((use) => inPort(stepNamed(graph, use.step), use.port)?.kind).find(Boolean) ?? "",
+      ]),
+    ),
+)
+
+const kindOfInput = (graph: Graph, name: string): string => kindsOfInputs(graph).get(name) ?? ""
 
 function ends(graph: Graph, direction: Direction): EndNodeType["data"][] {
   const inputs = graph.inputs
@@ -80,9 +88,8 @@ export function wiresOf(
   const { direction } = state
   const chosen = new Set(state.selectedEdges)
   const before = new Map(old.map((wire) => [wire.id, wire]))
-  const steps = new Map(graph.steps.map((step) => [step.name, step]))
   return graph.edges.map((edge) => {
-    const from = outPort(steps.get(nameOf(edge.source)), edge.source_port)
+    const from = outPort(stepNamed(graph, nameOf(edge.source)), edge.source_port)
     const kind = sortOf(edge.source) === "step" ? (from?.kind ?? "") : kindOfInput(graph, nameOf(edge.source))
     const route = routes.get(edge.id) ?? null
     const was = before.get(edge.id)
@@ -101,34 +108,4 @@ export function wiresOf(
       data: { label: labelOf(edge), kind, route, direction },
     }
   })
-}
-
-/** Ports that an edge from this port may end at, as "node port". */
-export function reachableFrom(
-  graph: Graph,
-  node: NodeId,
-  port: string,
-  side: "source" | "target",
-  allowed: (c: Ends) => boolean,
-): Set<string> {
-  const found = new Set<string>()
-  const consider = (other: NodeId, otherPort: string): void => {
-    const wanted = side === "source" ? [node, port, other, otherPort] : [other, otherPort, node, port]
-    const [source = "", sourcePort = "", target = "", targetPort = ""] = wanted
-    if (allowed({ source, sourcePort, target, targetPort })) found.add(`${other} ${otherPort}`)
-  }
-  for (const step of graph.steps) {
-    const ports = side === "source" ? step.inputs.filter((one) => one.is_data) : step.outputs
-    for (const one of ports) consider(stepId(step.name), one.name)
-  }
-  for (const output of graph.outputs) if (side === "source") consider(outputId(output.name), WHOLE)
-  for (const input of graph.inputs) if (side === "target" && input.is_data) consider(inputId(input.name), WHOLE)
-  return found
-}
-
-interface Ends {
-  source: NodeId
-  sourcePort: string
-  target: NodeId
-  targetPort: string
 }

@@ -1,9 +1,9 @@
-import type { ReactNode } from "react"
+import { useId, type ReactNode } from "react"
 import { useDraft } from "./draft"
 import { useCanEdit } from "./state"
 
 /** What stands below a field: what is wrong with it first, then its range and what it means. */
-export function Notes({
+function Notes({
   id,
   faults,
   range,
@@ -17,11 +17,13 @@ export function Notes({
   const wrong = [...new Set(faults.filter((fault): fault is string => Boolean(fault)))]
   return (
     <div id={id} className="notes">
-      {wrong.map((fault) => (
-        <p key={fault} className="fault-text" dir="auto">
-          {fault}
-        </p>
-      ))}
+      <div aria-live="polite">
+        {wrong.map((fault) => (
+          <p key={fault} className="fault-text" dir="auto">
+            {fault}
+          </p>
+        ))}
+      </div>
       {range && <p className="range">{range}</p>}
       {help && (
         <p className="help" dir="auto">
@@ -32,8 +34,25 @@ export function Notes({
   )
 }
 
-interface TextFieldProps {
+interface FieldProps {
+  id: string
   label: ReactNode
+  beside?: ReactNode
+}
+
+/** A control with its label; what stands beside the label stays, and keeps its focus, when the control becomes another one. */
+export const Field = ({ id, label, beside, children }: FieldProps & { children: ReactNode }) => (
+  <div className="field">
+    <div className="field-head">
+      <label htmlFor={id}>{label}</label>
+      {beside}
+    </div>
+    {children}
+  </div>
+)
+
+interface LineProps {
+  id: string
   /** For a screen reader, where the label alone is not enough. */
   heard?: string
   value: string
@@ -45,13 +64,12 @@ interface TextFieldProps {
   faults?: string[]
   range?: string
   help?: string
-  beside?: ReactNode
   send: (text: string) => Promise<string | null>
 }
 
-/** A labelled line of text that the server keeps. */
-export function TextField({
-  label,
+/** A line of text that the server keeps. */
+export function Line({
+  id,
   heard,
   value,
   placeholder,
@@ -61,23 +79,19 @@ export function TextField({
   faults = [],
   range,
   help,
-  beside,
   send,
-}: TextFieldProps) {
+}: LineProps) {
   const editable = useCanEdit()
   const { text, refused, field } = useDraft(value, send, live)
   const own = text === "" || !check ? null : check(text)
   const typed = text !== value
   const wrong = [own, refused, ...(typed || own ? [] : faults)]
-  const notes = `${field.id}-notes`
+  const notes = `${id}-notes`
   return (
-    <div className="field">
-      <div className="field-head">
-        <label htmlFor={field.id}>{label}</label>
-        {beside}
-      </div>
+    <>
       <input
         {...field}
+        id={id}
         type="text"
         dir="auto"
         aria-label={heard}
@@ -90,30 +104,39 @@ export function TextField({
         aria-describedby={notes}
       />
       <Notes id={notes} faults={wrong} {...(range ? { range } : {})} {...(help ? { help } : {})} />
-    </div>
+    </>
   )
 }
 
-interface SelectFieldProps {
+interface TextFieldProps extends Omit<FieldProps & LineProps, "id"> {
+  /** Where the text is kept; a text of another place begins anew. */
+  place?: string
+}
+
+/** A labelled line of text. */
+export function TextField({ label, beside, place, ...line }: TextFieldProps) {
+  const id = useId()
+  return (
+    <Field id={id} label={label} beside={beside}>
+      <Line key={place} id={id} {...line} />
+    </Field>
+  )
+}
+
+interface ChoiceProps {
   id: string
-  label: ReactNode
   value: string
   faults?: string[]
   help?: string
-  beside?: ReactNode
   onPick: (value: string) => void
   children: ReactNode
 }
 
-/** A labelled choice. */
-export function SelectField({ id, label, value, faults = [], help, beside, onPick, children }: SelectFieldProps) {
+/** A choice. */
+export function Choice({ id, value, faults = [], help, onPick, children }: ChoiceProps) {
   const editable = useCanEdit()
   return (
-    <div className="field">
-      <div className="field-head">
-        <label htmlFor={id}>{label}</label>
-        {beside}
-      </div>
+    <>
       <select
         id={id}
         value={value}
@@ -125,6 +148,6 @@ export function SelectField({ id, label, value, faults = [], help, beside, onPic
         {children}
       </select>
       <Notes id={`${id}-notes`} faults={faults} {...(help ? { help } : {})} />
-    </div>
+    </>
   )
 }

@@ -15,9 +15,9 @@ import {
 } from "./actions"
 import { canEdit, getState, selectedStep, setState, show } from "./state"
 
-/** Fields keep their own keys: letters, Ctrl+Z, Ctrl+C, Delete. */
-const inField = (target: EventTarget | null): boolean =>
-  target instanceof HTMLElement && (target.isContentEditable || ["INPUT", "TEXTAREA", "SELECT"].includes(target.tagName))
+/** Fields keep their own keys: letters, Ctrl+Z, Ctrl+C, Delete; a choice has nothing of its own behind Ctrl. */
+const isOfField = (key: string, target: EventTarget | null): boolean =>
+  target instanceof HTMLInputElement || (target instanceof HTMLSelectElement && !key.startsWith("ctrl+"))
 
 const withText = (): boolean => (window.getSelection()?.toString() ?? "") !== ""
 
@@ -74,7 +74,7 @@ export function useKeys(): void {
       if (name === "ctrl+c" && withText()) return
       const action =
         everywhere[name] ??
-        (inField(event.target) ? undefined : name === "f" ? () => flow.fitView({ maxZoom: 1, padding: 0.08 }) : outside[name])
+        (isOfField(name, event.target) ? undefined : name === "f" ? () => flow.fitView({ maxZoom: 1, padding: 0.08 }) : outside[name])
       if (!action) return
       event.preventDefault()
       action()

@@ -4,7 +4,7 @@ import { Graph as LayeredGraph, layout } from "@dagrejs/dagre"
 import type { Direction } from "./state"
 import type { Graph, GraphEdge, NodeId, Positions } from "./types"
 import { nameOf, sortOf, stepNamed } from "./ports"
-import { sizesOf } from "./size"
+import { sizesOf, type Size } from "./size"
 import { untangled } from "./untangle"
 
 const GAP = 40
@@ -97,46 +97,53 @@ export function completed(graph: Graph, known: Positions, direction: Direction):
   if (missing.length === 0) return known
   if (missing.length === sizes.size) return { ...known, ...layOut(graph, direction).places }
   const places = { ...known }
-  for (const id of missing) places[id] = freePlace(graph, places, id, direction)
+  for (const id of missing) places[id] = freePlace(graph, sizes, places, id, direction)
   return places
 }
 
+const boxesOf = (sizes: Map<NodeId, Size>, places: Positions): Box[] =>
+  [...sizes].flatMap(([id, size]) => (places[id] ? [{ x: places[id][0], y: places[id][1], ...size }] : []))
+
+/** Below everything. */
+const belowAll = (boxes: Box[]): [number, number] => [
+  Math.min(...boxes.map((box) => box.x)),
+  Math.max(...boxes.map((box) => box.y + box.height)) + GAP,
+]
+
 /** A free place for a new node: after what it reads, else below everything. */
-function freePlace(graph: Graph, places: Positions, id: NodeId, direction: Direction): [number, number] {
-  const sizes = sizesOf(graph, direction)
-  const boxes = [...sizes].flatMap(([other, size]) => {
-    const place = places[other]
-    return place ? [{ x: place[0], y: place[1], ...size }] : []
-  })
+function freePlace(
+  graph: Graph,
+  sizes: Map<NodeId, Size>,
+  places: Positions,
+  id: NodeId,
+  direction: Direction,
+): [number, number] {
+  const boxes = boxesOf(sizes, places)
   const source = graph.edges.find((edge) => edge.target === id && places[edge.source])?.source
   const from = source ? places[source] : undefined
   const size = sizes.get(id) ?? { width: 0, height: 0 }
-  const bottom = Math.max(...boxes.map((box) => box.y + box.height))
-  const left = Math.min(...boxes.map((box) => box.x))
-  const start: [number, number] = from && source ? after(from, sizes.get(source), direction) : [left, bottom + GAP]
+  const start = from && source ? after(from, sizes.get(source), direction) : belowAll(boxes)
   return freeFrom(start, size, boxes, direction)
 }
 
 function after(
   place: [number, number],
-  size: { width: number; height: number } | undefined,
+  size: Size | undefined,
   direction: Direction,
 ): [number, number] {
   if (!size) return place
   return direction === "down" ? [place[0], place[1] + size.height + GAP] : [place[0] + size.width + GAP, place[1]]
 }
 
-interface Box {
+interface Box extends Size {
   x: number
   y: number
-  width: number
-  height: number
 }
 
 /** The first place from `start` on, across the direction of flow, where nothing else stands. */
-export function freeFrom(
+function freeFrom(
   start: [number, number],
-  size: { width: number; height: number },
+  size: Size,
   boxes: Box[],
   direction: Direction,
 ): [number, number] {
@@ -161,14 +168,14 @@ export function placeBeside(
   graph: Graph,
   places: Positions,
   beside: NodeId | undefined,
-  size: { width: number; height: number },
+  size: Size,
   direction: Direction,
-) {
+): [number, number] {
   const sizes = sizesOf(graph, direction)
-  const boxes = [...sizes].flatMap(([id, box]) => (places[id] ? [{ x: places[id][0], y: places[id][1], ...box }] : []))
+  const boxes = boxesOf(sizes, places)
   const place = beside ? places[beside] : undefined
   const box = beside ? sizes.get(beside) : undefined
   if (place && box) return freeFrom([place[0] + box.width + GAP, place[1]], size, boxes, "down")
-  if (boxes.length === 0) return [GAP, GAP] as [number, number]
-  return freeFrom([Math.min(...boxes.map((b) => b.x)), Math.max(...boxes.map((b) => b.y + b.height)) + GAP], size, boxes, "down")
+  if (boxes.length === 0) return [GAP, GAP]
+  return freeFrom(belowAll(boxes), size, boxes, "down")
 }

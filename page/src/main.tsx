@@ -8,8 +8,9 @@ import "./pane.css"
 import "./look.css"
 import { createRoot } from "react-dom/client"
 import { App } from "./App"
-import { follow } from "./server"
+import { fetchPalette, follow } from "./server"
 
 follow()
+window.addEventListener("focus", () => void fetchPalette())
 const root = document.getElementById("page")
 if (root) createRoot(root).render(<App />)

@@ -1,5 +1,6 @@
 /** Which ports go together, and what a parameter takes: said at once, before the server answers. Pure functions of the graph. */
 
+import { once } from "./once"
 import type { Graph, GraphEdge, NodeId, OutPort, PipelineInput, Port, Step, Value } from "./types"
 
 export const stepId = (name: string): NodeId => `step:${name}`
@@ -24,9 +25,11 @@ const KIND_NAMES: Record<string, string> = {
 /** A kind in plain words; one that this page does not know is its own name. */
 export const kindName = (kind: string): string => KIND_NAMES[kind] ?? kind
 
-export const sameKind = (one: string, other: string): boolean => one === other || one === "" || other === ""
+const sameKind = (one: string, other: string): boolean => one === other || one === "" || other === ""
 
-export const stepNamed = (graph: Graph, name: string): Step | undefined => graph.steps.find((step) => step.name === name)
+const stepsByName = once((steps: Step[]) => new Map(steps.map((step) => [step.name, step])))
+
+export const stepNamed = (graph: Graph, name: string): Step | undefined => stepsByName(graph.steps).get(name)
 
 export const outPort = (step: Step | undefined, name: string): OutPort | undefined =>
   step?.outputs.find((port) => port.name === name)
@@ -36,7 +39,11 @@ export const inPort = (step: Step | undefined, name: string): Port | undefined =
 /** All nodes that `from` can be reached from, itself too. */
 export function upstream(edges: GraphEdge[], from: NodeId): Set<NodeId> {
   const sources = new Map<NodeId, NodeId[]>()
-  for (const edge of edges) sources.set(edge.target, [...(sources.get(edge.target) ?? []), edge.source])
+  for (const { source, target } of edges) {
+    const near = sources.get(target)
+    if (near) near.push(source)
+    else sources.set(target, [source])
+  }
   const found = new Set<NodeId>([from])
   const left = [from]
   for (let node = left.pop(); node !== undefined; node = left.pop()) {
@@ -81,6 +88,29 @@ export function whyNot(
   const from = outPort(stepNamed(graph, nameOf(source)), wanted.sourcePort)
   if (!from || sameKind(from.kind, port.kind)) return null
   return `${port.name} takes ${kindName(port.kind)}, and ${from.name} is ${kindName(from.kind)}`
+}
+
+const NOT_ASKED: Set<NodeId> = new Set()
+
+/** Ports that an edge from this port may end at, as "node port". */
+export function reachableFrom(graph: Graph, node: NodeId, port: string, side: "source" | "target"): Set<string> {
+  const inCircle = side === "source" ? upstream(graph.edges, node) : downstream(graph.edges, node)
+  const found = new Set<string>()
+  const consider = (other: NodeId, otherPort: string): void => {
+    if (inCircle.has(other)) return
+    const wanted =
+      side === "source"
+        ? { source: node, sourcePort: port, target: other, targetPort: otherPort }
+        : { source: other, sourcePort: otherPort, target: node, targetPort: port }
+    if (whyNot(graph, wanted, NOT_ASKED) === null) found.add(`${other} ${otherPort}`)
+  }
+  for (const step of graph.steps) {
+    const ports = side === "source" ? step.inputs.filter((one) => one.is_data) : step.outputs
+    for (const one of ports) consider(stepId(step.name), one.name)
+  }
+  for (const output of graph.outputs) if (side === "source") consider(outputId(output.name), WHOLE)
+  for (const input of graph.inputs) if (side === "target" && input.is_data) consider(inputId(input.name), WHOLE)
+  return found
 }
 
 const NUMBER = /^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?$/

@@ -4,33 +4,52 @@ import * as api from "./api"
 import { completed } from "./layout"
 import { canEdit, getState, say, setState } from "./state"
 import type { Edit, Graph, NodeId, Positions, Run, Told } from "./types"
-import { stepId } from "./ports"
+import { inputId, stepId } from "./ports"
 import { sizesOf } from "./size"
 import { isSame, whole } from "./told"
 
+/** Without what every object has: a step may be called `constructor`. */
 function keptSteps(old: Run | null, now: Run): Run["steps"] {
-  const steps = { ...now.steps }
-  for (const [name, step] of Object.entries(steps)) {
+  const steps = Object.create(null) as Run["steps"]
+  for (const [name, step] of Object.entries(now.steps)) {
     const before = old?.steps[name]
-    if (before && JSON.stringify(before) === JSON.stringify(step)) steps[name] = before
+    steps[name] = before && JSON.stringify(before) === JSON.stringify(step) ? before : step
   }
   return steps
 }
 
 let renamed: { from: NodeId; to: NodeId } | null = null
 
-/** A step is about to have another name: what is selected and where it stands go with it. */
-export function expectRename(from: NodeId, to: NodeId): void {
+/** Sends another name of a step, or of an input of the pipeline; answers why it was refused, or null. */
+export async function sendName(from: NodeId, to: NodeId, edit: Edit): Promise<string | null> {
   renamed = { from, to }
+  const refusal = await tryEdit([edit])
+  renamed = null
+  if (refusal === null) postPlaces()
+  return refusal
 }
 
-/** The selection and the places after a rename that this graph is the first to show. */
+const identities = new Map<NodeId, number>()
+let lastIdentity = 0
+
+/** A number that a step or an input keeps when it gets another name, so that its fields stay, and the focus in them. */
+export function identityOf(id: NodeId): number {
+  const known = identities.get(id) ?? ++lastIdentity
+  identities.set(id, known)
+  return known
+}
+
+/** The selection and the places after a change of a name that this graph is the first to show. */
 function followRename(graph: Graph, before: Graph | null): { positions: Positions; selected: NodeId[] } {
   const { positions, selected } = getState()
-  const has = (one: Graph | null, id: NodeId): boolean => one?.steps.some((step) => stepId(step.name) === id) ?? false
+  const has = (one: Graph | null, id: NodeId): boolean =>
+    one !== null &&
+    (one.steps.some((step) => stepId(step.name) === id) || one.inputs.some((input) => inputId(input.name) === id))
   if (!renamed || !has(graph, renamed.to) || has(before, renamed.to)) return { positions, selected }
   const { from, to } = renamed
   renamed = null
+  identities.set(to, identityOf(from))
+  identities.delete(from)
   const place = positions[from]
   return { positions: place ? { ...positions, [to]: place } : positions, selected: selected.map((id) => (id === from ? to : id)) }
 }
@@ -53,11 +72,11 @@ function placed(graph: Graph, before: Graph | null, local: Positions): Positions
   return completed(graph, known, getState().direction)
 }
 
-/** Takes what the server says of the pipeline. `first`: whatever it is, since the server may be a new one. */
-export function takeGraph(told: Told, first = false): void {
+/** Takes what the server says of the pipeline; revisions go on counting in the next one that is opened. `first`: whatever it is, since the server may be a new one. */
+function takeGraph(told: Told, first = false): void {
   const { graph: before, selectedEdges } = getState()
   const same = before?.path === told.path
-  if (!first && same && told.revision < before.revision) return
+  if (!first && before && told.revision < before.revision) return
   const graph = whole(told, same ? before : null)
   if (same && isSame(graph, before)) return
   const { positions, selected } = followRename(graph, before)
@@ -73,7 +92,7 @@ export function takeGraph(told: Told, first = false): void {
 
 const nodesOf = (graph: Graph): NodeId[] => [...sizesOf(graph, "down").keys()]
 
-export function takeRun(run: Run): void {
+function takeRun(run: Run): void {
   setState({ run: { ...run, steps: keptSteps(getState().run, run) } })
 }
 
@@ -88,8 +107,8 @@ export function follow(): void {
   source.addEventListener("open", () => setState({ link: "open" }))
   source.addEventListener("graph", (event: MessageEvent<string>) => {
     takeGraph(JSON.parse(event.data) as Told, first)
+    if (first) void fetchPalette()
     first = false
-    if (getState().palette.length === 0) void fetchPalette()
   })
   source.addEventListener("run", (event: MessageEvent<string>) => takeRun(JSON.parse(event.data) as Run))
   source.addEventListener("error", () => {
@@ -111,7 +130,9 @@ async function tryAgain(source: EventSource): Promise<void> {
   follow()
 }
 
-async function fetchPalette(): Promise<void> {
+/** Components come and change while their author is in an editor, and another server may have others. */
+export async function fetchPalette(): Promise<void> {
+  if (getState().link !== "open") return
   try {
     setState({ palette: await api.palette() })
   } catch (error) {
@@ -120,7 +141,7 @@ async function fetchPalette(): Promise<void> {
 }
 
 export function sayFault(error: unknown): void {
-  say(error instanceof Error ? error.message : String(error), true)
+  say(api.messageOf(error), true)
 }
 
 let queue: Promise<unknown> = Promise.resolve()
@@ -133,10 +154,11 @@ export function inTurn<T>(work: () => Promise<T>): Promise<T> {
 }
 
 /** Sends edits, one step of undo; answers the server's refusal, or null. */
-export function tryEdit(edits: Edit[]): Promise<api.Refusal | null> {
+function send(edits: Edit[], beforehand?: (graph: Graph) => void): Promise<api.Refusal | null> {
   return inTurn(async () => {
     const { graph } = getState()
     if (!graph || !canEdit(getState())) return new api.Refusal(0, api.NO_SERVER)
+    beforehand?.(graph)
     try {
       takeAnswer(await api.edit(graph.revision, edits))
       return null
@@ -151,25 +173,31 @@ export function tryEdit(edits: Edit[]): Promise<api.Refusal | null> {
   })
 }
 
+/** Sends edits; answers in words why they were refused, or null. */
+export const tryEdit = async (edits: Edit[]): Promise<string | null> => (await send(edits))?.message ?? null
+
 /** An answer may come after the stream has told more of the same revision: then the stream is right. */
 function takeAnswer(told: Told): void {
   const before = getState().graph
-  if (before?.path !== told.path || told.revision > before.revision || told.saved !== before.saved) takeGraph(told)
+  if (!before || told.revision > before.revision || told.saved !== before.saved) takeGraph(told)
 }
 
-/** Sends edits and says a refusal aloud; true if they were made. */
-export async function edit(edits: Edit[]): Promise<boolean> {
-  const refusal = await tryEdit(edits)
+/** Sends edits and says a refusal aloud; true if they were made. `beforehand`: when it is their turn. */
+export async function edit(edits: Edit[], beforehand?: (graph: Graph) => void): Promise<boolean> {
+  const refusal = await send(edits, beforehand)
   if (refusal && refusal.status !== 409) say(refusal.message, true)
   return refusal === null
 }
 
-/** An edit whose new steps get these places, in the order of the edit. */
-export async function editWithPlaces(edits: Edit[], places: [number, number][]): Promise<boolean> {
-  const before = new Set(getState().graph?.steps.map((step) => step.name))
-  const mine = places.map((place) => ({ place }))
-  awaited.push(...mine)
-  const made = await edit(edits)
+/** An edit whose new steps get these places, in the order of the edit; `places` sees the steps of the edits before it. */
+export async function editWithPlaces(edits: Edit[], places: (graph: Graph) => [number, number][]): Promise<boolean> {
+  const before = new Set<string>()
+  const mine: typeof awaited = []
+  const made = await edit(edits, (graph) => {
+    for (const step of graph.steps) before.add(step.name)
+    mine.push(...places(graph).map((place) => ({ place })))
+    awaited.push(...mine)
+  })
   for (const one of mine) if (awaited.includes(one)) awaited.splice(awaited.indexOf(one), 1)
   if (!made) return false
   setState({

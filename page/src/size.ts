@@ -38,7 +38,7 @@ export function stepSize(step: Ported, direction: Direction): Size {
   return { width: Math.round(Math.max(NARROWEST, width)), height: HEAD + STATUS + rows * PORT_ROW + 6 }
 }
 
-export const EDGE_NODE: Size = { width: 168, height: 46 }
+const EDGE_NODE: Size = { width: 168, height: 46 }
 
 /** The nodes of the canvas: steps, data inputs and outputs of the pipeline, each with its size. */
 export function sizesOf(graph: Graph, direction: Direction): Map<NodeId, Size> {

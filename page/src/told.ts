@@ -3,13 +3,16 @@
 import type { Graph, GraphEdge, OutPort, Port, Step, Told, ToldComponent, ToldStep } from "./types"
 
 /** What each step was made of: one that is told again as it was stays the same object, so that it is not drawn again. */
-const madeOf = new WeakMap<Step, string>()
+const madeOf = new WeakMap<Step, string[]>()
 
 const UNKNOWN: ToldComponent = { id: "", title: "", description: "", command: "", inputs: [], outputs: [] }
 
-function wholeStep(step: ToldStep, component: ToldComponent | undefined, told: Told): Step {
+/** By port: the pipeline's output that it is given to. */
+type Given = Map<string, string>
+
+function wholeStep(step: ToldStep, component: ToldComponent | undefined, given: Given, told: Told): Step {
   const { id, description, command, inputs, outputs, title } = component ?? { ...UNKNOWN, title: step.name }
-  const given = new Map(told.outputs.flatMap(({ name, from }) => (from?.step === step.name ? [[from.port, name]] : [])))
+  const values = new Map(Object.entries(step.values))
   return {
     name: step.name,
     component: id,
@@ -17,7 +20,7 @@ function wholeStep(step: ToldStep, component: ToldComponent | undefined, told: T
     description,
     missing: step.missing,
     command,
-    inputs: [...inputs, ...step.more_inputs].map((port): Port => ({ ...port, value: step.values[port.name] ?? null })),
+    inputs: [...inputs, ...step.more_inputs].map((port): Port => ({ ...port, value: values.get(port.name) ?? null })),
     outputs: [...outputs, ...step.more_outputs].map((port): OutPort => ({ ...port, output: given.get(port.name) ?? null })),
     settings: told.settings.map(({ path, label }) => ({ path, label, value: step.settings[path] ?? null })),
   }
@@ -26,14 +29,15 @@ function wholeStep(step: ToldStep, component: ToldComponent | undefined, told: T
 /** The steps that are told; those that nothing changed for are the old ones. */
 function wholeSteps(told: Told, old: Step[]): Step[] {
   const components = told.components.map((component) => JSON.stringify(component))
-  const given = JSON.stringify(told.outputs)
   const before = new Map(old.map((step) => [step.name, step]))
+  const given = new Map(told.steps.map((step): [string, Given] => [step.name, new Map()]))
+  for (const { name, from } of told.outputs) if (from) given.get(from.step)?.set(from.port, name)
   return told.steps.map((step) => {
-    const isGiven = told.outputs.some(({ from }) => from?.step === step.name)
-    const made = JSON.stringify(step) + (components[step.component ?? -1] ?? "") + (isGiven ? given : "")
+    const own = given.get(step.name) ?? new Map()
+    const made = [JSON.stringify(step), components[step.component ?? -1] ?? "", JSON.stringify([...own])]
     const was = before.get(step.name)
-    if (was && madeOf.get(was) === made) return was
-    const whole = wholeStep(step, told.components[step.component ?? -1], told)
+    if (was && sameItems(madeOf.get(was) ?? [], made)) return was
+    const whole = wholeStep(step, told.components[step.component ?? -1], own, told)
     madeOf.set(whole, made)
     return whole
   })

@@ -4,9 +4,9 @@
  */
 
 /** A node of one layer, also one that stands for an edge passing by. */
-export type Layer = string[]
+type Layer = string[]
 
-export interface LayerEdge {
+interface LayerEdge {
   from: string
   to: string
   /** Where along its node the edge leaves and arrives, from 0 to 1. */
@@ -24,7 +24,7 @@ const placesOf = (layers: Layer[]): Places =>
   new Map(layers.flatMap((layer) => layer.map((node, index): [string, number] => [node, index])))
 
 /** Pairs of edges that cross between two layers, over all layers. */
-export function crossings(layers: Layer[], edges: LayerEdge[]): number {
+function crossings(layers: Layer[], edges: LayerEdge[]): number {
   const at = placesOf(layers)
   const layerOf = new Map(layers.flatMap((layer, index) => layer.map((node): [string, number] => [node, index])))
   const between = new Map<number, [number, number][]>()

@@ -342,6 +342,179 @@ def test_nobody_is_shut_out_by_the_page(browser: Browser, served: Served, mine: 
         assert [fault["id"] for fault in found if fault["impact"] in ("serious", "critical")] == []
 
 
+def test_names_that_every_object_of_a_page_has_are_names_like_others(page: Page, served: Served, mine: Path) -> None:
+    component = {"type": "command", "name": "x", "inputs": {"constructor": {"type": "integer", "default": 1}}, "command": "true"}
+    jobs = {"constructor": {"type": "command", "component": component}}
+    opened(served, mine, yaml.safe_dump({"type": "pipeline", "jobs": jobs}))
+    node(page, "step:constructor").click()
+    expect(field(page, "constructor")).to_have_value("")
+
+
+def test_a_name_that_is_changed_takes_the_focus_the_place_and_the_selection_with_it(page: Page, mine: Path) -> None:
+    assert mine.exists()
+    node(page, "step:learn").click()
+    field(page, "Name").fill("teach")
+    field(page, "Name").press("Tab")
+    expect(page.get_by_role("complementary", name="Step teach")).to_be_visible()
+    expect(page.locator(".pane select").first).to_be_focused()
+    node(page, "input:photos").click()
+    place = node(page, "input:photos").bounding_box()
+    name = field(page, "name of input photos")
+    name.fill("pictures")
+    name.press("Enter")
+    expect(node(page, "input:pictures")).to_be_visible()
+    assert node(page, "input:pictures").bounding_box() == place
+    expect(field(page, "name of input pictures")).to_be_focused()
+
+
+def test_a_name_that_is_refused_after_its_field_was_left_is_said(page: Page, mine: Path) -> None:
+    assert mine.exists()
+    node(page, "step:learn").click()
+    field(page, "Name").fill("No Name")
+    page.locator(".react-flow__pane").click(position={"x": 30, "y": 500})
+    expect(page.locator(".notices")).to_contain_text("is not a name that Azure ML takes")
+
+
+def test_a_value_that_is_typed_back_before_the_answer_is_the_one_that_is_kept(page: Page, served: Served, mine: Path) -> None:
+    opened(served, mine, PIPELINE + "      seconds: 0.5\n")
+    node(page, "step:learn").click()
+    held: list[Any] = []
+    page.route("**/api/edit", lambda route: held.append(route), times=1)
+    seconds = field(page, "seconds")
+    expect(seconds).to_have_value("0.5")
+    with page.expect_request("**/api/edit"):
+        seconds.fill("0.25")
+    seconds.fill("0.5")
+    before = served.told("graph", lambda graph: True)["revision"]
+    held[0].continue_()
+    seconds.press("Tab")
+    graph = served.told("graph", lambda graph: graph["revision"] == before + 2)
+    assert graph["steps"][0]["values"]["seconds"] == {"text": "0.5"}
+    expect(seconds).to_have_value("0.5")
+
+
+def test_the_focus_stays_where_it_was_after_a_dialog_and_a_choice_which_ctrl_z_takes_back(page: Page, mine: Path) -> None:
+    assert mine.exists()
+    button = page.get_by_role("button", name="Open", exact=True)
+    for ending in ("Escape", "Enter"):
+        button.click()
+        expect(page.get_by_role("dialog")).to_contain_text("mine.yaml")
+        if ending == "Enter":
+            page.get_by_role("button", name="Close", exact=True).focus()
+        page.keyboard.press(ending)
+        expect(page.get_by_role("dialog")).to_have_count(0)
+        expect(button).to_be_focused()
+    node(page, "step:learn").click()
+    source = page.get_by_label("where seconds comes from")
+    source.focus()
+    source.select_option("new")
+    expect(source).to_have_value("input:seconds")
+    expect(source).to_be_focused()
+    page.keyboard.press("Control+z")
+    expect(source).to_have_value("value")
+
+
+def test_a_component_is_added_by_the_space_bar_too(page: Page, mine: Path) -> None:
+    assert mine.exists()
+    entry(page, "ResNet").focus()
+    page.keyboard.press("Space")
+    expect(node(page, "step:resnet")).to_be_visible()
+    entry(page, "ResNet").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    expect(node(page, "step:resnet_3")).to_be_visible()
+    boxes = [node(page, f"step:resnet{number}").bounding_box() for number in ("_2", "_3")]
+    assert boxes[0] != boxes[1]
+
+
+def test_what_is_said_of_a_port_goes_with_it(page: Page, mine: Path) -> None:
+    assert mine.exists()
+    node(page, "step:learn").click()
+    handle(page, "step:learn", "photos").hover()
+    expect(page.get_by_role("tooltip")).to_be_visible()
+    page.keyboard.press("Delete")
+    expect(node(page, "step:learn")).to_have_count(0)
+    expect(page.get_by_role("tooltip")).to_have_count(0)
+
+
+def test_a_log_that_is_begun_anew_is_shown_anew(page: Page, served: Served, mine: Path) -> None:
+    log = served.folder / "runs" / "designer" / "mine" / "run" / "learn" / "user_logs" / "std_log.txt"
+    assert mine.exists()
+    served.post("run")
+    served.told("run", lambda run: run["phase"] == "finished")
+    log.write_text("the first run\n" * 20)
+    node(page, "step:learn").click()
+    page.get_by_role("tab", name="Log").click()
+    expect(page.locator("pre.log")).to_contain_text("the first run")
+    log.write_text("the second run\n")
+    expect(page.locator("pre.log")).to_have_text("the second run\n")
+
+
+def test_a_log_that_comes_while_its_step_runs_is_there(page: Page, served: Served, mine: Path) -> None:
+    opened(served, mine, PIPELINE + "      seconds: 60\n")
+    served.post("run")
+    served.told("run", lambda run: run["steps"].get("learn", {}).get("phase") == "running")
+    node(page, "step:learn").click()
+    page.get_by_role("tab", name="Log").click()
+    expect(page.locator("pre.log")).to_contain_text("epoch 1/2")
+    logs = served.folder / "runs" / "designer" / "mine" / "run" / "learn" / "user_logs"
+    (logs / "late.txt").write_text("I am late\n")
+    page.get_by_role("tab", name="late.txt").click()
+    expect(page.locator("pre.log")).to_have_text("I am late\n")
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_role("button", name="Run", exact=True)).to_be_visible()
+
+
+def test_the_map_shows_how_the_run_goes(page: Page, served: Served, mine: Path) -> None:
+    assert mine.exists()
+    expect(node(page, "step:learn")).to_be_visible()
+    page.mouse.move(300, 300)
+    page.mouse.down()
+    page.mouse.move(300, 700, steps=8)  # the canvas, until the step is out of sight
+    page.mouse.up()
+    drawn = page.locator(".react-flow__minimap-node")
+    expect(drawn.first).to_be_visible()
+    served.post("run")
+    served.told("run", lambda run: run["phase"] == "finished")
+    expect(drawn.and_(page.locator(".phase-finished, .phase-reused"))).to_have_count(1)
+
+
+def test_a_name_of_two_words_is_heard(page: Page, served: Served, mine: Path) -> None:
+    opened(served, mine, PIPELINE.replace("learn: # a while", '"two words": # a while'))
+    expect(page.get_by_role("group", name="step two words")).to_be_visible()
+
+
+def test_a_component_that_is_written_meanwhile_is_there_when_one_comes_back(page: Page, served: Served, mine: Path) -> None:
+    assert mine.exists()
+    expect(entry(page, "ResNet")).to_be_visible()
+    file = served.folder / "component" / "later.yaml"
+    file.write_text(LEARN.replace("name: learn", "name: later").replace("Learn", "Written later"))
+    try:
+        page.evaluate("window.dispatchEvent(new Event('focus'))")
+        expect(entry(page, "Written later")).to_be_visible()
+    finally:
+        file.unlink()
+
+
+def test_what_is_wrong_with_a_value_is_heard(page: Page, mine: Path) -> None:
+    assert mine.exists()
+    node(page, "step:learn").click()
+    field(page, "seconds").fill("601")
+    expect(page.locator('.pane [aria-live="polite"]', has_text="seconds is 601, it must not be above 600")).to_be_visible()
+
+
+def test_each_tab_of_what_a_step_made_is_for_everybody(page: Page, served: Served, mine: Path) -> None:
+    assert mine.exists()
+    served.post("run")
+    served.told("run", lambda run: run["phase"] in ("finished", "failed"))
+    node(page, "step:learn").click()
+    for tab in ("Outputs", "Log", "Report", "Command"):
+        page.get_by_role("tab", name=tab).click()
+        page.wait_for_timeout(500)
+        found = Axe().run(page).response["violations"]
+        assert [(tab, fault["id"]) for fault in found if fault["impact"] in ("serious", "critical")] == []
+
+
 def test_a_run_goes_on_without_the_server_and_the_next_one_finds_it(folder: Path) -> None:
     file = folder / "pipelines" / "long.yaml"
     file.write_text(PIPELINE + "      seconds: 12\n")

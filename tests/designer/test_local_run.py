@@ -138,6 +138,13 @@ def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(run: LocalRun, name: st
     assert run.state["error"] == "the run was ended: it left no word"
 
 
+def test_a_step_that_was_interrupted_as_it_began_ends_with_its_run(run: LocalRun) -> None:
+    step = {"event": "step", "step": "train", "phase": RUNNING, **NO_FIGURES}
+    (run.folder / EVENTS).write_bytes(lines(BEGUN, step, END | {"phase": STOPPED}))
+    assert run.poll()
+    assert (run.state["phase"], run.state["steps"]["train"]["phase"]) == (STOPPED, STOPPED)
+
+
 def test_a_sweep_has_its_trials_by_number_and_the_best_by_now(run: LocalRun) -> None:
     ended = {"phase": FINISHED, "reported": 1}
     page = run.outputs / "train" / PAGE

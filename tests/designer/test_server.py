@@ -145,6 +145,22 @@ def test_the_stream_tells_the_graph_and_azures_answer_to_it(served: Served) -> N
     ]
 
 
+def test_azures_checks_stay_with_the_designer_and_begin_anew_where_they_were_ended(served: Served) -> None:
+    served.told("graph", lambda graph: not graph["checking"])
+    server = Path(f"/proc/{served.process.pid}")
+    processes = (server / "task" / server.name / "children").read_text().split()  # of the thread that stays
+    checks = [process for process in processes if b"spawn_main" in Path(f"/proc/{process}/cmdline").read_bytes()]
+    assert len(checks) == 1
+    os.kill(int(checks[0]), signal.SIGKILL)
+    revision = served.told("graph", lambda graph: True)["revision"]
+    for name in ("Other", "Another"):
+        revision = served.post("edit", revision=revision, edits=[{"do": "describe", "text": name}])["revision"]
+        graph = served.told("graph", lambda graph: not graph["checking"])
+    assert [problem["text"] for problem in graph["problems"] if "do not answer" in problem["text"]] == []
+    served.post("undo")
+    served.post("undo")
+
+
 def test_what_steps_have_in_common_travels_once(served: Served) -> None:
     graph = served.told("graph", lambda graph: True)
     assert len({component["id"] for component in graph["components"]}) == len(graph["components"]) < len(graph["steps"])
@@ -185,12 +201,21 @@ def test_only_pipelines_of_the_folder_can_be_opened_and_what_is_unsaved_is_not_l
     for path in ("/etc/passwd", "component/resnet.yaml", "pipelines/none.yaml"):
         status, _, content = served.ask("POST", "/api/open", {"path": path, "discard": True})
         assert (status, "none of the pipelines" in json.loads(content)["error"]) == (422, True)
-    assert served.post("open", path="pipelines/photos.yaml")["name"] == "Photos"
-    graph = served.post("edit", revision=0, edits=[{"do": "describe", "text": "Mine"}])
+    graph = served.post("open", path="pipelines/photos.yaml")
+    assert graph["name"] == "Photos"
+    graph = served.post("edit", revision=graph["revision"], edits=[{"do": "describe", "text": "Mine"}])
     status, _, content = served.ask("POST", "/api/open", {"path": PIPELINE})
     assert (status, "not saved" in json.loads(content)["error"]) == (409, True)
     assert graph["name"] == "Mine"
     assert served.post("open", path=PIPELINE, discard=True)["name"] == "Train and score"
+
+
+def test_an_edit_to_the_pipeline_before_is_not_made_to_the_one_that_is_open_now(served: Served) -> None:
+    before = served.told("graph", lambda graph: True)["revision"]
+    assert served.post("open", path="pipelines/photos.yaml")["revision"] > before
+    status, _, _ = served.ask("POST", "/api/edit", {"revision": before, "edits": [{"do": "describe", "text": "Train"}]})
+    assert status == 409
+    served.post("open", path=PIPELINE)
 
 
 def test_all_pipelines_open_and_save_to_the_same_bytes(served: Served) -> None:

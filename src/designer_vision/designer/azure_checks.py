@@ -2,44 +2,64 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import logging
 import os
 import re
 import signal
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
 
 from designer_vision.designer.problems import AZURE, Problem
 from designer_vision.runtime.machine import die_with_parent
 
 PLACE = re.compile(r"jobs\.(\w+)(?:\.(?:inputs|outputs)\.(\w+))?")
 LONGEST = 500
+Answer = TypeVar("Answer")
 
 
 class AzureChecks:
     """Asks azure-ai-ml about texts, one after another."""
 
     def __init__(self) -> None:
-        self._process = ProcessPoolExecutor(1, get_context("spawn"), _begin, (os.getpid(),))
+        self._process = self._new()
 
-    def problems(self, text: str, file: Path) -> list[Problem]:
+    async def problems(self, text: str, file: Path) -> list[Problem]:
         """What it says of a pipeline's text; waits for the answer.
 
         Args:
             text: of the YAML.
             file: from whose folder paths lead.
-        """
-        return self._process.submit(_validate, text, str(file)).result()
 
-    def submit(self, text: str, file: Path) -> str:
+        Raises:
+            RuntimeError: its process was ended; the next question has another one.
+        """
+        return await self._ask(_validate, text, str(file))
+
+    async def submit(self, text: str, file: Path) -> str:
         """Send a pipeline to the workspace that a `config.json` names, and give the studio's address of the job.
 
         Raises:
             RuntimeError: it was not sent, with why, in the words of Azure's client.
         """
-        return self._process.submit(_send, text, str(file)).result()
+        return await self._ask(_send, text, str(file))
+
+    def _new(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(1, get_context("spawn"), _begin, (os.getpid(),))
+
+    def _ask(self, do: Callable[[str, str], Answer], text: str, file: str) -> asyncio.Future[Answer]:
+        """Begin in the event loop's own thread: the process ends with the thread that has started it, and others come and go."""
+        try:
+            answer = self._process.submit(do, text, file)
+        except BrokenProcessPool:
+            self._process = self._new()
+            answer = self._process.submit(do, text, file)
+        return asyncio.wrap_future(answer)
 
     def close(self) -> None:
         """End the process."""

@@ -8,8 +8,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import anyio.to_thread
-
 from designer_vision.designer.azure_checks import AzureChecks
 from designer_vision.designer.components import Components
 from designer_vision.designer.document import ConflictError, Document
@@ -45,13 +43,15 @@ class Session:
     def _take(self, file: Path) -> None:
         opened = OpenedOnce(file, self._address)
         try:
-            self.document = Document(file, self._components)
+            document = Document(file, self._components)
         except DesignerError:
             opened.close()
             raise
         if self._opened:
             self._opened.close()
+            document.revision = self.document.revision + 1  # an edit on its way to the pipeline before is not made to this one
         self._opened = opened
+        self.document: Document = document
         self.run = LocalRun(file, self._output_dir or Path("runs") / "designer" / file.stem)
         self.outputs = Outputs(self.run.outputs)
 
@@ -159,7 +159,7 @@ class Session:
         """Send the pipeline to Azure ML, or say how a person would."""
         file = self.document.file
         try:
-            return {"url": await anyio.to_thread.run_sync(self._azure.submit, self.document.text, file)}
+            return {"url": await self._azure.submit(self.document.text, file)}
         except RuntimeError as error:
             return {"line": f"az ml job create -f {file}", "why": str(error)}
 
@@ -174,7 +174,7 @@ class Session:
         while self._azure_says[0] != self.document.revision:
             document, revision = self.document, self.document.revision
             try:
-                found = await anyio.to_thread.run_sync(self._azure.problems, document.text, document.file)
+                found = await self._azure.problems(document.text, document.file)
             except RuntimeError as error:  # its process was ended
                 found = [Problem("", "", f"azure-ai-ml's checks do not answer: {error}", AZURE)]
             if document is self.document:
