@@ -121,6 +121,8 @@ def test_a_coco_file_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
         read_image_directory(coco(tmp_path, images=[first, second | {"file_name": "a.png"}]))
     with pytest.raises(InvalidDatasetError, match=r"the id 1 is that of 'a\.png' and 'b\.png'"):
         read_image_directory(coco(tmp_path, images=[first, second | {"id": 1}]))
+    with pytest.raises(InvalidDatasetError, match="the image with the id 2 has no file_name"):
+        read_image_directory(coco(tmp_path, images=[first, second | {"file_name": ""}]))
     with pytest.raises(InvalidDatasetError, match="the category 1 is 'cat' and 'dog'"):
         read_image_directory(coco(tmp_path, categories=[{"id": 1, "name": "cat"}, {"id": 1, "name": "dog"}]))
     text = (coco(tmp_path) / "coco.json").read_text()

@@ -80,6 +80,8 @@ def read_coco(folder: Path, name: str) -> tuple[Iterator[tuple[CocoImage, str | 
             raise InvalidDatasetError(
                 f"{path}: the id {image.id} is that of {file_names[image.id]!r} and {image.file_name!r}; give each its own"
             )
+        if not image.locations:
+            raise InvalidDatasetError(f"{path}: the image with the id {image.id} has no file_name; give it the name of its file")
     return ((image, labels.get(image.id)) for image in coco.images), notes
 
 
