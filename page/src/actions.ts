@@ -144,6 +144,6 @@ export async function reload(): Promise<void> {
 
 export const startRun = (): Promise<unknown> => inTurn(api.run).catch(sayFault)
 
-export const stopRun = (): Promise<unknown> => api.stop().catch(sayFault)
+export const stopRun = (): Promise<unknown> => api.stop().then(() => say("Stopping: what runs ends in order."), sayFault)
 
 export const isRunning = (phase: string | undefined): boolean => phase === "starting" || phase === "running"

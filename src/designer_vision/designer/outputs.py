@@ -111,9 +111,9 @@ class Outputs:
         return page
 
     def logs(self, step: str) -> list[str]:
-        """The names of a step's logs; those of a sweep's trials with `trial_N/` before them."""
+        """The names of a step's logs; those of a sweep's trials with `trial_N/` before them, the latest first."""
         folder = _inside(self._folder, _checked(step))
-        trials = sorted(folder.glob("trial_*"), key=lambda trial: (len(trial.name), trial.name))
+        trials = sorted(folder.glob("trial_*"), key=lambda trial: (len(trial.name), trial.name), reverse=True)
         found = [(trial, file) for trial in (None, *trials) for file in _logs_in(trial or folder)]
         return [f"{trial.name}/{file.name}" if trial else file.name for trial, file in found]
 
