@@ -17,7 +17,7 @@ def test_gpus_of_several_kinds_are_a_warning_that_counts_them() -> None:
 
 def test_what_a_process_will_compute_with_is_known_before_it_meets_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0) if device.index == 0 else (7, 5))
-    assert [precision_for(Ranks(local_rank=rank), 2, Settings()) for rank in (0, 1, 2)] == [
+    assert [precision_for(Ranks(local_rank=rank), 2, Settings(), 224) for rank in (0, 1, 2)] == [
         "cuda, bfloat16", "cuda, float16", "cuda, float16",
     ]  # fmt: skip
-    assert precision_for(Ranks(), 0, Settings(precision="float32")) == "cpu, float32"
+    assert precision_for(Ranks(), 0, Settings(precision="float32"), 224) == "cpu, float32"

@@ -34,6 +34,7 @@ def sweep_of(**changes: Any) -> Sweep:
         ({"type": "qnormal", "mu": 5.2, "sigma": 1, "q": 2}, 0.5, "6"),
         ({"type": "randint", "upper": 4}, 3.0, "3"),
         ({"type": "choice", "values": ["a", 16, 0.5]}, 2.0, "0.5"),
+        ({"type": "Choice", "values": ["a", 16, 0.5]}, 2.0, "0.5"),
     ],
 )
 def test_a_value_is_what_azures_distribution_makes_of_it(written: dict, drawn: float, text: str) -> None:

@@ -30,3 +30,12 @@ def test_a_gpu_computes_in_bfloat16_from_ampere_on(
 
 def test_the_operator_decides() -> None:
     assert choose_precision(CPU, "float32") == torch.float32
+
+
+@pytest.mark.parametrize(("side", "expected"), [(8, torch.float32), (16, torch.float32), (17, torch.bfloat16)])
+def test_tiny_images_are_trained_on_in_float32_where_a_cpus_gradients_are_wrong(
+    monkeypatch: pytest.MonkeyPatch, side: int, expected: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    assert choose_precision(CPU, trained_side=side) == expected
+    assert choose_precision(CPU, "bfloat16", trained_side=side) == torch.bfloat16

@@ -70,7 +70,7 @@ def main(
         with reporting_failure(ranks):
             task, network = read_task(untrained_model, training_dataset, validation_dataset, parameters, ranks.world_size)
             gpus = count_gpus()
-            facts = facts_to_share(task, precision_for(ranks, gpus, settings))
+            facts = facts_to_share(task, precision_for(ranks, gpus, settings, min(task.preprocessing.size)))
         ranks, device = stack.enter_context(ranks.connected(gpus, timeouts_of(settings), facts))
         output = TrainingOutput(trained_model, task.configuration, training_dataset)
         if ranks.broadcast_from_main(ranks.is_main and output.is_finished()):

@@ -25,10 +25,10 @@ SHARE_OF_MEMORY = 0.25
 """Of what is free at the start, for decoded images: the network and the page cache need the rest."""
 
 
-def precision_for(ranks: Ranks, gpus: int, settings: Settings) -> str:
+def precision_for(ranks: Ranks, gpus: int, settings: Settings, side: int) -> str:
     """What this process will compute with and in, before it has met the others: "cuda, bfloat16"."""
     device = torch.device("cuda", min(ranks.local_rank, gpus - 1)) if gpus else torch.device("cpu")
-    return f"{device.type}, {str(choose_precision(device, settings.precision)).removeprefix('torch.')}"
+    return f"{device.type}, {str(choose_precision(device, settings.precision, side)).removeprefix('torch.')}"
 
 
 def mixed_gpus(names: Sequence[str]) -> list[str]:
@@ -40,8 +40,15 @@ def mixed_gpus(names: Sequence[str]) -> list[str]:
     return [f"the processes have GPUs of several kinds ({told}); all wait for the slowest"]
 
 
-def choose_hardware(ranks: Ranks, device: torch.device, settings: Settings, batch_bytes: int) -> Hardware:
-    """What this process computes with: its GPU, or its share of the node's CPUs."""
+def choose_hardware(ranks: Ranks, device: torch.device, settings: Settings, batch_bytes: int, side: int) -> Hardware:
+    """What this process computes with: its GPU, or its share of the node's CPUs.
+
+    Args:
+        ranks, device: of this process.
+        settings: the operator's.
+        batch_bytes: of a decoded batch.
+        side: the shorter one of the images.
+    """
     if device.type == "cuda":
         torch.cuda.set_device(device)
         torch.backends.cudnn.benchmark = True  # images have one size, so the fastest convolution is worth a trial
@@ -56,7 +63,8 @@ def choose_hardware(ranks: Ranks, device: torch.device, settings: Settings, batc
         keep_freed_memory()
     wanted = worker_count(available_cpus(), ranks.local_world_size, device, settings.data_workers)
     workers = workers_within_limits(wanted, batch_bytes, ranks.local_world_size, ranks.is_main)
-    return Hardware(device, choose_precision(device, settings.precision), workers, settings.patience, settings.compiled)
+    precision = choose_precision(device, settings.precision, side)
+    return Hardware(device, precision, workers, settings.patience, settings.compiled)
 
 
 Kept = tuple[PixelCache | None, DiskCache | None]

@@ -73,7 +73,7 @@ def make_plan(task: Task, ranks: Ranks, device: torch.device, settings: Settings
     """Choose the hardware, and see what may go wrong; every rank must ask."""
     parameters = task.parameters
     height, width = task.preprocessing.size
-    hardware = choose_hardware(ranks, device, settings, parameters.batch_size * 3 * height * width)
+    hardware = choose_hardware(ranks, device, settings, parameters.batch_size * 3 * height * width, min(height, width))
     warnings = mixed_gpus(ranks.all_gather_objects(describe_device(device)))
     if ranks.is_main:
         is_adamw = task.model.architecture.family.has_layer_norm

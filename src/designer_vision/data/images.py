@@ -120,8 +120,11 @@ def decode_to_resize(content: bytes, name: str | Path, resized: Callable[[Size],
             with suppress(ValueError):  # damaged, or of a rarer kind: Pillow decides below what it is
                 pixels = _decode_jpeg(content, *(smaller or (0, 0)))
                 return pixels, size if smaller else pixels.shape[:2]
+        declared = image.size
         upright = image if turn is None else image.transpose(turn)
         pixels = np.array(_to_rgb(upright))
+        if image.size != declared:  # a HEIF file's decoder goes by what it finds
+            raise ValueError(f"it says {declared[0]} x {declared[1]} pixels and has {image.width} x {image.height}")
         return pixels, pixels.shape[:2]
 
 

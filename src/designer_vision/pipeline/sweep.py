@@ -82,7 +82,7 @@ class Distribution:
 
 def read_distribution(written: Mapping[str, Any]) -> Distribution:
     """A distribution of a search space that was checked."""
-    kind = str(written["type"])
+    kind = str(written["type"]).lower()
     if kind == "choice":
         return Distribution(kind, values=tuple(map(str, written["values"])))
     if kind == "randint":
