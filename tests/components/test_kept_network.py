@@ -23,7 +23,8 @@ from designer_vision.networks.architectures import Architecture
 from designer_vision.networks.builders import build
 from designer_vision.training.parameters import Parameters
 from designer_vision.training.ranks import Ranks
-from designer_vision.training.trainer import Hardware, Recipe, Trainer
+from designer_vision.training.recipe import Hardware, Recipe
+from designer_vision.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 SEVEN = Parameters(1, 6, 0, 0.01, 1, 3, 2)

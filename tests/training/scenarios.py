@@ -29,8 +29,9 @@ from designer_vision.runtime.errors import DesignerError, InvalidDatasetError, J
 from designer_vision.training.checkpoint import state_of
 from designer_vision.training.parameters import Parameters
 from designer_vision.training.ranks import Ranks, Timeouts
+from designer_vision.training.recipe import Hardware, Recipe
 from designer_vision.training.results import Callbacks
-from designer_vision.training.trainer import Hardware, Recipe, Trainer
+from designer_vision.training.trainer import Trainer
 
 SIZE = 8
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from designer_vision.training.ddp import compiled, warm_up
 from designer_vision.training.ranks import Ranks
-from designer_vision.training.trainer import Hardware
+from designer_vision.training.recipe import Hardware
 
 sys.path.insert(0, str(Path(__file__).parent))
 from scenarios import make_trainer, parameters, small_network

@@ -22,6 +22,7 @@ from designer_vision.runtime.errors import InvalidDatasetError, JobStoppedError,
 from designer_vision.training.checkpoint import state_of
 from designer_vision.training.metrics import Averages
 from designer_vision.training.ranks import Ranks
+from designer_vision.training.recipe import Hardware
 from designer_vision.training.results import (
     Callbacks,
     EpochResult,
@@ -30,7 +31,7 @@ from designer_vision.training.results import (
     epoch_to_keep,
     epochs_without_improvement,
 )
-from designer_vision.training.trainer import VALIDATION, Hardware, Trainer
+from designer_vision.training.trainer import VALIDATION, Trainer
 
 sys.path.insert(0, str(Path(__file__).parent))
 from scenarios import Recorder, drawing_network, make_trainer, outcome, parameters, poison, small_network, stopped_and_gone_on

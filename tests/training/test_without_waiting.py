@@ -12,7 +12,8 @@ from torch.overrides import TorchFunctionMode
 
 from designer_vision.training.metrics import add_to_totals, new_totals
 from designer_vision.training.ranks import Ranks
-from designer_vision.training.trainer import Hardware, Trainer
+from designer_vision.training.recipe import Hardware
+from designer_vision.training.trainer import Trainer
 
 sys.path.insert(0, str(Path(__file__).parent))
 from scenarios import drawing_network, make_trainer, parameters, small_network

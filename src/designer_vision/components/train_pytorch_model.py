@@ -44,9 +44,10 @@ from designer_vision.training.parameters import Parameters
 from designer_vision.training.profiling import Profile, Reading
 from designer_vision.training.progress import Progress
 from designer_vision.training.ranks import Ranks, Timeouts, sentence_of
+from designer_vision.training.recipe import Recipe
 from designer_vision.training.results import Callbacks, EpochResult, TrainingResult
 from designer_vision.training.stopping import StopRequest
-from designer_vision.training.trainer import Recipe, Trainer
+from designer_vision.training.trainer import Trainer
 
 PROBED = 16
 

@@ -19,7 +19,7 @@ from designer_vision.runtime.machine import available_cpus, available_memory, is
 from designer_vision.runtime.precision import choose_precision
 from designer_vision.runtime.settings import Settings
 from designer_vision.training.ranks import Ranks
-from designer_vision.training.trainer import Hardware
+from designer_vision.training.recipe import Hardware
 
 SHARE_OF_MEMORY = 0.25
 """Of what is free at the start, for decoded images: the network and the page cache need the rest."""

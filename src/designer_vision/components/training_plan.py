@@ -20,7 +20,7 @@ from designer_vision.runtime.settings import Settings
 from designer_vision.training.checkpoint import Manifest, Position
 from designer_vision.training.optimizer import ADAMW_LR_SCALE
 from designer_vision.training.ranks import Ranks
-from designer_vision.training.trainer import Hardware
+from designer_vision.training.recipe import Hardware
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,7 @@ import statistics
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
-from datetime import timedelta
+from dataclasses import asdict
 
 import numpy as np
 import torch
@@ -21,7 +20,6 @@ from torch import Tensor, nn
 from designer_vision.data.dataset import Asked, Batch, ImageDataset
 from designer_vision.data.epoch_order import Share
 from designer_vision.data.loader import Loader
-from designer_vision.data.transforms import Normalize
 from designer_vision.runtime.errors import JobStoppedError, TrainingDivergedError
 from designer_vision.runtime.precision import autocast
 from designer_vision.training.checkpoint import Position, State
@@ -38,6 +36,7 @@ from designer_vision.training.metrics import Averages, add_to_totals, averages, 
 from designer_vision.training.optimizer import centralize_gradients, highest_learning_rate, make_optimizer, start_state
 from designer_vision.training.parameters import Parameters
 from designer_vision.training.ranks import Ranks
+from designer_vision.training.recipe import Hardware, Recipe
 from designer_vision.training.results import (
     Callbacks,
     EpochResult,
@@ -53,40 +52,6 @@ from designer_vision.training.state import Expected, copy_of_weights, on_cpu, re
 
 TRAINING, VALIDATION = 0, 1
 """The loader's datasets."""
-
-
-@dataclass(frozen=True)
-class Hardware:
-    """What one process computes with.
-
-    Attributes:
-        device: its GPU, or the CPU.
-        precision: the number format of the network's multiplications.
-        workers: data workers of this process; 0 decodes in the process itself.
-        patience: how long a data worker may take for a batch.
-        compiled: whether the network is compiled, where that works.
-    """
-
-    device: torch.device
-    precision: torch.dtype
-    workers: int
-    patience: timedelta = timedelta(minutes=5)
-    compiled: bool = False
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What follows from the network and the images, not from the parameters.
-
-    Attributes:
-        normalize: what the network expects to be done to its RGB input.
-        new_head: the network's last layer, where it begins from nothing and the others have learned before.
-        class_weights: of each class in the loss, 1 on average over the images; empty where all count alike.
-    """
-
-    normalize: Normalize
-    new_head: nn.Module | None = None
-    class_weights: tuple[float, ...] = ()
 
 
 class Trainer:
