@@ -263,7 +263,7 @@ def test_a_temporary_folder_too_long_for_sockets_is_replaced_or_told_before_a_wo
     long.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(long))
     monkeypatch.setattr(data_workers, "SHORT_FOLDERS", (str(tmp_path / "missing"), *([str(short)] if is_open else [])))
-    monkeypatch.delitem(multiprocessing.current_process()._config, "tempdir", raising=False)
+    monkeypatch.setitem(multiprocessing.current_process()._config, "tempdir", None)  # taken back for what comes after
     monkeypatch.setattr(multiprocessing.util, "Finalize", lambda *arguments, **more: None)  # it is removed here
     dataset = ImageDataset(read_image_directory(make_image_directory(tmp_path / "images")), compose([]), (32, 32))
     try:
