@@ -27,7 +27,7 @@ from typing import Any
 import image_sets
 from accuracy import Bench
 from accuracy_page import Cell as Images
-from measure import hardware, say
+from measure import folded, hardware, say
 
 sys.path.insert(0, str(Path(__file__).parent / "peers"))
 
@@ -205,7 +205,6 @@ def page(lines: Sequence[dict[str, Any]]) -> str:
             how = f"fine-tuned, {IMAGES[True]} images" if is_tuned else f"from scratch, {IMAGES[False]} images"
             runs = "" if len(set(map(len, by_rate.values()))) > 1 else f" ({len(next(iter(by_rate.values())))} runs a rate)"
             rows.append(f"| {network} | {how} | {optimizer} | {batch} | {' · '.join(cells)}{runs} |")
-    raw = "\n".join(map(json.dumps, lines))
     table = "\n".join(rows)
     return f"""# Which learning rate networks with layer norm want
 
@@ -219,13 +218,7 @@ Top-1 in percent on images held out, by `learning_rate`; AdamW's own rate is a t
 
 * Command: `python benchmarks/adamw.py FOLDER MINUTES PAGE`
 {hardware(("torch", "torchvision"))}
-<details><summary>All runs</summary>
-
-```text
-{raw}
-```
-
-</details>"""
+{folded([json.dumps(line) for line in lines])}"""
 
 
 if __name__ == "__main__":

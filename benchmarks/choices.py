@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from measure import hardware, say
+from measure import folded, hardware, say
 from torch import Tensor, nn
 from torchvision.datasets import ImageFolder
 from torchvision.models.resnet import BasicBlock, ResNet
@@ -462,11 +462,11 @@ def page(found: dict[str, dict[str, Any]]) -> str:
     scratch = [run for run in runs if not run.source and run.rate == RATE]
     rates = [run for run in runs if not run.source and run.name in RATED]
     tuned = [run for run in runs if run.source]
-    raw = "\n".join(
+    raw = [
         json.dumps({"run": json.loads(key), "result": result})
         for key, result in found.items()
         if key in {run.key for run in runs}
-    )
+    ]
     return f"""# Choices behind the seven parameters, one at a time
 
 Top-1 in percent on images held out, of a ResNet-18 of half the width after {EPOCHS} epochs of batch size {BATCH}, in
@@ -489,13 +489,7 @@ The choices were made by these figures, so they flatter them; accuracy.py has se
 
 * Command: `make bench-choices`
 {hardware(("torch", "torchvision"))}
-<details><summary>All runs</summary>
-
-```text
-{raw}
-```
-
-</details>"""
+{folded(raw)}"""
 
 
 def _one(given: tuple[Run, Path, Path]) -> tuple[Run, dict[str, Any]]:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from choices import BATCH, EPOCHS, NOW, RATE, SEEDS, SETS, Half, Part, autocast, optimizer_of, parts, rate_at, read, top1_and_loss
 from choices import Run as Training
-from measure import hardware, say
+from measure import folded, hardware, say
 from torch import nn
 from torchvision.transforms.v2 import RandomResizedCrop
 from torchvision.transforms.v2.functional import center_crop, resize
@@ -85,7 +85,6 @@ def page(lines: list[dict]) -> str:
         return f"| {share} | {' | '.join(f'{mean:.1f}' for mean in by_set)} | {difference} |"
 
     rows = "\n".join(map(row, SHARES))
-    raw = "\n".join(map(json.dumps, lines))
     return f"""# The side that photos are resized to before a network is measured
 
 Top-1 in percent on images held out, of choices.py's small network after {EPOCHS} epochs on random crops (40 to 100 % of the area)
@@ -98,13 +97,7 @@ of 7/8 of the side; photos are resized to this many sides of the crop and croppe
 
 * Command: `python benchmarks/inference_resize.py FOLDER/sets`
 {hardware(("torch", "torchvision"))}
-<details><summary>All runs</summary>
-
-```text
-{raw}
-```
-
-</details>"""
+{folded([json.dumps(line) for line in lines])}"""
 
 
 if __name__ == "__main__":

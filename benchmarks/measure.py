@@ -160,6 +160,18 @@ def hardware(packages: Sequence[str], remark: str = "") -> str:
     )
 
 
+def folded(lines: Sequence[str]) -> str:
+    """Lines at the end of a page that show when they are asked for."""
+    raw = "\n".join(lines)
+    return f"""<details><summary>All runs</summary>
+
+```text
+{raw}
+```
+
+</details>"""
+
+
 def say(text: str) -> None:
     """One line of progress."""
     print(text, file=sys.stderr, flush=True)

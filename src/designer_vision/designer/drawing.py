@@ -246,21 +246,24 @@ def as_json(drawing: Drawing) -> dict[str, Any]:
             {"name": name, "type": type_, "from": {"step": source.step, "port": source.output} if source else None}
             for name, (type_, source) in drawing.outputs.items()
         ],
-        "components": list(map(_component_as_json, components.values())),
+        "components": list(map(component_as_json, components.values())),
         "settings": [{"path": place, "label": label} for place, label in SETTINGS.items()],
         "steps": [_step_as_json(step, drawing, numbers.get(id(step.component))) for step in drawing.steps.values()],
         "edges": list(_edges(drawing)),
     }
 
 
-def _component_as_json(component: Component) -> dict[str, Any]:
+def component_as_json(component: Component) -> dict[str, Any]:
+    """A component as the page takes it, for its palette and for the steps that have it."""
     return {
         "id": component.id,
+        "name": component.name,
         "title": component.title,
         "description": component.description,
+        "category": component.category,
         "command": component.command,
-        "inputs": list(map(port_as_json, component.inputs.values())),
-        "outputs": list(map(output_as_json, component.outputs.values())),
+        "inputs": list(map(_port_as_json, component.inputs.values())),
+        "outputs": list(map(_output_as_json, component.outputs.values())),
     }
 
 
@@ -271,8 +274,8 @@ def _step_as_json(step: DrawnStep, drawing: Drawing, component: int | None) -> d
         "name": step.name,
         "component": component,
         "missing": step.missing or None,
-        "more_inputs": [port_as_json(step.port(name, drawing.inputs)) for name in step.inputs if name not in known],
-        "more_outputs": [] if step.component else [output_as_json(port) for port in _outputs_told(step, drawing)],
+        "more_inputs": [_port_as_json(step.port(name, drawing.inputs)) for name in step.inputs if name not in known],
+        "more_outputs": [] if step.component else [_output_as_json(port) for port in _outputs_told(step, drawing)],
         "values": {name: _value_as_json(value) for name, value in step.inputs.items()},
         "settings": {place: value for place in SETTINGS if (value := setting(step, place)) is not None},
     }
@@ -286,13 +289,13 @@ def _outputs_told(step: DrawnStep, drawing: Drawing) -> list[Port]:
     return [port_of(name, {"type": "uri_folder"}) for name in sorted(read | written)]
 
 
-def port_as_json(port: Port) -> dict[str, Any]:
+def _port_as_json(port: Port) -> dict[str, Any]:
     """An input of a component as the page takes it."""
     names = ("name", "type", "is_data", "kind", "optional", "default", "min", "max", "choices", "description")
     return {name: getattr(port, name) for name in names}
 
 
-def output_as_json(port: Port) -> dict[str, Any]:
+def _output_as_json(port: Port) -> dict[str, Any]:
     """An output of a component as the page takes it."""
     return {"name": port.name, "type": port.type, "kind": port.kind, "description": port.description}
 

@@ -23,7 +23,7 @@ from starlette.staticfiles import StaticFiles
 
 from designer_vision.designer.components import Components
 from designer_vision.designer.document import ConflictError
-from designer_vision.designer.drawing import output_as_json, port_as_json
+from designer_vision.designer.drawing import component_as_json
 from designer_vision.designer.edit_kinds import AnyEdit
 from designer_vision.designer.gates import MOST_BYTES, REPORT_POLICY, Gates
 from designer_vision.designer.session import Session
@@ -182,19 +182,7 @@ def _document_routes(session: Session, components: Components) -> list[Route]:
         return StreamingResponse(session.stream(), media_type="text/event-stream", headers={"Content-Encoding": "identity"})
 
     async def palette(request: Request) -> Response:
-        entries = [
-            {
-                "id": component.id,
-                "name": component.name,
-                "title": component.title,
-                "description": component.description,
-                "category": component.category,
-                "inputs": list(map(port_as_json, component.inputs.values())),
-                "outputs": list(map(output_as_json, component.outputs.values())),
-            }
-            for component in components.all()
-        ]
-        return JSONResponse(entries)
+        return JSONResponse(list(map(component_as_json, components.all())))
 
     async def pipelines(request: Request) -> Response:
         return JSONResponse({"current": str(session.document.file), "files": session.files()})
